@@ -1,0 +1,105 @@
+"""What every layer is: named parameters in one flat buffer, their gradients in another, forward and backward."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from . import _check
+from ._check import FloatArray
+
+
+class Layer:
+    """Parameters, gradients and the forward/backward contract.
+
+    A layer maps an input to an output:
+
+    - ``layer(x)`` is inference and keeps nothing;
+    - ``layer.forward(x)`` keeps what the backward pass needs;
+    - ``layer.backward(dy)`` uses it up, *adds* the parameters' gradients into `gradients` and returns dx.
+
+    Attributes
+    ----------
+    dtype : numpy.dtype
+        float32 or float64; of the parameters, of all outputs and of all gradients.
+    parameters, gradients : dict of str to ndarray
+        By name; views into `flat_parameters` and `flat_gradients`, so either may be changed in place.
+    flat_parameters, flat_gradients : ndarray, shape (n,)
+        All parameters, all gradients, each one contiguous buffer in the order of the names.
+    """
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: DTypeLike = np.float32) -> None:
+        self.dtype = _check.float_dtype(dtype)
+        self._shapes = dict(shapes)
+        size = sum(int(np.prod(shape)) for shape in shapes.values())
+        self.flat_parameters: FloatArray = np.zeros(size, self.dtype)
+        self.flat_gradients: FloatArray = np.zeros(size, self.dtype)
+        self._name_views()
+
+    def _name_views(self) -> None:
+        self.parameters: dict[str, FloatArray] = {}
+        self.gradients: dict[str, FloatArray] = {}
+        start = 0
+        for name, shape in self._shapes.items():
+            end = start + int(np.prod(shape))
+            self.parameters[name] = self.flat_parameters[start:end].reshape(shape)
+            self.gradients[name] = self.flat_gradients[start:end].reshape(shape)
+            start = end
+
+    def _move(self, flat_parameters: FloatArray, flat_gradients: FloatArray) -> None:
+        """Live in these buffers from now on (a container's), with the values held so far."""
+        flat_parameters[...] = self.flat_parameters
+        flat_gradients[...] = self.flat_gradients
+        self.flat_parameters, self.flat_gradients = flat_parameters, flat_gradients
+        self._name_views()
+
+    def __call__(self, x: ArrayLike) -> Any:
+        """The output for `x`; nothing is kept."""
+        raise NotImplementedError
+
+    def forward(self, x: ArrayLike) -> Any:
+        """The output for `x`; keeps what `backward` needs."""
+        raise NotImplementedError
+
+    def backward(self, dy: ArrayLike, *, need_dx: bool = True) -> Any:
+        """Adds into `gradients` and returns dx, or None in its place without `need_dx`."""
+        raise NotImplementedError
+
+    def zero_grad(self) -> None:
+        """Set every gradient to zero."""
+        self.flat_gradients.fill(0)
+
+    def state_dict(self) -> dict[str, FloatArray]:
+        """A copy of every parameter by name."""
+        return {name: value.copy() for name, value in self.parameters.items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:
+        """Take over the values of `state_dict`; on an error no parameter has changed.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to array_like
+            Exactly the names of `parameters`, each of its shape.
+
+        Raises
+        ------
+        ValueError
+            If an entry is missing, not known or of another shape.
+        TypeError
+            If an entry isn't made of real numbers.
+        """
+        _check.entries("state_dict", state_dict, self.parameters)
+        checked = {
+            name: _check.array(f"state_dict[{name!r}]", _as_array(state_dict[name]), self.dtype, value.shape)
+            for name, value in self.parameters.items()
+        }
+        for name, value in checked.items():
+            self.parameters[name][...] = value
+
+
+def _as_array(value: Any) -> Any:
+    """A PyTorch tensor that requires a gradient refuses `np.asarray`; its detached self doesn't."""
+    return value.detach() if hasattr(value, "detach") else value
