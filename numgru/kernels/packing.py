@@ -1,0 +1,82 @@
+"""Weights in the order in which the tiles read them, padded with zeros to whole registers.
+
+Shapes: K numbers summed over, U units in `blocks` = ceil(U / LANES) blocks, G gates, T time, B batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+from ._jit import kernel
+from .target import TARGET
+
+_ALIGNMENT = 64  # bytes of a cache line, and of the widest register
+
+
+@intrinsic
+def lanes_of(typingctx, array):
+    """Numbers of the array's dtype in one register, as a constant."""
+    lanes = TARGET.lanes(array.dtype)
+    return types.int64(array), lambda context, b, sig, args: context.get_constant(types.int64, lanes)
+
+
+def blocks_of(units: int, dtype: np.dtype[Any]) -> int:
+    """Registers that hold `units` numbers."""
+    return -(-units // TARGET.lanes(dtype))
+
+
+def aligned_empty(size: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """An uninitialised buffer that starts on a cache line, so that no register straddles two."""
+    raw = np.empty(size * dtype.itemsize + _ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % _ALIGNMENT
+    return raw[start : start + size * dtype.itemsize].view(dtype)
+
+
+@kernel
+def pack_forward(w, gates, packed):
+    """w (G U, K), one gate's units after the other, to (block, k, gate, lane)."""
+    lanes = lanes_of(packed)
+    units, depth = w.shape[0] // gates, w.shape[1]
+    for block in range((units + lanes - 1) // lanes):
+        first = block * lanes
+        count = min(lanes, units - first)
+        for gate in range(gates):
+            for k in range(depth):
+                at = ((block * depth + k) * gates + gate) * lanes
+                for lane in range(count):
+                    packed[at + lane] = w[gate * units + first + lane, k]
+                for lane in range(count, lanes):
+                    packed[at + lane] = 0
+
+
+@kernel
+def pack_backward(w, packed):
+    """w (R, K), read along its rows: to (block of K, row, lane)."""
+    lanes = lanes_of(packed)
+    rows, width = w.shape
+    for block in range((width + lanes - 1) // lanes):
+        first = block * lanes
+        count = min(lanes, width - first)
+        for row in range(rows):
+            at = (block * rows + row) * lanes
+            for lane in range(count):
+                packed[at + lane] = w[row, first + lane]
+            for lane in range(count, lanes):
+                packed[at + lane] = 0
+
+
+@kernel
+def same_bits(a, b):
+    """Whether two flat buffers of integers are equal."""
+    step = 4096
+    for start in range(0, a.size, step):
+        different = a[start] ^ b[start]
+        for i in range(start + 1, min(start + step, a.size)):
+            different |= a[i] ^ b[i]
+        if different:
+            return False
+    return True

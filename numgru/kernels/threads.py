@@ -1,0 +1,100 @@
+"""How many threads a call runs on, and whether it may enter a parallel region at all.
+
+A call that may not runs serially, with the same bits.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.np.ufunc import parallel as numba_parallel
+
+# Below this many operations a region's fork and join cost more than the second thread saves.
+SERIAL_WORK = 4_000_000
+
+_one_region = threading.Lock()
+_forked_after_start = False
+
+
+def available_cpus() -> int:
+    """Processors this process may use: the smaller of its affinity and its control group's quota."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(affinity, _cgroup_quota() or affinity))
+
+
+def _cgroup_quota() -> int | None:
+    """Whole processors the control group grants; None without a limit."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return None if quota == "max" else max(1, round(int(quota) / int(period)))
+    except (OSError, ValueError):
+        return None
+
+
+_num_threads = available_cpus()
+
+
+def get_num_threads() -> int:
+    """Threads that a call may use; at first the processors this process may use."""
+    return _num_threads
+
+
+def set_num_threads(n: int) -> None:
+    """Let calls use `n` threads from now on. Results don't depend on it, only speed does.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `n` isn't an integer of at least 1.
+    """
+    global _num_threads
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise TypeError(f"n: expected an integer, got {type(n).__name__} ({n!r})")
+    if n < 1:
+        raise ValueError(f"n: expected at least 1 thread, got {n}")
+    _num_threads = n
+
+
+def parts_for(work: int, rows: int) -> int:
+    """Shares into which a call of `work` operations on `rows` independent rows is cut."""
+    return 1 if work < SERIAL_WORK else max(1, min(_num_threads, rows))
+
+
+def run(serial: Callable[..., None], parallel: Callable[..., None], parts: int, *args: Any) -> None:
+    """Call `parallel(*args, parts)`, or `serial(*args)` where there is one part or a region must not be entered."""
+    if parts == 1 or _forked_after_start:
+        serial(*args)
+        return
+    before = numba.get_num_threads()  # also starts the threading layer
+    if numba.threading_layer() != "workqueue":
+        _in_region(parallel, parts, before, args)
+    elif _one_region.acquire(blocking=False):  # workqueue aborts the process when two regions are entered at once
+        try:
+            _in_region(parallel, parts, before, args)
+        finally:
+            _one_region.release()
+    else:
+        serial(*args)
+
+
+def _in_region(parallel: Callable[..., None], parts: int, before: int, args: tuple[Any, ...]) -> None:
+    numba.set_num_threads(min(parts, numba.config.NUMBA_NUM_THREADS))
+    try:
+        parallel(*args, parts)
+    finally:
+        numba.set_num_threads(before)
+
+
+def _after_fork() -> None:
+    """The threads of the parent's layer don't exist in a forked child, and GNU OpenMP dies when they are missing."""
+    global _forked_after_start
+    _forked_after_start = bool(numba_parallel._is_initialized)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

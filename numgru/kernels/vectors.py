@@ -1,0 +1,205 @@
+"""Vector registers as Python values, while a kernel is being emitted.
+
+A `Vec` stands for one register; arithmetic on it appends LLVM instructions, so that a gate reads as its equation.
+`Grid` is how registers meet memory: the rows and unit blocks of one of NumPy's own buffers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+
+I32, I64 = ir.IntType(32), ir.IntType(64)
+
+
+class Kind(NamedTuple):
+    """What a register holds."""
+
+    bits: int  # of one number: 32 or 64
+    lanes: int
+    fma: bool  # whether the target rounds a multiply-add once
+
+    @property
+    def scalar(self) -> ir.Type:
+        return ir.FloatType() if self.bits == 32 else ir.DoubleType()
+
+    @property
+    def vector(self) -> ir.Type:
+        return ir.VectorType(self.scalar, self.lanes)
+
+    @property
+    def words(self) -> ir.Type:
+        """The register's bits as integers."""
+        return ir.VectorType(ir.IntType(self.bits), self.lanes)
+
+    @property
+    def mask(self) -> ir.Type:
+        return ir.VectorType(ir.IntType(1), self.lanes)
+
+    @property
+    def suffix(self) -> str:
+        """How LLVM's intrinsics name this type."""
+        return f"v{self.lanes}f{self.bits}"
+
+    def number(self, x: float) -> float:
+        """`x` rounded to this precision."""
+        return float(np.float32(x)) if self.bits == 32 else float(x)
+
+
+class Vec:
+    """One register, or several that go through the same equations, while a kernel is being emitted.
+
+    Several are emitted step by step beside each other: the processor then has independent work during each
+    instruction's latency.
+    """
+
+    def __init__(self, b: ir.IRBuilder, kind: Kind, *registers: Any) -> None:
+        self.b, self.kind, self.registers = b, kind, registers
+
+    @staticmethod
+    def stack(vectors: Sequence[Vec]) -> Vec:
+        """All their registers as one `Vec`."""
+        return Vec(vectors[0].b, vectors[0].kind, *(r for vector in vectors for r in vector.registers))
+
+    def __iter__(self) -> Iterator[Vec]:
+        return (Vec(self.b, self.kind, register) for register in self.registers)
+
+    def each(self, emit: Callable[..., Any], *others: Vec | float) -> Vec:
+        """`emit(register, ...)` for every register, with the others' beside it."""
+        columns = [self._registers_of(other) for other in others]
+        return Vec(self.b, self.kind, *(emit(*registers) for registers in zip(self.registers, *columns, strict=True)))
+
+    def _registers_of(self, other: Vec | float) -> Sequence[Any]:
+        if isinstance(other, Vec):
+            return other.registers
+        lanes = [self.kind.number(other)] * self.kind.lanes
+        return [ir.Constant(self.kind.vector, lanes)] * len(self.registers)
+
+    def __add__(self, other: Vec | float) -> Vec:
+        return self.each(self.b.fadd, other)
+
+    def __sub__(self, other: Vec | float) -> Vec:
+        return self.each(self.b.fsub, other)
+
+    def __rsub__(self, other: float) -> Vec:
+        return self.each(lambda mine, given: self.b.fsub(given, mine), other)
+
+    def __mul__(self, other: Vec | float) -> Vec:
+        return self.each(self.b.fmul, other)
+
+    def __truediv__(self, other: Vec | float) -> Vec:
+        return self.each(self.b.fdiv, other)
+
+    def __rtruediv__(self, other: float) -> Vec:
+        return self.each(lambda mine, given: self.b.fdiv(given, mine), other)
+
+    def __neg__(self) -> Vec:
+        return self.each(self.b.fneg)
+
+    def fma(self, x: Vec | float, y: Vec | float) -> Vec:
+        """self * x + y, rounded once."""
+        if not self.kind.fma:
+            return self * x + y
+        name = f"llvm.fma.{self.kind.suffix}"
+        return self.each(lambda *registers: _call(self.b, name, self.kind.vector, registers), x, y)
+
+    def at_most(self, bound: float) -> Vec:
+        """The smaller of the two; NaN stays NaN, which LLVM's minnum would swallow."""
+        b = self.b
+        return self.each(lambda mine, limit: b.select(b.fcmp_ordered("<", limit, mine), limit, mine), bound)
+
+    def at_least(self, bound: float) -> Vec:
+        """The larger of the two; NaN stays NaN."""
+        b = self.b
+        return self.each(lambda mine, limit: b.select(b.fcmp_ordered(">", limit, mine), limit, mine), bound)
+
+
+def _call(b: ir.IRBuilder, name: str, result: ir.Type, args: Sequence[Any]) -> Any:
+    """Call an LLVM function by name; `declare_intrinsic` refuses vector types."""
+    known = b.module.globals.get(name)
+    return b.call(known or ir.Function(b.module, ir.FunctionType(result, [a.type for a in args]), name), args)
+
+
+def splat(b: ir.IRBuilder, kind: Kind, scalar: Any) -> Vec:
+    """The scalar in every lane."""
+    return Vec(b, kind, _splat(b, scalar, kind.lanes))
+
+
+def _splat(b: ir.IRBuilder, scalar: Any, lanes: int) -> Any:
+    first = b.insert_element(ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined), scalar, I32(0))
+    return b.shuffle_vector(first, first, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
+
+
+def first_lanes(b: ir.IRBuilder, kind: Kind, count: Any) -> Any:
+    """The mask of the first `count` lanes: all of them, but at the edge of an array."""
+    lane = ir.Constant(ir.VectorType(I64, kind.lanes), list(range(kind.lanes)))
+    return b.icmp_signed("<", lane, _splat(b, count, kind.lanes))
+
+
+class Grid:
+    """Rows and unit blocks of a buffer: block v of row m starts at `at` + m `row` + v `block`."""
+
+    def __init__(self, b: ir.IRBuilder, kind: Kind, data: Any, at: Any, row: Any, block: Any) -> None:
+        self.b, self.kind, self.data = b, kind, data
+        self.at, self.row, self.block = at, row, block
+
+    def place(self, m: int | Any, v: int | Any, offset: int | Any = 0) -> Any:
+        """The address of lane `offset` of block v of row m."""
+        b = self.b
+        start = b.add(self.at, b.add(b.mul(self.row, _i64(m)), b.mul(self.block, _i64(v))))
+        return b.gep(self.data, [b.add(start, _i64(offset))], source_etype=self.kind.scalar)
+
+    def load(self, m: int | Any, v: int | Any, offset: int | Any = 0, mask: Any = None) -> Vec:
+        """One register; lanes outside the mask are zero and not read."""
+        place, vector = self.place(m, v, offset), self.kind.vector
+        if mask is None:
+            return Vec(self.b, self.kind, self.b.load(place, typ=vector, align=self.kind.bits // 8))
+        args = [place, I32(self.kind.bits // 8), mask, ir.Constant(vector, None)]
+        return Vec(self.b, self.kind, _call(self.b, f"llvm.masked.load.{self.kind.suffix}.p0", vector, args))
+
+    def store(self, value: Vec, m: int | Any, v: int | Any, offset: int | Any = 0, mask: Any = None) -> None:
+        """One register; lanes outside the mask are not written."""
+        place = self.place(m, v, offset)
+        if mask is None:
+            place = self.b.bitcast(place, self.kind.vector.as_pointer())
+            self.b.store(value.registers[0], place, align=self.kind.bits // 8)
+        else:
+            args = [value.registers[0], place, I32(self.kind.bits // 8), mask]
+            _call(self.b, f"llvm.masked.store.{self.kind.suffix}.p0", ir.VoidType(), args)
+
+    def broadcast(self, m: int | Any, v: int | Any, offset: int | Any = 0) -> Vec:
+        """One number of a row, in every lane."""
+        return splat(self.b, self.kind, self.b.load(self.place(m, v, offset), typ=self.kind.scalar))
+
+
+def _i64(value: int | Any) -> Any:
+    return I64(value) if isinstance(value, int) else value
+
+
+def loop(
+    b: ir.IRBuilder, count: Any, start: Sequence[Vec], body: Callable[[Any, list[Vec]], list[Vec]]
+) -> list[Vec]:
+    """Carry the registers `start` through `body(k, registers)` for k = 0 .. count - 1; count may be zero."""
+    entry = b.block
+    head, inside, end = (b.append_basic_block(name) for name in ("head", "body", "end"))
+    b.branch(head)
+    b.position_at_end(head)
+    k = b.phi(I64)
+    k.add_incoming(I64(0), entry)
+    carried = [b.phi(register.kind.vector) for register in start]
+    for phi, register in zip(carried, start, strict=True):
+        phi.add_incoming(register.registers[0], entry)
+    b.cbranch(b.icmp_signed("<", k, count), inside, end)
+    b.position_at_end(inside)
+    registers = [Vec(b, register.kind, phi) for phi, register in zip(carried, start, strict=True)]
+    result = body(k, registers)
+    last = b.block
+    k.add_incoming(b.add(k, I64(1)), last)
+    for phi, register in zip(carried, result, strict=True):
+        phi.add_incoming(register.registers[0], last)
+    b.branch(head)
+    b.position_at_end(end)
+    return registers
