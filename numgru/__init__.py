@@ -2,6 +2,8 @@
 
 from .kernels.threads import get_num_threads, set_num_threads
 from .layers.gru import GRU
+from .layers.linear import Linear
+from .layers.sequential import LastStep, Sequential
 
-__all__ = ["GRU", "get_num_threads", "set_num_threads"]
+__all__ = ["GRU", "LastStep", "Linear", "Sequential", "get_num_threads", "set_num_threads"]
 __version__ = "0.1.0"

@@ -1,23 +1,98 @@
-"""The options with which every kernel is compiled; no other file names any.
+"""How every kernel is compiled, and where the result is kept; no other file names an option.
 
 No `fastmath`, anywhere: the same bits for any batch size, thread count and vector width need IEEE arithmetic.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import llvmlite
 import numba
+from numba.core import caching
+from numba.misc.appdirs import AppDirs
 
-_OPTIONS = {"nogil": True, "error_model": "numpy", "cache": True}
+if numba.config.DISABLE_JIT:
+    raise ImportError("numgru's kernels exist in compiled form only: unset NUMBA_DISABLE_JIT and import it again")
+
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a serial kernel, or a piece of one."""
-    return numba.njit(**_OPTIONS)(function)
+    return _kept(numba.njit(**_OPTIONS)(function))
 
 
 def parallel_kernel(function: Callable[..., Any]) -> Any:
     """Compile a kernel whose `prange` loops run on several threads."""
-    return numba.njit(parallel=True, **_OPTIONS)(function)
+    return _kept(numba.njit(parallel=True, **_OPTIONS)(function))
+
+
+@cache
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: below `NUMBA_CACHE_DIR`, or the user's cache folder.
+
+    Its name is a hash of the kernels' sources, because Numba sees neither a change in a function that a kernel calls
+    nor one in what an intrinsic emits.
+    """
+    sources = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        sources.update(file.read_bytes())
+    root = numba.config.CACHE_DIR or AppDirs("numgru", appauthor=False).user_cache_dir
+    return Path(root) / f"numgru-{sources.hexdigest()[:16]}"
+
+
+class _Locator(caching._CacheLocator):  # type: ignore[misc]
+    """Puts every kernel's files into `cache_folder`."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._line = function.__code__.co_firstlineno
+
+    def get_cache_path(self) -> str:
+        return os.fspath(cache_folder())
+
+    def get_source_stamp(self) -> str:
+        return cache_folder().name
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+    @classmethod
+    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> _Locator:
+        return cls(py_func)
+
+
+class _Impl(caching.CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes = (_Locator,)
+
+
+class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
+    """A cache that can fail without the kernel failing: then it's compiled again."""
+
+    _impl_class = _Impl
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # a truncated or foreign file raises whatever unpickling it comes upon
+            for file in cache_folder().glob(f"{self._impl.filename_base}*"):
+                with suppress(OSError):
+                    file.unlink()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception:  # a disk that is full or read-only, or a damaged index
+            self._enabled = False
+
+
+def _kept(dispatcher: Any) -> Any:
+    dispatcher._cache = _KernelCache(dispatcher.py_func)
+    return dispatcher

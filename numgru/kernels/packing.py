@@ -24,6 +24,13 @@ def lanes_of(typingctx, array):
     return types.int64(array), lambda context, b, sig, args: context.get_constant(types.int64, lanes)
 
 
+@kernel
+def blocks_in(units, array):
+    """Registers of the array's dtype that hold `units` numbers."""
+    lanes = lanes_of(array)
+    return (units + lanes - 1) // lanes
+
+
 def blocks_of(units: int, dtype: np.dtype[Any]) -> int:
     """Registers that hold `units` numbers."""
     return -(-units // TARGET.lanes(dtype))

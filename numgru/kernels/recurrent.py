@@ -20,7 +20,8 @@ from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
 from ._jit import kernel, parallel_kernel
-from .packing import lanes_of, pack_backward, pack_forward
+from .packing import blocks_in, lanes_of, pack_backward, pack_forward
+from .threads import share
 from .tiles import (
     ROWS,
     WIDE,
@@ -284,23 +285,9 @@ def sequences(x, h_0, y, gates, batch_first):
 
 
 @kernel
-def blocks(units, array):
-    """Registers of the array's dtype that hold `units` numbers."""
-    lanes = lanes_of(array)
-    return (units + lanes - 1) // lanes
-
-
-@kernel
-def share(count, part, parts, step):
-    """The first and last + 1 of a part's share of `count`, in whole steps."""
-    steps = (count + step - 1) // step
-    return min(steps * part // parts * step, count), min(steps * (part + 1) // parts * step, count)
-
-
-@kernel
 def _forward_rows(weights, run, first, last):
     """Rows first .. last - 1 of the batch, through the whole sequence."""
-    state_blocks = blocks(run.H, run.y)
+    state_blocks = blocks_in(run.H, run.y)
     full = first + (last - first) // ROWS * ROWS
     wide = state_blocks // WIDE * WIDE
     for t in range(run.T):
@@ -317,7 +304,7 @@ def _forward_rows(weights, run, first, last):
 @kernel
 def _backward_rows(weights, run, gradients, first, last):
     """The gates' gradients, dx and dh_0 of rows first .. last - 1 of the batch, from the last step to the first."""
-    state_blocks, input_blocks = blocks(run.H, run.y), blocks(run.I, run.y)
+    state_blocks, input_blocks = blocks_in(run.H, run.y), blocks_in(run.I, run.y)
     full = first + (last - first) // ROWS * ROWS
     for t in range(run.T - 1, -2, -1):
         even, wide = state_blocks // 2 * 2, state_blocks // WIDE * WIDE

@@ -14,6 +14,8 @@ from typing import Any
 import numba
 from numba.np.ufunc import parallel as numba_parallel
 
+from ._jit import kernel
+
 # Below this many operations a region's fork and join cost more than the second thread saves.
 SERIAL_WORK = 4_000_000
 
@@ -63,6 +65,13 @@ def set_num_threads(n: int) -> None:
 def parts_for(work: int, rows: int) -> int:
     """Shares into which a call of `work` operations on `rows` independent rows is cut."""
     return 1 if work < SERIAL_WORK else max(1, min(_num_threads, rows))
+
+
+@kernel
+def share(count, part, parts, step):
+    """The first and last + 1 of a part's share of `count`, in whole steps."""
+    steps = (count + step - 1) // step
+    return min(steps * part // parts * step, count), min(steps * (part + 1) // parts * step, count)
 
 
 def run(serial: Callable[..., None], parallel: Callable[..., None], parts: int, *args: Any) -> None:

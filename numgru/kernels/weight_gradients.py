@@ -13,8 +13,9 @@ from numba import prange, types
 from numba.extending import intrinsic
 
 from ._jit import kernel, parallel_kernel
-from .packing import lanes_of
-from .recurrent import blocks, cell_slots, sequences, share
+from .packing import blocks_in, lanes_of
+from .recurrent import cell_slots, sequences
+from .threads import share
 from .tiles import ROWS, View, edge_masks, gradient_tile, grid
 from .vectors import loop
 
@@ -40,8 +41,8 @@ def _matrix_part(dw, slots, slot_count, run, source, shift, source_time, source_
     lanes = lanes_of(source)
     units, width = run.H, dw.shape[1]
     tall = min(ROWS, lanes)
-    row_tiles = blocks(units, source) * (lanes // tall)
-    column_tiles = (blocks(width, source) + 1) // 2
+    row_tiles = blocks_in(units, source) * (lanes // tall)
+    column_tiles = (blocks_in(width, source) + 1) // 2
     first, last = share(len(slots) * row_tiles * column_tiles, part, parts, 1)
     example = slot_count * lanes
     flat = dw.ravel()
@@ -70,7 +71,7 @@ def _matrix_part(dw, slots, slot_count, run, source, shift, source_time, source_
 def _bias_part(weights, db_ih, db_hh, slot_count, run, part, parts):
     """A part's share of db_ih and db_hh."""
     lanes = lanes_of(db_ih)
-    first, last = share(blocks(run.H, db_ih), part, parts, 1)
+    first, last = share(blocks_in(run.H, db_ih), part, parts, 1)
     example = slot_count * lanes
     outer, inner = _examples(run, 0, run.T - 1)
     for block in range(first, last):

@@ -1,0 +1,145 @@
+"""The linear output of a network.
+
+Shapes: N rows (every axis of x but the last), K inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from ..kernels import linear, threads
+from ..kernels.packing import aligned_empty, blocks_of, pack_backward, pack_forward
+from ..kernels.target import TARGET
+from . import _check
+from ._check import FloatArray
+from .base import Layer
+
+
+class Linear(Layer):
+    """y = x W^T + b over the last axis of x: for every step of a sequence, or for its last alone.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        K and O.
+    bias : bool
+        Whether there is b.
+    dtype : dtype_like
+        float32 or float64.
+    seed : int, optional
+        Of the initial weights, uniform in +-1/sqrt(K). None draws fresh ones.
+
+    Attributes
+    ----------
+    parameters, gradients : dict
+        ``weight`` (O, K), ``bias`` (O,).
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: bool = True,
+        dtype: DTypeLike = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        self.in_features = K = _check.size("in_features", in_features)
+        self.out_features = O = _check.size("out_features", out_features)
+        shapes: dict[str, tuple[int, ...]] = {"weight": (O, K)}
+        if bias:
+            shapes["bias"] = (O,)
+        super().__init__(shapes, dtype)
+        self.flat_parameters[...] = np.random.default_rng(seed).uniform(-(K**-0.5), K**-0.5, self.flat_parameters.size)
+        self._x: FloatArray | None = None
+
+    def __call__(self, x: ArrayLike) -> FloatArray:
+        """The output for `x`; nothing is kept.
+
+        Parameters
+        ----------
+        x : array_like, shape (..., K)
+
+        Returns
+        -------
+        ndarray, shape (..., O)
+
+        Raises
+        ------
+        ValueError
+            For a wrong last axis or an empty one.
+        TypeError
+            For numbers that aren't real.
+        """
+        return self._map(self._checked(x))
+
+    def forward(self, x: ArrayLike) -> FloatArray:
+        """The output for `x`, which is kept for `backward`. Shapes and errors as for a call."""
+        checked = self._checked(x)
+        y = self._map(checked)
+        self._x = checked
+        return y
+
+    def backward(self, dy: ArrayLike, *, need_dx: bool = True) -> FloatArray | None:
+        """Add into `gradients`; returns dx of x's shape, or None without `need_dx`.
+
+        Raises
+        ------
+        ValueError
+            Without a `forward` before it, or for a wrong shape.
+        TypeError
+            For numbers that aren't real.
+        """
+        x, weight, O = self._x, self.parameters["weight"], self.out_features
+        if x is None:
+            raise ValueError("backward: expected a forward pass before it, got none (each backward uses one up)")
+        dy = _check.array("dy", dy, self.dtype, (*x.shape[:-1], O))
+        self._x = None
+        rows = dy.reshape(-1, O)
+        if "bias" in self.gradients:
+            self.gradients["bias"] += rows.sum(axis=0)
+        tall = min(TARGET.rows, TARGET.lanes(self.dtype))
+        padded = rows
+        if O % tall:
+            padded = np.zeros((rows.shape[0], -(-O // tall) * tall), self.dtype)
+            padded[:, :O] = rows
+        work = 2 * rows.size * self.in_features
+        threads.run(
+            linear.weight_gradient, linear.weight_gradient_parallel, threads.parts_for(work, padded.shape[1] // tall),
+            padded, x.reshape(-1, self.in_features), self.gradients["weight"],
+        )  # fmt: skip
+        if not need_dx:
+            return None
+        packed = self._packed(self.in_features, O)
+        pack_backward(weight, packed)
+        return self._affine(dy, packed, None, self.in_features)
+
+    def _checked(self, x: Any) -> FloatArray:
+        shape = np.shape(x)
+        if not shape:
+            raise ValueError(f"x: expected shape (..., {self.in_features}), got a single number")
+        return _check.array("x", x, self.dtype, (*"ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(shape) - 1], self.in_features))
+
+    def _map(self, x: FloatArray) -> FloatArray:
+        packed = self._packed(self.out_features, self.in_features)
+        pack_forward(self.parameters["weight"], 1, packed)
+        return self._affine(x, packed, self.parameters.get("bias"), self.out_features)
+
+    def _packed(self, outputs: int, inputs: int) -> FloatArray:
+        return aligned_empty(blocks_of(outputs, self.dtype) * TARGET.lanes(self.dtype) * inputs, self.dtype)
+
+    def _affine(self, x: FloatArray, packed: FloatArray, bias: FloatArray | None, outputs: int) -> FloatArray:
+        y = np.empty((*x.shape[:-1], outputs), self.dtype)
+        start = np.zeros(blocks_of(outputs, self.dtype) * TARGET.lanes(self.dtype), self.dtype)
+        if bias is not None:
+            start[:outputs] = bias
+        rows = x.reshape(-1, x.shape[-1])
+        parts = threads.parts_for(2 * rows.size * outputs, -(-rows.shape[0] // TARGET.rows))
+        threads.run(
+            linear.affine, linear.affine_parallel, parts,
+            rows, packed, start, y.reshape(-1, outputs),
+        )  # fmt: skip
+        return y
