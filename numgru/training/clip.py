@@ -31,8 +31,8 @@ def clip_grad_norm_(gradients: Gradients, max_norm: float) -> float:
     Parameters
     ----------
     gradients : mapping of str to ndarray, iterable of ndarray, or ndarray; float32 or float64
-        Changed in place. A layer's `gradients`, whose names then appear in errors, or its `flat_gradients`, which
-        is quicker for a small model. Any layout; no two may overlap.
+        Changed in place. A layer's `gradients`, whose names then appear in errors, or its `flat_gradients`,
+        which is quicker for a small model. Any layout; no two may overlap.
     max_norm : float, at least 0
         Infinity measures and changes nothing.
 
