@@ -79,8 +79,8 @@ class Batches:
         self.examples, self._batch_size = self._x.length, batch_size
         if self._y.length != self.examples:
             raise ValueError(
-                f"{names[1]}: expected {self.examples} examples along axis {axes[1]}, as {names[0]} has along "
-                f"axis {axes[0]}, got {self._y.length} (shape {self._y.array.shape}); see batch_axis"
+                f"{names[1]}: expected {self.examples} examples along axis {axes[1]}, as {names[0]} has "
+                f"along axis {axes[0]}, got {self._y.length} (shape {self._y.array.shape}); see batch_axis"
             )
 
     def __len__(self) -> int:

@@ -102,7 +102,7 @@ def fit(
     _check_parts(model, loss, optimizer, schedule)
     epochs, batch_size = _check.integer("epochs", epochs, 1), _check.integer("batch_size", batch_size, 1)
     seed = _check.integer("seed", seed, 0)
-    _check_clipping(clip_norm, clip_value)
+    clip_norm, clip_value = _clip_limits(clip_norm, clip_value)
     if patience is not None:
         patience = _check.integer("patience", patience, 1)
         if validation is None:
@@ -171,12 +171,14 @@ def _check_parts(model: Layer, loss: Loss, optimizer: Optimizer, schedule: Sched
         raise ValueError("schedule: expected the schedule of this optimizer, got one of another")
 
 
-def _check_clipping(clip_norm: float | None, clip_value: float | None) -> None:
+def _clip_limits(clip_norm: float | None, clip_value: float | None) -> tuple[float | None, float | None]:
     if clip_norm is not None and clip_value is not None:
         raise ValueError(f"clip_norm, clip_value: expected at most one, got {clip_norm} and {clip_value}")
-    for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-        if value is not None:
-            _check.number(name, value, "a positive number", lambda v: v > 0)
+    if clip_norm is not None:
+        return _check.number("clip_norm", clip_norm, "a positive number", lambda v: v > 0), None
+    if clip_value is not None:
+        return None, _check.number("clip_value", clip_value, "a positive number", lambda v: v > 0)
+    return None, None
 
 
 def _held_out(

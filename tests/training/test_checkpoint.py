@@ -101,6 +101,19 @@ def test_checkpoints_do_not_change_the_run(make_model, tmp_path):
     same(run(make_model), run(make_model, tmp_path / "run.npz"))
 
 
+def test_numpy_numbers_as_settings(make_model, tmp_path):
+    numbers = {
+        "clip_norm": np.float32(0.5),
+        "batch_size": np.int64(8),
+        "seed": np.int64(5),
+        "shuffle": np.True_,
+    }
+    path = tmp_path / "run.npz"
+    run(make_model, path, **numbers, epochs=2, options={"momentum": np.float32(0.5)})
+    whole = run(make_model, **numbers, options={"momentum": 0.5})
+    same(whole, run(make_model, path, **numbers, options={"momentum": 0.5}, resume=True))
+
+
 def test_early_stop_survives(make_model, tmp_path):
     path = tmp_path / "run.npz"
     stopping = {"optimizer": SGD, "patience": 2, "epochs": 200, "y": Y * 3}
