@@ -107,7 +107,7 @@ def cross_entropy(p, t, dp):
                 others += e
         target = np.float64(p[i, t[i]]) - top
         normalizer = others + math.exp(target)
-        total += math.log(normalizer) - target
+        total += math.log1p(others) if target == 0.0 else math.log(normalizer) - target
         scale = 1.0 / (normalizer * n)
         for c in range(classes):
             dp[i, c] = np.float64(dp[i, c]) * scale

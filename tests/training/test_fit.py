@@ -195,14 +195,16 @@ def test_schedule_steps_once_an_epoch(make_model):
     np.testing.assert_allclose(history.lr, [0.05 * (1 + math.cos(math.pi * e / 4)) for e in range(4)])
 
 
-def test_plateau_hears_the_validation_loss(make_model):
+def test_the_schedule_hears_the_validation_loss_or_else_the_training_loss(make_model):
     x, y = data()
-    model = make_model()
-    options = worsening(model)
-    options["optimizer"].lr = options["optimizer"].initial_lr = 1e-12
-    schedule = ReduceLROnPlateau(options["optimizer"], factor=0.5, patience=0, eps=0)
-    history = run(model, x, y, validation=(x, y), epochs=3, schedule=schedule, **options)
-    assert history.lr == [1e-12, 1e-12, 5e-13]
+    for validation, which in (((x, -y), "validation_loss"), (None, "loss")):
+        model = make_model()
+        optimizer = SGD(model, lr=0.1)
+        schedule = ReduceLROnPlateau(optimizer)
+        heard = []
+        schedule.step = heard.append
+        history = run(model, x, y, optimizer, validation=validation, schedule=schedule)
+        assert heard == getattr(history, which)
 
 
 def test_steps_are_reported(make_model):

@@ -124,11 +124,13 @@ def test_huge_logits_stay_finite(dtype):
     np.testing.assert_allclose(dp, [[0, 0], [0.5, -0.5]])
 
 
-def test_small_logits_differences_keep_their_digits():
-    """log(1 + e^-40) = 4.2e-18 is lost in 1 + e^-40."""
-    assert BCEWithLogitsLoss()(np.array([40.0]), np.array([1.0]))[0] == pytest.approx(
-        np.exp(-40.0), rel=1e-12
-    )
+def test_a_confident_right_answer_keeps_its_digits():
+    """log(1 + e^-40) is 4.2e-18, and 1 + e^-40 is 1."""
+    expected = pytest.approx(np.exp(-40.0), rel=1e-12, abs=0)
+    value, dp = BCEWithLogitsLoss()(np.array([-40.0]), np.array([0.0]))
+    assert (value, dp[0]) == (expected, expected)
+    value, dp = CrossEntropyLoss()(np.array([[40.0, 0.0]]), np.array([0]))
+    assert (value, -dp[0, 0], dp[0, 1]) == (expected, expected, expected)
 
 
 def test_kinks():
@@ -155,7 +157,7 @@ def test_huber_lies_between_its_two_limits(seed, n):
     p, t = rng.standard_normal(n), rng.standard_normal(n)
     squared, absolute = MSELoss()(p, t)[0], L1Loss()(p, t)[0]
     assert HuberLoss(1e6)(p, t)[0] == pytest.approx(squared / 2)
-    assert HuberLoss(1e-9)(p, t)[0] == pytest.approx(1e-9 * absolute, rel=1e-6)
+    assert HuberLoss(1e-9)(p, t)[0] == pytest.approx(1e-9 * absolute, rel=1e-6, abs=0)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
