@@ -1,0 +1,115 @@
+"""Minibatches of a data set, gathered into buffers that are used again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..layers._check import FloatArray
+from . import _check
+
+
+class _Source:
+    """One array of examples along an axis."""
+
+    def __init__(self, name: str, value: ArrayLike, axis: int, dtype: np.dtype[np.generic]) -> None:
+        given = np.asarray(value)
+        if given.dtype.kind not in "fiub":
+            raise TypeError(f"{name}: expected real numbers, got dtype {given.dtype}")
+        if axis >= given.ndim:
+            raise ValueError(
+                f"{name}: expected more than {axis} dimensions (batch_axis={axis}), got shape {given.shape}"
+            )
+        if given.size == 0:
+            raise ValueError(
+                f"{name}: expected at least one example and no empty dimension, got shape {given.shape}"
+            )
+        # Once, not batch by batch. `np.take` copies all of a strided array.
+        self.array = np.require(given, dtype if given.dtype.kind == "f" else None, ("C", "A"))
+        self.axis = axis
+        self.length: int = self.array.shape[axis]
+        self._buffer = np.empty(0, self.array.dtype)
+
+    def take(self, index: np.ndarray[tuple[int], np.dtype[np.int64]]) -> FloatArray:
+        """The examples `index`, in a buffer that the next call overwrites."""
+        shape = (*self.array.shape[: self.axis], index.size, *self.array.shape[self.axis + 1 :])
+        size = self.array.size // self.length * index.size
+        if self._buffer.size < size:
+            self._buffer = np.empty(size, self.array.dtype)
+        # "raise" would gather into a temporary first.
+        return np.take(self.array, index, self.axis, self._buffer[:size].reshape(shape), mode="clip")
+
+    def slice(self, start: int, end: int) -> FloatArray:
+        """The examples from `start` to before `end`, a view."""
+        return self.array[(slice(None),) * self.axis + (slice(start, end),)]
+
+
+class Batches:
+    """Pairs of inputs and targets, `batch_size` examples at a time; the last batch may be smaller.
+
+    Parameters
+    ----------
+    names : tuple of two str
+        What errors call the two.
+    x, y : array_like of real numbers
+        Floats are converted to `dtype`, integers stay.
+    axes : tuple of two int
+        The axis of the examples in `x` and in `y`.
+    batch_size : int
+    dtype : numpy.dtype
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one isn't made of real numbers, is empty, lacks the axis, or their lengths differ.
+    """
+
+    def __init__(
+        self,
+        names: tuple[str, str],
+        x: ArrayLike,
+        y: ArrayLike,
+        axes: tuple[int, int],
+        batch_size: int,
+        dtype: np.dtype[np.generic],
+    ) -> None:
+        self._x, self._y = _Source(names[0], x, axes[0], dtype), _Source(names[1], y, axes[1], dtype)
+        self.examples, self._batch_size = self._x.length, batch_size
+        if self._y.length != self.examples:
+            raise ValueError(
+                f"{names[1]}: expected {self.examples} examples along axis {axes[1]}, as {names[0]} has "
+                f"along axis {axes[0]}, got {self._y.length} (shape {self._y.array.shape}); see batch_axis"
+            )
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return -(-self.examples // self._batch_size)
+
+    @property
+    def description(self) -> list[list[int] | str]:
+        """Shapes and dtypes, to tell one data set from another."""
+        arrays = (self._x.array, self._y.array)
+        return [part for array in arrays for part in (list(array.shape), str(array.dtype))]
+
+    def in_order(self) -> Iterator[tuple[FloatArray, FloatArray, int]]:
+        """Every batch as (x, y, number of examples)."""
+        for start in range(0, self.examples, self._batch_size):
+            end = min(start + self._batch_size, self.examples)
+            yield self._x.slice(start, end), self._y.slice(start, end), end - start
+
+    def shuffled(self, seed: int, epoch: int) -> Iterator[tuple[FloatArray, FloatArray, int]]:
+        """As `in_order`, in an order that `seed` and `epoch` alone determine; the next overwrites it."""
+        order = np.random.default_rng([seed, epoch]).permutation(self.examples)
+        for start in range(0, self.examples, self._batch_size):
+            index = order[start : start + self._batch_size]
+            yield self._x.take(index), self._y.take(index), index.size
+
+
+def batch_axes(batch_axis: int | tuple[int, int]) -> tuple[int, int]:
+    """The axes of the examples in x and in y: one for both, or a pair."""
+    pair = tuple(batch_axis) if isinstance(batch_axis, tuple | list) else (batch_axis, batch_axis)
+    if len(pair) != 2:
+        raise ValueError(f"batch_axis: expected an integer, or two (for x and for y), got {batch_axis!r}")
+    return _check.integer("batch_axis", pair[0], 0), _check.integer("batch_axis", pair[1], 0)

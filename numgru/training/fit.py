@@ -1,0 +1,211 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..layers.base import Layer
+from . import _check
+from .batches import Batches, batch_axes
+from .checkpoint import load_checkpoint, model_settings, save_checkpoint
+from .epoch import Step, Trainer
+from .history import History
+from .losses import Loss
+from .optimizers import Optimizer
+from .progress import bar_class, epoch_bar
+from .schedules import Schedule
+
+
+def fit(
+    model: Layer,
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    loss: Loss,
+    optimizer: Optimizer,
+    epochs: int,
+    batch_size: int = 32,
+    validation: tuple[ArrayLike, ArrayLike] | None = None,
+    batch_axis: int | tuple[int, int] = 0,
+    schedule: Schedule | None = None,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    patience: int | None = None,
+    restore_best: bool = True,
+    shuffle: bool = True,
+    seed: int = 0,
+    progress: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    on_step: Callable[[Step], object] | None = None,
+    on_epoch: Callable[[History], object] | None = None,
+) -> History:
+    """Train a model on minibatches.
+
+    Parameters
+    ----------
+    model : Layer
+        Returns one array; trained in place.
+    x, y : array_like of real numbers
+        Inputs and targets, equally many along the batch axis.
+    loss : Loss
+    optimizer : Optimizer
+        Of this model.
+    epochs : int, at least 1
+        In all, those before a resume included.
+    batch_size : int, at least 1
+        The last batch of an epoch may be smaller.
+    validation : (x, y), optional
+        Evaluated after each epoch.
+    batch_axis : int or (int, int)
+        The axis of the examples: 0, or 1 for a sequence of shape (T, B, I); a pair if x and y differ.
+    schedule : Schedule, optional
+        Of this optimizer; told the validation loss, or the training loss without validation.
+    clip_norm, clip_value : float, optional
+        Limit for `clip_grad_norm_` or `clip_grad_value_`; at most one of them.
+    patience : int, optional
+        Stop after so many epochs in a row without a lower validation loss.
+    restore_best : bool
+        With validation, end with the parameters of the epoch with the lowest validation loss.
+    shuffle : bool
+        Visit the examples of each epoch in a new order, which depends on `seed` and the epoch alone.
+    seed : int, at least 0
+    progress : bool
+        Show a bar (needs tqdm).
+    checkpoint : path, optional
+        File for the state of the run, replaced after each epoch.
+    resume : bool
+        Continue from `checkpoint` if it exists, to the same bits as if there had been no interruption.
+        Without it an existing file is an error.
+    on_step, on_epoch : callable, optional
+        Called after each step with a `Step`, after each epoch (and its checkpoint) with the history so far.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong, or `checkpoint` holds a run with other settings; before any training.
+    FileExistsError
+        If `checkpoint` exists and `resume` isn't set.
+    TrainingDivergedError
+        If the loss or a gradient stops being finite.
+    """
+    _check_parts(model, loss, optimizer, schedule)
+    epochs, batch_size = _check.integer("epochs", epochs, 1), _check.integer("batch_size", batch_size, 1)
+    seed = _check.integer("seed", seed, 0)
+    clip_norm, clip_value = _clip_limits(clip_norm, clip_value)
+    if patience is not None:
+        patience = _check.integer("patience", patience, 1)
+        if validation is None:
+            raise ValueError("patience: expected validation=(x, y) with it, got None")
+    axes = batch_axes(batch_axis)
+    training = Batches(("x", "y"), x, y, axes, batch_size, model.dtype)
+    held_out = _held_out(validation, axes, batch_size, model.dtype)
+    path = _checkpoint_path(checkpoint, resume)
+    bar = bar_class(progress)
+    settings = {
+        "model": model_settings(model),
+        "optimizer": optimizer.settings,
+        "schedule": schedule.settings if schedule else None,
+        "loss": loss.settings,
+        "data": training.description,
+        "validation": held_out.description if held_out else None,
+        "batch_axis": axes,
+        "batch_size": batch_size,
+        "clip_norm": clip_norm,
+        "clip_value": clip_value,
+        "shuffle": bool(shuffle),
+        "seed": seed,
+    }
+    history, best = History(), None
+    if path and path.exists():
+        history, best = load_checkpoint(path, settings, model, optimizer, schedule)
+    trainer = Trainer(model, loss, optimizer, clip_norm, clip_value, on_step)
+    while len(history) < epochs and (patience is None or len(history) - history.best_epoch < patience):
+        epoch = len(history) + 1
+        saved = str(path) if path and epoch > 1 else None
+        batches = training.shuffled(seed, epoch) if shuffle else training.in_order()
+        with epoch_bar(bar, epoch, epochs, len(training)) as advance:
+            history.append(**trainer.train(batches, epoch, saved, advance))
+        if held_out:
+            history.append(validation_loss=trainer.evaluate(held_out.in_order(), epoch, saved))
+            if history.best_epoch == epoch:
+                best = model.flat_parameters.copy()
+        if schedule:
+            schedule.step(history.monitored[-1])
+        if path:
+            save_checkpoint(path, settings, model, optimizer, schedule, history, best)
+        if on_epoch:
+            on_epoch(history)
+    if restore_best and best is not None:
+        model.flat_parameters[...] = best
+    return history
+
+
+def _check_parts(model: Layer, loss: Loss, optimizer: Optimizer, schedule: Schedule | None) -> None:
+    for name, value, kind in (
+        ("model", model, Layer),
+        ("loss", loss, Loss),
+        ("optimizer", optimizer, Optimizer),
+    ):
+        if not isinstance(value, kind):
+            raise TypeError(
+                f"{name}: expected a numgru {kind.__name__}, got {type(value).__name__} ({value!r})"
+            )
+    if optimizer.model is not model:
+        raise ValueError(
+            "optimizer: expected the optimizer of this model, got one of another; make it with model"
+        )
+    if schedule is not None and not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule: expected a numgru Schedule or None, got {type(schedule).__name__}")
+    if schedule and schedule.optimizer is not optimizer:
+        raise ValueError("schedule: expected the schedule of this optimizer, got one of another")
+
+
+def _clip_limits(clip_norm: float | None, clip_value: float | None) -> tuple[float | None, float | None]:
+    if clip_norm is not None and clip_value is not None:
+        raise ValueError(f"clip_norm, clip_value: expected at most one, got {clip_norm} and {clip_value}")
+    if clip_norm is not None:
+        return _check.number("clip_norm", clip_norm, "a positive number", lambda v: v > 0), None
+    if clip_value is not None:
+        return None, _check.number("clip_value", clip_value, "a positive number", lambda v: v > 0)
+    return None, None
+
+
+def _held_out(
+    validation: tuple[ArrayLike, ArrayLike] | None,
+    axes: tuple[int, int],
+    batch_size: int,
+    dtype: np.dtype[Any],
+) -> Batches | None:
+    if validation is None:
+        return None
+    if not isinstance(validation, tuple | list) or len(validation) != 2:
+        raise TypeError(f"validation: expected a pair (x, y) or None, got {type(validation).__name__}")
+    return Batches(("validation[0]", "validation[1]"), *validation, axes, batch_size, dtype)
+
+
+def _checkpoint_path(checkpoint: str | os.PathLike[str] | None, resume: bool) -> Path | None:
+    if checkpoint is None:
+        if resume:
+            raise ValueError("resume: expected checkpoint=PATH with it, got None")
+        return None
+    path = Path(checkpoint)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"checkpoint: expected a path in an existing folder, got {path}; make {path.parent}"
+        )
+    if path.exists() and not resume:
+        raise FileExistsError(
+            f"checkpoint: {path} exists; resume=True continues it, or move it away to start anew"
+        )
+    return path

@@ -1,0 +1,251 @@
+"""Optimizers: one fused pass in place over flat parameters; equations and defaults of `torch.optim`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..kernels import optimizers as kernels
+from ..layers._check import FloatArray
+from ..layers.base import Layer
+from . import _check
+
+
+class Optimizer:
+    """What the optimizers share: a model, a learning rate, settings and state.
+
+    Attributes
+    ----------
+    lr : float
+        The learning rate of the next step; may be changed at any time.
+    initial_lr : float
+        The learning rate that the optimizer was made with; schedules start from it.
+    steps : int
+        Number of steps made.
+    settings : dict of str to (str, float or bool)
+        The name of the class and what it was made with.
+    """
+
+    def __init__(self, model: Layer, lr: float, buffers: tuple[str, ...], **settings: float | bool) -> None:
+        if not isinstance(model, Layer):
+            raise TypeError(f"model: expected a numgru layer, got {type(model).__name__}")
+        self.model = model
+        self.lr = lr
+        self.initial_lr = self.lr
+        self.steps = 0
+        self.settings: dict[str, Any] = {"name": type(self).__name__, "lr": self.lr, **settings}
+        self._buffers = {name: np.zeros_like(model.flat_parameters) for name in buffers}
+        self._unused = np.empty(0, model.dtype)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self._lr = _check.not_negative("lr", value)
+
+    def step(self) -> None:
+        """Change the model's parameters in place, once, by its gradients."""
+        self.steps += 1
+        self._step(self.model.flat_parameters, self.model.flat_gradients)
+
+    def _step(self, p: FloatArray, g: FloatArray) -> None:
+        raise NotImplementedError
+
+    def _scalars(self, *values: float) -> tuple[Any, ...]:
+        return tuple(self.model.dtype.type(value) for value in values)
+
+    def _buffer(self, name: str) -> FloatArray:
+        return self._buffers.get(name, self._unused)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of all that the next steps depend on: `settings`, `lr`, `steps` and each buffer by name."""
+        buffers = {name: buffer.copy() for name, buffer in self._buffers.items()}
+        return {"settings": dict(self.settings), "lr": self.lr, "steps": self.steps, **buffers}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from `state_dict`, bit for bit; on an error nothing has changed.
+
+        Raises
+        ------
+        ValueError
+            If it comes from another optimizer, from other settings or from a model of another size or dtype.
+        """
+        expected = self.state_dict()
+        if set(state_dict) != set(expected) or state_dict["settings"] != self.settings:
+            raise ValueError(
+                f"state_dict: expected the entries {list(expected)} of {self.settings}, "
+                f"got {list(state_dict)} of {state_dict.get('settings')}; make the optimizer as it was"
+            )
+        for name, buffer in self._buffers.items():
+            given = np.asarray(state_dict[name])
+            if given.shape != buffer.shape or given.dtype != buffer.dtype:
+                raise ValueError(
+                    f"state_dict[{name!r}]: expected shape {buffer.shape} and dtype {buffer.dtype}, "
+                    f"got {given.shape} and {given.dtype}; the model must be the one that was trained"
+                )
+        steps = _check.integer("state_dict['steps']", state_dict["steps"], 0)
+        self.lr = state_dict["lr"]
+        self.steps = steps
+        for name, buffer in self._buffers.items():
+            buffer[...] = state_dict[name]
+
+
+class SGD(Optimizer):
+    """Gradient descent, with momentum if wanted.
+
+    Parameters
+    ----------
+    model : Layer
+    lr : float
+    momentum : float
+        v = momentum v + g, and p -= lr v.
+    nesterov : bool
+        p -= lr (g + momentum v) instead; needs a momentum.
+    weight_decay : float
+        Added to the gradient times p (an L2 penalty).
+    """
+
+    def __init__(
+        self,
+        model: Layer,
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        self.momentum = _check.not_negative("momentum", momentum)
+        self.nesterov = bool(nesterov)
+        self.weight_decay = _check.not_negative("weight_decay", weight_decay)
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov: expected a positive momentum with it, got momentum=0")
+        buffers = ("velocity",) if self.momentum else ()
+        super().__init__(
+            model, lr, buffers, momentum=self.momentum, nesterov=self.nesterov, weight_decay=self.weight_decay
+        )
+
+    def _step(self, p: FloatArray, g: FloatArray) -> None:
+        scalars = self._scalars(self.lr, self.momentum, self.weight_decay)
+        kernels.sgd(p, g, self._buffer("velocity"), *scalars, self.nesterov)
+
+
+class RMSprop(Optimizer):
+    """Steps divided by the root of a running mean of squared gradients (Hinton 2012).
+
+    Parameters
+    ----------
+    model : Layer
+    lr : float
+    alpha : float
+        The part of the running mean that is kept at each step.
+    eps : float
+        Added to the root.
+    weight_decay : float
+        Added to the gradient times p (an L2 penalty).
+    momentum : float
+        Of the divided gradients.
+    """
+
+    def __init__(
+        self,
+        model: Layer,
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+    ) -> None:
+        self.alpha = _check.fraction("alpha", alpha)
+        self.eps = _check.not_negative("eps", eps)
+        self.weight_decay = _check.not_negative("weight_decay", weight_decay)
+        self.momentum = _check.not_negative("momentum", momentum)
+        buffers = ("square_avg", "velocity") if self.momentum else ("square_avg",)
+        super().__init__(
+            model,
+            lr,
+            buffers,
+            alpha=self.alpha,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+        )
+
+    def _step(self, p: FloatArray, g: FloatArray) -> None:
+        scalars = self._scalars(
+            self.lr, self.alpha, 1 - self.alpha, self.eps, self.momentum, self.weight_decay
+        )
+        kernels.rmsprop(p, g, self._buffer("square_avg"), self._buffer("velocity"), *scalars)
+
+
+class Adam(Optimizer):
+    """Adaptive moment estimation (Kingma and Ba 2015, algorithm 1).
+
+    Parameters
+    ----------
+    model : Layer
+    lr : float
+    betas : tuple of two floats
+        The parts of the running means of g and g^2 that are kept at each step.
+    eps : float
+        Added to the root.
+    weight_decay : float
+        Added to the gradient times p (an L2 penalty).
+    """
+
+    _decoupled = False
+
+    def __init__(
+        self,
+        model: Layer,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
+            raise ValueError(f"betas: expected two numbers of at least 0 and below 1, got {betas!r}")
+        self.beta1, self.beta2 = _check.fraction("betas[0]", betas[0]), _check.fraction("betas[1]", betas[1])
+        self.eps = _check.not_negative("eps", eps)
+        self.weight_decay = _check.not_negative("weight_decay", weight_decay)
+        super().__init__(
+            model,
+            lr,
+            ("exp_avg", "exp_avg_sq"),
+            beta1=self.beta1,
+            beta2=self.beta2,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+        )
+
+    def _step(self, p: FloatArray, g: FloatArray) -> None:
+        step_size = self.lr / (1 - self.beta1**self.steps)
+        correction2 = math.sqrt(1 - self.beta2**self.steps)
+        l2, keep = (0.0, 1 - self.lr * self.weight_decay) if self._decoupled else (self.weight_decay, 1.0)
+        scalars = self._scalars(
+            step_size, 1 - self.beta1, self.beta2, 1 - self.beta2, correction2, self.eps, l2, keep
+        )
+        kernels.adam(p, g, self._buffer("exp_avg"), self._buffer("exp_avg_sq"), *scalars)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: p is multiplied by 1 - lr weight_decay (Loshchilov and Hutter 2019).
+
+    Parameters are those of `Adam`; `weight_decay` is 0.01 unless given.
+    """
+
+    _decoupled = True
+
+    def __init__(
+        self,
+        model: Layer,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
+        super().__init__(model, lr, betas, eps, weight_decay)

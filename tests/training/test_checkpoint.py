@@ -1,0 +1,219 @@
+"""An interrupted run, resumed, ends with the very weights of an uninterrupted one."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from numgru._files import load_arrays, save_arrays
+from numgru.training import (
+    SGD,
+    Adam,
+    AdamW,
+    ConstantLR,
+    CosineAnnealingLR,
+    HuberLoss,
+    L1Loss,
+    MSELoss,
+    ReduceLROnPlateau,
+    RMSprop,
+    StepLR,
+    fit,
+    load_weights,
+)
+
+OPTIMIZERS = [
+    (SGD, {}),
+    (SGD, {"momentum": 0.9, "nesterov": True}),
+    (RMSprop, {"momentum": 0.5}),
+    (Adam, {}),
+    (AdamW, {}),
+]
+SCHEDULES = [
+    (ConstantLR, {"factor": 0.5, "total_iters": 3}),
+    (StepLR, {"step_size": 2}),
+    (CosineAnnealingLR, {"T_max": 6}),
+    (ReduceLROnPlateau, {"patience": 0, "threshold": 0.3, "cooldown": 1}),
+]
+rng = np.random.default_rng(0)
+X, Y = rng.standard_normal((37, 3)), rng.standard_normal((37, 2))
+X_VALID, Y_VALID = rng.standard_normal((9, 3)), rng.standard_normal((9, 2))
+
+
+class KilledError(Exception):
+    pass
+
+
+def kill_at(epoch, step):
+    def on_step(done):
+        if (done.epoch, done.step) == (epoch, step):
+            raise KilledError
+
+    return on_step
+
+
+def run(make_model, checkpoint=None, optimizer=SGD, options=None, schedule=None, model_options=None, **more):
+    """A fresh process, as far as the run can tell: new model, new optimizer, new schedule."""
+    model = make_model(**{"dtype": np.float32, **(model_options or {})})
+    made = optimizer(model, lr=0.05, **(options or {}))
+    made_schedule = schedule[0](made, **schedule[1]) if schedule else None
+    settings = {"loss": MSELoss(), "epochs": 6, "batch_size": 8, "seed": 5, "validation": (X_VALID, Y_VALID)}
+    settings |= more
+    x, y = settings.pop("x", X), settings.pop("y", Y)
+    history = fit(model, x, y, optimizer=made, schedule=made_schedule, checkpoint=checkpoint, **settings)
+    return model.flat_parameters, history
+
+
+def same(first, second):
+    np.testing.assert_array_equal(first[0], second[0])
+    histories = [asdict(history) for _, history in (first, second)]
+    for history in histories:
+        history.pop("examples_per_second")
+    assert histories[0] == histories[1]
+
+
+@pytest.mark.parametrize(("optimizer", "options"), OPTIMIZERS)
+@pytest.mark.parametrize("schedule", [None, *SCHEDULES], ids=lambda s: s[0].__name__ if s else "none")
+def test_resume_is_bit_identical(make_model, tmp_path, optimizer, options, schedule):
+    parts = {"optimizer": optimizer, "options": options, "schedule": schedule, "clip_norm": 0.5}
+    whole = run(make_model, **parts)
+    for name, first in (("between", {"epochs": 2}), ("within", {"on_step": kill_at(4, 3)})):
+        path = tmp_path / f"{name}.npz"
+        try:
+            run(make_model, path, **parts, **first)
+        except KilledError:
+            assert name == "within"
+        same(whole, run(make_model, path, **parts, resume=True))
+
+
+@pytest.mark.parametrize("epoch", range(1, 7))
+def test_killed_in_any_epoch(make_model, tmp_path, epoch):
+    path = tmp_path / "run.npz"
+    whole = run(make_model, optimizer=Adam)
+    with pytest.raises(KilledError):
+        run(make_model, path, optimizer=Adam, on_step=kill_at(epoch, 5))
+    assert path.exists() == (epoch > 1)
+    assert sorted(tmp_path.iterdir()) == [path] * (epoch > 1)
+    same(whole, run(make_model, path, optimizer=Adam, resume=True))
+
+
+def test_checkpoints_do_not_change_the_run(make_model, tmp_path):
+    same(run(make_model), run(make_model, tmp_path / "run.npz"))
+
+
+def test_numpy_numbers_as_settings(make_model, tmp_path):
+    numbers = {
+        "clip_norm": np.float32(0.5),
+        "batch_size": np.int64(8),
+        "seed": np.int64(5),
+        "shuffle": np.True_,
+    }
+    path = tmp_path / "run.npz"
+    run(make_model, path, **numbers, epochs=2, options={"momentum": np.float32(0.5)})
+    whole = run(make_model, **numbers, options={"momentum": 0.5})
+    same(whole, run(make_model, path, **numbers, options={"momentum": 0.5}, resume=True))
+
+
+def test_early_stop_survives(make_model, tmp_path):
+    path = tmp_path / "run.npz"
+    stopping = {"optimizer": SGD, "patience": 2, "epochs": 200, "y": Y * 3}
+    whole = run(make_model, **stopping)
+    assert 3 < len(whole[1]) < 200, "the run must stop by itself for this test to say anything"
+    run(make_model, path, **{**stopping, "epochs": len(whole[1]) - 1})
+    same(whole, run(make_model, path, **stopping, resume=True))
+    same(whole, run(make_model, path, **stopping, resume=True))  # a finished run stays finished
+
+
+def test_resumed_in_the_same_process(make_model, tmp_path):
+    path = tmp_path / "run.npz"
+    whole = run(make_model, optimizer=Adam, schedule=SCHEDULES[1])
+    model = make_model(dtype=np.float32)
+    optimizer = Adam(model, lr=0.05)
+    schedule = StepLR(optimizer, 2)
+    rest = {"loss": MSELoss(), "optimizer": optimizer, "schedule": schedule, "batch_size": 8, "seed": 5}
+    rest |= {"validation": (X_VALID, Y_VALID), "checkpoint": path, "resume": True, "epochs": 6}
+    with pytest.raises(KilledError):
+        fit(model, X, Y, **rest, on_step=kill_at(5, 2))
+    same(whole, (model.flat_parameters, fit(model, X, Y, **rest)))
+
+
+def test_other_settings_are_refused_and_nothing_changes(make_model, tmp_path):
+    path = tmp_path / "run.npz"
+    run(make_model, path, epochs=2, schedule=SCHEDULES[0])
+    before = path.read_bytes()
+    for key, change in {
+        "model": {"model_options": {"hidden": 5}},
+        "optimizer": {"optimizer": Adam},
+        "schedule": {"schedule": SCHEDULES[1]},
+        "loss": {"loss": L1Loss()},
+        "batch_size": {"batch_size": 4},
+        "seed": {"seed": 6},
+        "shuffle": {"shuffle": False},
+        "clip_norm": {"clip_norm": 1.0},
+        "data": {"x": X[:30], "y": Y[:30]},
+        "validation": {"validation": None},
+    }.items():
+        with pytest.raises(
+            ValueError, match=f"expected a checkpoint of this run, got one with another {key}: "
+        ):
+            run(make_model, path, **{"schedule": SCHEDULES[0], "resume": True, **change})
+    with pytest.raises(ValueError, match="another model"):
+        run(make_model, path, schedule=SCHEDULES[0], resume=True, model_options={"dtype": np.float64})
+    with pytest.raises(ValueError, match="another optimizer"):
+        run(make_model, path, schedule=SCHEDULES[0], resume=True, options={"momentum": 0.9})
+    with pytest.raises(ValueError, match="another schedule"):
+        run(make_model, path, schedule=(ConstantLR, {"factor": 0.4, "total_iters": 3}), resume=True)
+    assert path.read_bytes() == before
+
+
+def test_other_loss_settings_are_refused(make_model, tmp_path):
+    path = tmp_path / "run.npz"
+    run(make_model, path, epochs=1, loss=HuberLoss(1.0))
+    with pytest.raises(ValueError, match=r"another loss: .*'delta': 1\.0.*'delta': 2\.0"):
+        run(make_model, path, resume=True, loss=HuberLoss(2.0))
+
+
+def test_an_existing_file_is_not_overwritten(make_model, tmp_path):
+    path = tmp_path / "run.npz"
+    path.write_text("precious")
+    with pytest.raises(FileExistsError, match="resume=True continues it"):
+        run(make_model, path)
+    with pytest.raises(ValueError, match="expected a file saved by numgru"):
+        run(make_model, path, resume=True)
+    assert path.read_text() == "precious"
+
+
+def test_another_kind_of_file_is_refused(make_model, tmp_path):
+    path = tmp_path / "run.npz"
+    save_arrays(path, {"parameters": np.zeros(3)}, {"kind": "weights"})
+    with pytest.raises(ValueError, match="expected a numgru training checkpoint 1, got weights"):
+        run(make_model, path, resume=True)
+
+
+def test_load_weights(make_model, tmp_path):
+    path = tmp_path / "run.npz"
+    last, _ = run(make_model, restore_best=False, epochs=30, y=Y * 3)
+    best, history = run(make_model, path, epochs=30, y=Y * 3)
+    assert history.best_epoch < 30
+    model = make_model(dtype=np.float32, seed=8)
+    load_weights(path, model)
+    np.testing.assert_array_equal(model.flat_parameters, last)
+    load_weights(path, model, best=True)
+    np.testing.assert_array_equal(model.flat_parameters, best)
+    with pytest.raises(ValueError, match="expected a checkpoint of this model"):
+        load_weights(path, make_model(dtype=np.float64))
+
+
+def test_load_weights_without_validation(make_model, tmp_path):
+    path = tmp_path / "run.npz"
+    run(make_model, path, validation=None, epochs=1)
+    with pytest.raises(ValueError, match="the run had no validation"):
+        load_weights(path, make_model(dtype=np.float32), best=True)
+
+
+def test_nothing_in_the_file_needs_pickle(make_model, tmp_path):
+    path = tmp_path / "run.npz"
+    run(make_model, path, epochs=1, optimizer=Adam)
+    arrays, metadata = load_arrays(path)
+    assert set(arrays) == {"parameters", "best_parameters", "optimizer.exp_avg", "optimizer.exp_avg_sq"}
+    assert metadata["optimizer"]["steps"] == 5

@@ -1,0 +1,335 @@
+"""The training loop: what it computes, when it stops, what it refuses."""
+
+import builtins
+import math
+
+import numpy as np
+import pytest
+
+from numgru.training import (
+    SGD,
+    Adam,
+    CosineAnnealingLR,
+    History,
+    MSELoss,
+    ReduceLROnPlateau,
+    TrainingDivergedError,
+    fit,
+)
+
+
+def data(n=37, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, 3))
+    return x, np.stack([np.sin(x[:, 0]), x[:, 1] * 0.5], -1)
+
+
+def run(model, x, y, optimizer=None, **options):
+    options = {"loss": MSELoss(), "epochs": 3, "batch_size": 8, **options}
+    return fit(model, x, y, optimizer=optimizer or SGD(model, lr=0.1), **options)
+
+
+def test_it_is_the_loop_written_out(make_model):
+    """Five lines of NumPy, with the unshuffled order and a smaller last batch."""
+    x, y = data()
+    model, other = make_model(), make_model()
+    history = run(model, x, y, epochs=2, shuffle=False, clip_norm=0.05)
+    norms, losses = [], []
+    for _ in range(2):
+        for start in range(0, 37, 8):
+            prediction = other.forward(x[start : start + 8])
+            d = prediction - y[start : start + 8]
+            other.zero_grad()
+            other.backward(2 * d / d.size)
+            norms.append(np.sqrt((other.flat_gradients**2).sum()))
+            losses.append((d**2).mean() * len(d))
+            other.flat_parameters -= 0.1 * other.flat_gradients * min(1.0, 0.05 / norms[-1])
+    np.testing.assert_allclose(model.flat_parameters, other.flat_parameters, rtol=1e-12)
+    np.testing.assert_allclose(history.loss, [sum(losses[:5]) / 37, sum(losses[5:]) / 37], rtol=1e-12)
+    np.testing.assert_allclose(history.grad_norm_mean, [np.mean(norms[:5]), np.mean(norms[5:])], rtol=1e-12)
+    np.testing.assert_allclose(history.grad_norm_max, [max(norms[:5]), max(norms[5:])], rtol=1e-12)
+    assert history.clipped_share == [np.mean(np.greater(part, 0.05)) for part in (norms[:5], norms[5:])]
+    assert history.lr == [0.1, 0.1] and min(history.examples_per_second) > 0
+
+
+def test_it_learns(make_model):
+    x, y = data(200)
+    model = make_model(hidden=8)
+    history = run(model, x, y, Adam(model, lr=0.02), epochs=40, validation=data(50, seed=1))
+    assert history.loss[-1] < history.loss[0] / 10
+    assert history.validation_loss[-1] < history.validation_loss[0] / 5
+
+
+class Recorder:
+    """Keeps the inputs of every step."""
+
+    def __init__(self, model):
+        self.seen, forward = [], model.forward
+        model.forward = lambda x: (self.seen.append(np.array(x)), forward(x))[1]
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 37])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_every_epoch_sees_every_example_once(make_model, n, shuffle):
+    x, y = data(n)
+    model = make_model()
+    recorder = Recorder(model)
+    run(model, x, y, epochs=2, shuffle=shuffle)
+    steps = -(-n // 8)
+    assert [len(batch) for batch in recorder.seen[:steps]] == [8] * (n // 8) + [n % 8] * (n % 8 > 0)
+    first, second = (np.concatenate(recorder.seen[i * steps : (i + 1) * steps]) for i in range(2))
+    for epoch in (first, second):
+        np.testing.assert_array_equal(np.sort(epoch, 0), np.sort(x, 0))
+    if n > 8:
+        assert np.array_equal(first, x) != shuffle
+        assert np.array_equal(first, second) != shuffle
+
+
+def test_the_seed_decides(make_model):
+    x, y = data()
+    weights = []
+    for seed in (3, 3, 4):
+        model = make_model()
+        run(model, x, y, seed=seed)
+        weights.append(model.flat_parameters)
+    assert np.array_equal(weights[0], weights[1]) and not np.array_equal(weights[0], weights[2])
+
+
+def test_batch_axis(make_model):
+    """The same examples along axis 1 (and targets along either) train the same."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((11, 5, 3)), rng.standard_normal((11, 5, 2))
+    weights = []
+    for axes, inputs, targets in ((0, x, y), (1, x.swapaxes(0, 1), y.swapaxes(0, 1))):
+        model = make_model()
+        recorder = Recorder(model)
+        run(model, inputs, targets, batch_axis=axes, batch_size=4, validation=(inputs, targets))
+        assert recorder.seen[2].shape == ((3, 5, 3), (5, 3, 3))[axes]
+        weights.append(model.flat_parameters)
+    np.testing.assert_allclose(weights[0], weights[1], rtol=1e-12)
+
+
+def test_two_batch_axes(make_model):
+    """A model that looks at the last time step takes (T, B, I) and gives (B, O)."""
+
+    class Last(make_model):
+        def __call__(self, x):
+            return super().__call__(x[-1])
+
+        def forward(self, x):
+            return super().forward(x[-1])
+
+    x, y = data()
+    model, plain = Last(), make_model()
+    run(model, np.stack([x * 0, x]), y, batch_axis=(1, 0))
+    run(plain, x, y)
+    np.testing.assert_array_equal(model.flat_parameters, plain.flat_parameters)
+
+
+@pytest.mark.parametrize("convert", [np.float32, np.float64, list], ids=["float32", "float64", "list"])
+def test_inputs_arrive_in_the_dtype_of_the_model(make_model, convert):
+    x, y = data()
+    model = make_model(dtype=np.float32)
+    recorder = Recorder(model)
+    run(model, x.tolist() if convert is list else x.astype(convert), y)
+    assert {batch.dtype for batch in recorder.seen} == {np.dtype(np.float32)}
+
+
+def test_strided_inputs_train_the_same(make_model):
+    x, y = data()
+    weights = []
+    for inputs in (x, np.asfortranarray(x), np.repeat(x, 2, 0)[::2]):
+        model = make_model()
+        run(model, inputs, y)
+        weights.append(model.flat_parameters)
+    assert np.array_equal(weights[0], weights[1]) and np.array_equal(weights[0], weights[2])
+
+
+def test_validation_is_the_mean_over_examples_not_batches(make_model):
+    x, y = data()
+    model = make_model()
+    history = run(model, x, y, epochs=1, validation=(x, y))
+    assert history.validation_loss == [pytest.approx(((model(x) - y) ** 2).mean(), rel=1e-12)]
+
+
+def test_clip_value_is_counted(make_model):
+    x, y = data()
+    model = make_model()
+    assert run(model, x, y, clip_value=1e-6).clipped_share == [1.0] * 3
+    assert run(model, x, y, clip_value=1e6).clipped_share == [0.0] * 3
+
+
+def worsening(model, lr=0.0):
+    """With lr 0 the weights move only through this: away from the data, after epoch 2."""
+
+    def on_epoch(history):
+        if len(history) >= 2:
+            model.flat_parameters[...] += 1.0
+
+    return {"optimizer": SGD(model, lr=lr), "on_epoch": on_epoch}
+
+
+def test_patience_and_best_weights(make_model):
+    x, y = data()
+    model = make_model()
+    start = model.flat_parameters.copy()
+    history = run(model, x, y, validation=(x, y), epochs=50, patience=3, **worsening(model))
+    # Epoch 2 is as good as epoch 1, so 1 is the best; three without a better one are 2, 3, 4.
+    assert (len(history), history.best_epoch) == (4, 1)
+    np.testing.assert_array_equal(model.flat_parameters, start)
+
+
+def test_without_restore_best_the_last_weights_stay(make_model):
+    x, y = data()
+    model = make_model()
+    start = model.flat_parameters.copy()
+    run(model, x, y, validation=(x, y), epochs=50, patience=3, restore_best=False, **worsening(model))
+    np.testing.assert_array_equal(model.flat_parameters, start + 1 + 1 + 1)
+
+
+def test_schedule_steps_once_an_epoch(make_model):
+    x, y = data()
+    model = make_model()
+    optimizer = SGD(model, lr=0.1)
+    history = run(model, x, y, optimizer, epochs=4, schedule=CosineAnnealingLR(optimizer, T_max=4))
+    np.testing.assert_allclose(history.lr, [0.05 * (1 + math.cos(math.pi * e / 4)) for e in range(4)])
+
+
+def test_the_schedule_hears_the_validation_loss_or_else_the_training_loss(make_model):
+    x, y = data()
+    for validation, which in (((x, -y), "validation_loss"), (None, "loss")):
+        model = make_model()
+        optimizer = SGD(model, lr=0.1)
+        schedule = ReduceLROnPlateau(optimizer)
+        heard = []
+        schedule.step = heard.append
+        history = run(model, x, y, optimizer, validation=validation, schedule=schedule)
+        assert heard == getattr(history, which)
+
+
+def test_steps_are_reported(make_model):
+    x, y = data()
+    model = make_model()
+    steps = []
+    history = run(model, x, y, epochs=2, on_step=steps.append, clip_norm=0.5)
+    assert [(step.epoch, step.step) for step in steps] == [(e, s) for e in (1, 2) for s in range(1, 6)]
+    assert max(step.grad_norm for step in steps[:5]) == history.grad_norm_max[0]
+    assert np.mean([step.clipped for step in steps[5:]]) == history.clipped_share[1]
+
+
+def test_progress_bar(make_model, capsys):
+    x, y = data()
+    run(make_model(), x, y, epochs=2, progress=True)
+    shown = capsys.readouterr().err
+    assert "epoch 2/2" in shown and "loss=" in shown and "|g|=" in shown and "clipped=0%" in shown
+
+
+def test_missing_tqdm_is_one_clear_line(make_model, monkeypatch):
+    real = builtins.__import__
+
+    def without_tqdm(name, *args):
+        if name == "tqdm":
+            raise ImportError
+        return real(name, *args)
+
+    monkeypatch.setattr(builtins, "__import__", without_tqdm)
+    x, y = data()
+    model = make_model()
+    with pytest.raises(ImportError, match=r"pip install 'numgru\[cli\]'"):
+        run(model, x, y, progress=True)
+
+
+def test_diverged_loss(make_model):
+    x, y = data()
+    y[20:] = np.inf
+    model = make_model()
+    with pytest.raises(
+        TrainingDivergedError, match=r"epoch 1, step 3: the loss is inf; .* checkpoint=PATH"
+    ) as caught:
+        run(model, x, y, shuffle=False)
+    assert (caught.value.epoch, caught.value.step, caught.value.checkpoint) == (1, 3, None)
+    assert np.isfinite(model.flat_parameters).all()
+
+
+def test_diverged_gradient_names_the_parameter_and_the_checkpoint(make_model, tmp_path):
+    x, y = data()
+    model = make_model()
+    path = tmp_path / "run.npz"
+    backward = model.backward
+    steps = []
+
+    def broken(dy, need_dx):
+        steps.append(1)
+        backward(dy, need_dx=need_dx)
+        if len(steps) == 7:
+            model.gradients["b"][1] = np.nan
+
+    model.backward = broken
+    with pytest.raises(TrainingDivergedError, match=r"epoch 2, step 2: gradients\['b'\]") as caught:
+        run(model, x, y, checkpoint=path, clip_norm=1.0)
+    assert caught.value.checkpoint == str(path) and str(path) in str(caught.value)
+
+
+def test_diverged_validation(make_model):
+    x, y = data()
+    with pytest.raises(TrainingDivergedError, match="epoch 1, validation: the loss is nan"):
+        run(make_model(), x, y, validation=(x, y * np.nan))
+
+
+def test_history_of_nothing():
+    assert (len(History()), History().best_epoch) == (0, 0)
+
+
+X, Y = data()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"y": Y[:-1]}, ValueError, "y: expected 37 examples along axis 0, as x has along axis 0, got 36"),
+        ({"x": X[:0], "y": Y[:0]}, ValueError, "x: expected at least one example"),
+        ({"x": X.astype(complex)}, TypeError, "x: expected real numbers, got dtype complex128"),
+        ({"batch_size": 0}, ValueError, "batch_size: expected an integer of at least 1, got 0"),
+        ({"batch_size": 2.5}, TypeError, "batch_size: expected an integer of at least 1, got float"),
+        ({"epochs": 0}, ValueError, "epochs"),
+        ({"seed": -1}, ValueError, "seed"),
+        ({"batch_axis": 2}, ValueError, "x: expected more than 2 dimensions"),
+        ({"batch_axis": -1}, ValueError, "batch_axis: expected an integer of at least 0"),
+        ({"batch_axis": (0, 1, 2)}, ValueError, "batch_axis: expected an integer, or two"),
+        ({"validation": (X[:0], Y[:0])}, ValueError, r"validation\[0\]: expected at least one example"),
+        ({"validation": (X, Y[:3])}, ValueError, r"validation\[1\]: expected 37 examples"),
+        ({"validation": X}, TypeError, r"validation: expected a pair \(x, y\)"),
+        ({"clip_norm": -1}, ValueError, "clip_norm: expected a positive number, got -1"),
+        ({"clip_value": np.nan}, ValueError, "clip_value: expected a positive number, got nan"),
+        ({"clip_norm": 1, "clip_value": 1}, ValueError, "clip_norm, clip_value: expected at most one"),
+        ({"patience": 3}, ValueError, r"patience: expected validation=\(x, y\)"),
+        ({"patience": 0, "validation": (X, Y)}, ValueError, "patience: expected an integer of at least 1"),
+        ({"loss": "mse"}, TypeError, "loss: expected a numgru Loss, got str"),
+        ({"optimizer": "sgd"}, TypeError, "optimizer: expected a numgru Optimizer, got str"),
+        ({"schedule": 0.1}, TypeError, "schedule: expected a numgru Schedule or None, got float"),
+        ({"resume": True}, ValueError, "resume: expected checkpoint=PATH"),
+        (
+            {"checkpoint": "/no/such/folder/run.npz"},
+            FileNotFoundError,
+            "expected a path in an existing folder",
+        ),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_bad_arguments_are_named_before_any_step(make_model, options, error, message):
+    model = make_model()
+    start = model.flat_parameters.copy()
+    with pytest.raises(error, match=message):
+        run(model, **{"x": X, "y": Y, **options})
+    np.testing.assert_array_equal(model.flat_parameters, start)
+
+
+def test_parts_of_another_run_are_refused(make_model):
+    x, y = data()
+    model, other = make_model(), make_model()
+    with pytest.raises(TypeError, match="model: expected a numgru Layer"):
+        run("model", x, y, SGD(model))
+    with pytest.raises(ValueError, match="optimizer: expected the optimizer of this model"):
+        run(model, x, y, SGD(other))
+    with pytest.raises(ValueError, match="schedule: expected the schedule of this optimizer"):
+        run(model, x, y, schedule=CosineAnnealingLR(SGD(model), 3))
