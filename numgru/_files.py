@@ -47,13 +47,11 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
             os.close(folder)
 
 
-def save_arrays(
-    path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]
-) -> None:
+def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> None:
     """Write named arrays and a JSON-able mapping into one .npz file (a zip; `numpy.load` reads it)."""
     text = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
     with atomic_write(path, "wb") as file:
-        np.savez(file, **{_METADATA: text}, **arrays)
+        np.savez(file, allow_pickle=False, **{_METADATA: text}, **arrays)
 
 
 def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import llvmlite
 import numba
+import numba.extending
 from numba.core import caching
 from numba.misc.appdirs import AppDirs
 
@@ -32,6 +33,11 @@ def kernel(function: Callable[..., Any]) -> Any:
 def parallel_kernel(function: Callable[..., Any]) -> Any:
     """Compile a kernel whose `prange` loops run on several threads."""
     return _kept(numba.njit(parallel=True, **_OPTIONS)(function))
+
+
+def intrinsic(emitter: Callable[..., Any]) -> Any:
+    """A function that writes its own LLVM code; constants among its arguments reach it as literals."""
+    return numba.extending.intrinsic(prefer_literal=True)(emitter)
 
 
 @cache

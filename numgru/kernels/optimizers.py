@@ -36,9 +36,7 @@ def rmsprop(p, g, square_avg, velocity, lr, alpha, one_minus_alpha, eps, momentu
 
 
 @kernel
-def adam(
-    p, g, exp_avg, exp_avg_sq, step_size, one_minus_beta1, beta2, one_minus_beta2, correction2, eps, l2, keep
-):
+def adam(p, g, exp_avg, exp_avg_sq, step_size, one_minus_beta1, beta2, one_minus_beta2, correction2, eps, l2, keep):
     """One step: m += (1 - beta1)(g - m), s = beta2 s + (1 - beta2) g^2, p -= a m / (sqrt(s) / c + eps).
 
     a, the `step_size`, is lr / (1 - beta1^t), and c, `correction2`, sqrt(1 - beta2^t). Adam adds `l2` p to g;

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numba.extending import intrinsic
 
-from ._jit import kernel
+from ._jit import intrinsic, kernel
 from .target import TARGET
 
 _ALIGNMENT = 64  # bytes of a cache line, and of the widest register

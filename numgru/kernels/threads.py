@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,26 @@ def set_num_threads(n: int) -> None:
 
 def parts_for(work: int, rows: int) -> int:
     """Shares into which a call of `work` operations on `rows` independent rows is cut."""
+    if _forced.parts:
+        return _forced.parts
     return 1 if work < SERIAL_WORK else max(1, min(_num_threads, rows))
+
+
+class _Forced(threading.local):
+    parts: int | None = None
+
+
+_forced = _Forced()
+
+
+@contextmanager
+def in_parts(parts: int) -> Iterator[None]:
+    """Cut this thread's calls into `parts` shares, whatever their size: to compile either kind of kernel."""
+    _forced.parts = parts
+    try:
+        yield
+    finally:
+        _forced.parts = None
 
 
 @kernel

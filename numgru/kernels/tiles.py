@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from ._jit import intrinsic
 from .target import TARGET
 from .vectors import I64, Grid, Kind, Vec, first_lanes, loop
 
@@ -60,7 +60,10 @@ def sum_rows(
 ) -> list[Vec]:
     """sums[m, j] + sum_k a[m, k] w[k, j], for rows of `a` that are contiguous in k."""
     return loop(
-        b, depth, sums, lambda k, sums: _multiply_add(sums, [a.broadcast(m, 0, k) for m in range(rows)], weights(k))
+        b,
+        depth,
+        sums,
+        lambda k, sums: _multiply_add(sums, [a.broadcast(m, 0, k) for m in range(rows)], weights(k)),
     )
 
 
@@ -87,7 +90,7 @@ def edge_masks(b: ir.IRBuilder, kind: Kind, blocks: int, left: Any) -> list[Any]
     return [first_lanes(b, kind, b.sub(left, I64(v * kind.lanes))) for v in range(blocks)]
 
 
-@intrinsic(prefer_literal=True)
+@intrinsic
 def affine_tile(typingctx, start, a, depth, w, y, left, rows, blocks):
     """y = start + a w over `depth`: one step of a linear map. `start` with strides of zero repeats one row."""
     n_rows, n_blocks = rows.literal_value, blocks.literal_value
@@ -107,7 +110,7 @@ def affine_tile(typingctx, start, a, depth, w, y, left, rows, blocks):
     return types.void(start, a, depth, w, y, left, rows, blocks), codegen
 
 
-@intrinsic(prefer_literal=True)
+@intrinsic
 def gradient_tile(typingctx, dw, rows_left, columns_left, da, x, outer, inner, blocks):
     """dw[m, c] += sum over (o, i) of da[o, i, m] x[o, i, c]: a weight gradient, `outer` x `inner` examples deep.
 

@@ -24,20 +24,18 @@ class Kind(NamedTuple):
 
     @property
     def scalar(self) -> ir.Type:
+        """One number."""
         return ir.FloatType() if self.bits == 32 else ir.DoubleType()
 
     @property
     def vector(self) -> ir.Type:
+        """The register."""
         return ir.VectorType(self.scalar, self.lanes)
 
     @property
     def words(self) -> ir.Type:
         """The register's bits as integers."""
         return ir.VectorType(ir.IntType(self.bits), self.lanes)
-
-    @property
-    def mask(self) -> ir.Type:
-        return ir.VectorType(ir.IntType(1), self.lanes)
 
     @property
     def suffix(self) -> str:
@@ -179,9 +177,7 @@ def _i64(value: int | Any) -> Any:
     return I64(value) if isinstance(value, int) else value
 
 
-def loop(
-    b: ir.IRBuilder, count: Any, start: Sequence[Vec], body: Callable[[Any, list[Vec]], list[Vec]]
-) -> list[Vec]:
+def loop(b: ir.IRBuilder, count: Any, start: Sequence[Vec], body: Callable[[Any, list[Vec]], list[Vec]]) -> list[Vec]:
     """Carry the registers `start` through `body(k, registers)` for k = 0 .. count - 1; count may be zero."""
     entry = b.block
     head, inside, end = (b.append_basic_block(name) for name in ("head", "body", "end"))

@@ -10,9 +10,8 @@ Shapes: as in recurrent.py, with K the width of a weight matrix: I or H. dw (G H
 from __future__ import annotations
 
 from numba import prange, types
-from numba.extending import intrinsic
 
-from ._jit import kernel, parallel_kernel
+from ._jit import intrinsic, kernel, parallel_kernel
 from .packing import blocks_in, lanes_of
 from .recurrent import cell_slots, sequences
 from .threads import share
@@ -36,7 +35,9 @@ def _backwards(data, at, time, row, run):
 
 
 @kernel
-def _matrix_part(dw, slots, slot_count, run, source, shift, source_time, source_row, first_step, last_step, part, parts):
+def _matrix_part(
+    dw, slots, slot_count, run, source, shift, source_time, source_row, first_step, last_step, part, parts
+):
     """A part's share of dw += sum over steps and rows of da[t, i] source[t + shift, i]."""
     lanes = lanes_of(source)
     units, width = run.H, dw.shape[1]
@@ -91,7 +92,9 @@ def _bias_tile(typingctx, weights, db_ih, db_hh, left, da, outer, inner):
         ih, hh, da = (grid(context, b, sig.args[k], args[k]) for k in (1, 2, 4))
         lanes = da.kind.lanes
         (mask,) = edge_masks(b, da.kind, 1, args[3])
-        places = [(db, gate) for db, slots in ((ih, cell.input_slots), (hh, cell.state_slots)) for gate in range(len(slots))]
+        places = [
+            (db, gate) for db, slots in ((ih, cell.input_slots), (hh, cell.state_slots)) for gate in range(len(slots))
+        ]
         slots = cell.input_slots + cell.state_slots
 
         def example(o, i, sums):

@@ -68,6 +68,11 @@ class Layer:
         """Adds into `gradients` and returns dx, or None in its place without `need_dx`."""
         raise NotImplementedError
 
+    @property
+    def smallest_input(self) -> tuple[int, ...]:
+        """The shape of the smallest input the layer takes."""
+        raise NotImplementedError
+
     def zero_grad(self) -> None:
         """Set every gradient to zero."""
         self.flat_gradients.fill(0)

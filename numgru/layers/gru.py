@@ -212,6 +212,11 @@ class GRU(Layer):
         )  # fmt: skip
         return dx, dh_0[None]
 
+    @property
+    def smallest_input(self) -> tuple[int, ...]:
+        """One step of one sequence."""
+        return (1, 1, self.input_size)
+
     def _checked(self, x: ArrayLike, h_0: ArrayLike | None) -> tuple[FloatArray, FloatArray]:
         x = _check.array("x", x, self.dtype, (*("BT" if self.batch_first else "TB"), self.input_size))
         B = x.shape[0] if self.batch_first else x.shape[1]
@@ -228,8 +233,8 @@ class GRU(Layer):
 
     def _work(self, x: FloatArray) -> int:
         """Operations of a forward pass."""
-        H, I = self.hidden_size, self.input_size
-        return 2 * x.shape[0] * x.shape[1] * GATES * H * (I + H)
+        steps = x.shape[0] * x.shape[1]
+        return 2 * steps * GATES * self.hidden_size * (self.input_size + self.hidden_size)
 
     def _last_state(self, y: FloatArray) -> FloatArray:
         return (y[:, -1] if self.batch_first else y[-1]).copy()[None]

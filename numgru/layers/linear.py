@@ -117,6 +117,11 @@ class Linear(Layer):
         pack_backward(weight, packed)
         return self._affine(dy, packed, None, self.in_features)
 
+    @property
+    def smallest_input(self) -> tuple[int, ...]:
+        """One row."""
+        return (1, self.in_features)
+
     def _checked(self, x: Any) -> FloatArray:
         shape = np.shape(x)
         if not shape:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import _check
 from ._check import FloatArray
 from .base import Layer
 
@@ -68,6 +67,11 @@ class LastStep(Layer):
         dx = np.zeros(shape, dy.dtype)
         dx[(slice(None), -1) if self.batch_first else -1] = dy
         return dx
+
+    @property
+    def smallest_input(self) -> tuple[int, ...]:
+        """One step of one sequence of one feature."""
+        return (1, 1, 1)
 
 
 class Sequential(Layer):
@@ -143,6 +147,11 @@ class Sequential(Layer):
         for layer in reversed(self.layers):
             d = _output(layer.backward(d, need_dx=need_dx or layer is not self.layers[0]))
         return d
+
+    @property
+    def smallest_input(self) -> tuple[int, ...]:
+        """The first layer's."""
+        return self.layers[0].smallest_input
 
 
 def _output(result: Any) -> Any:

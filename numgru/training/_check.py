@@ -30,9 +30,7 @@ def fraction(name: str, value: Any) -> float:
 def integer(name: str, value: Any, at_least: int) -> int:
     """`value` as an int of at least `at_least`."""
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(
-            f"{name}: expected an integer of at least {at_least}, got {type(value).__name__} ({value!r})"
-        )
+        raise TypeError(f"{name}: expected an integer of at least {at_least}, got {type(value).__name__} ({value!r})")
     if value < at_least:
         raise ValueError(f"{name}: expected an integer of at least {at_least}, got {value}")
     return int(value)

@@ -23,9 +23,7 @@ class _Source:
                 f"{name}: expected more than {axis} dimensions (batch_axis={axis}), got shape {given.shape}"
             )
         if given.size == 0:
-            raise ValueError(
-                f"{name}: expected at least one example and no empty dimension, got shape {given.shape}"
-            )
+            raise ValueError(f"{name}: expected at least one example and no empty dimension, got shape {given.shape}")
         # Once, not batch by batch. `np.take` copies all of a strided array.
         self.array = np.require(given, dtype if given.dtype.kind == "f" else None, ("C", "A"))
         self.axis = axis

@@ -108,9 +108,7 @@ def load_weights(path: str | os.PathLike[str], model: Layer, *, best: bool = Fal
     arrays, metadata = _read(path)
     here, there = model_settings(model), metadata["settings"]["model"]
     if there != here:
-        raise ValueError(
-            f"{os.fspath(path)}: expected a checkpoint of this model, {here}, got one of {there}"
-        )
+        raise ValueError(f"{os.fspath(path)}: expected a checkpoint of this model, {here}, got one of {there}")
     name = "best_parameters" if best else "parameters"
     if name not in arrays:
         raise ValueError(
@@ -122,7 +120,5 @@ def load_weights(path: str | os.PathLike[str], model: Layer, *, best: bool = Fal
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, FloatArray], dict[str, Any]]:
     arrays, metadata = load_arrays(path)
     if metadata.get("kind") != _KIND:
-        raise ValueError(
-            f"{os.fspath(path)}: expected a {_KIND}, got {metadata.get('kind', 'another kind of file')}"
-        )
+        raise ValueError(f"{os.fspath(path)}: expected a {_KIND}, got {metadata.get('kind', 'another kind of file')}")
     return arrays, metadata

@@ -146,9 +146,7 @@ def _named(gradients: Gradients) -> dict[str, FloatArray]:
         if array.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise TypeError(f"{name}: expected dtype float32 or float64, got {array.dtype}")
         if not array.flags.writeable:
-            raise ValueError(
-                f"{name}: expected a writeable array to clip in place, got a read-only one; pass a copy"
-            )
+            raise ValueError(f"{name}: expected a writeable array to clip in place, got a read-only one; pass a copy")
     return named
 
 

@@ -158,13 +158,9 @@ def _check_parts(model: Layer, loss: Loss, optimizer: Optimizer, schedule: Sched
         ("optimizer", optimizer, Optimizer),
     ):
         if not isinstance(value, kind):
-            raise TypeError(
-                f"{name}: expected a numgru {kind.__name__}, got {type(value).__name__} ({value!r})"
-            )
+            raise TypeError(f"{name}: expected a numgru {kind.__name__}, got {type(value).__name__} ({value!r})")
     if optimizer.model is not model:
-        raise ValueError(
-            "optimizer: expected the optimizer of this model, got one of another; make it with model"
-        )
+        raise ValueError("optimizer: expected the optimizer of this model, got one of another; make it with model")
     if schedule is not None and not isinstance(schedule, Schedule):
         raise TypeError(f"schedule: expected a numgru Schedule or None, got {type(schedule).__name__}")
     if schedule and schedule.optimizer is not optimizer:
@@ -201,11 +197,7 @@ def _checkpoint_path(checkpoint: str | os.PathLike[str] | None, resume: bool) ->
         return None
     path = Path(checkpoint)
     if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"checkpoint: expected a path in an existing folder, got {path}; make {path.parent}"
-        )
+        raise FileNotFoundError(f"checkpoint: expected a path in an existing folder, got {path}; make {path.parent}")
     if path.exists() and not resume:
-        raise FileExistsError(
-            f"checkpoint: {path} exists; resume=True continues it, or move it away to start anew"
-        )
+        raise FileExistsError(f"checkpoint: {path} exists; resume=True continues it, or move it away to start anew")
     return path

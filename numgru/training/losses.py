@@ -56,8 +56,7 @@ class Loss:
         # No broadcasting: (N, 1) against (N,) would silently become (N, N).
         if target.shape != prediction.shape:
             raise ValueError(
-                f"target: expected the prediction's shape {prediction.shape}, got {target.shape}; "
-                "reshape one of them"
+                f"target: expected the prediction's shape {prediction.shape}, got {target.shape}; reshape one of them"
             )
         return np.require(target, prediction.dtype, ("C", "A", "W"))
 
@@ -130,9 +129,7 @@ class CrossEntropyLoss(Loss):
             )
         classes, low, high = prediction.shape[-1], target.min(), target.max()
         if low < 0 or high >= classes:
-            raise ValueError(
-                f"target: expected classes from 0 to {classes - 1}, got values from {low} to {high}"
-            )
+            raise ValueError(f"target: expected classes from 0 to {classes - 1}, got values from {low} to {high}")
         return np.require(target, np.int64, ("C", "A", "W"))
 
     def _run(self, p: FloatArray, t: FloatArray, dp: FloatArray) -> float:
@@ -142,9 +139,7 @@ class CrossEntropyLoss(Loss):
 
 def _prediction(prediction: ArrayLike) -> FloatArray:
     if isinstance(prediction, tuple):
-        raise TypeError(
-            "prediction: expected an array, got a tuple; a recurrent layer returns (y, h_n): pass its y"
-        )
+        raise TypeError("prediction: expected an array, got a tuple; a recurrent layer returns (y, h_n): pass its y")
     given = np.asarray(prediction)
     if given.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"prediction: expected dtype float32 or float64, got {given.dtype}")

@@ -176,9 +176,7 @@ class RMSprop(Optimizer):
         )
 
     def _step(self, p: FloatArray, g: FloatArray) -> None:
-        scalars = self._scalars(
-            self.lr, self.alpha, 1 - self.alpha, self.eps, self.momentum, self.weight_decay
-        )
+        scalars = self._scalars(self.lr, self.alpha, 1 - self.alpha, self.eps, self.momentum, self.weight_decay)
         kernels.rmsprop(p, g, self._buffer("square_avg"), self._buffer("velocity"), *scalars)
 
 
@@ -226,9 +224,7 @@ class Adam(Optimizer):
         step_size = self.lr / (1 - self.beta1**self.steps)
         correction2 = math.sqrt(1 - self.beta2**self.steps)
         l2, keep = (0.0, 1 - self.lr * self.weight_decay) if self._decoupled else (self.weight_decay, 1.0)
-        scalars = self._scalars(
-            step_size, 1 - self.beta1, self.beta2, 1 - self.beta2, correction2, self.eps, l2, keep
-        )
+        scalars = self._scalars(step_size, 1 - self.beta1, self.beta2, 1 - self.beta2, correction2, self.eps, l2, keep)
         kernels.adam(p, g, self._buffer("exp_avg"), self._buffer("exp_avg_sq"), *scalars)
 
 

@@ -20,16 +20,12 @@ def bar_class(wanted: bool) -> Any:
     try:
         from tqdm import tqdm
     except ImportError:
-        raise ImportError(
-            "progress: tqdm isn't installed; pip install 'numgru[cli]', or progress=False"
-        ) from None
+        raise ImportError("progress: tqdm isn't installed; pip install 'numgru[cli]', or progress=False") from None
     return tqdm
 
 
 @contextmanager
-def epoch_bar(
-    bar: Any, epoch: int, epochs: int, steps: int
-) -> Iterator[Callable[[float, float, float], None]]:
+def epoch_bar(bar: Any, epoch: int, epochs: int, steps: int) -> Iterator[Callable[[float, float, float], None]]:
     """Gives a function to call after each step with mean loss, gradient norm and clipped share."""
     if bar is None:
         yield lambda loss, norm, share: None

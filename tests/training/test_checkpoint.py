@@ -153,9 +153,7 @@ def test_other_settings_are_refused_and_nothing_changes(make_model, tmp_path):
         "data": {"x": X[:30], "y": Y[:30]},
         "validation": {"validation": None},
     }.items():
-        with pytest.raises(
-            ValueError, match=f"expected a checkpoint of this run, got one with another {key}: "
-        ):
+        with pytest.raises(ValueError, match=f"expected a checkpoint of this run, got one with another {key}: "):
             run(make_model, path, **{"schedule": SCHEDULES[0], "resume": True, **change})
     with pytest.raises(ValueError, match="another model"):
         run(make_model, path, schedule=SCHEDULES[0], resume=True, model_options={"dtype": np.float64})

@@ -66,15 +66,11 @@ def test_ends_of_the_range(dtype, value):
     expected = float(dtype(value)) * 5
     assert clip_grad_norm_(grads, math.inf) == pytest.approx(expected, rel=1e-12, abs=0)
     clip_grad_norm_(grads, expected / 2)
-    np.testing.assert_allclose(
-        grads[0], float(dtype(value)) / 2, rtol=1e-4, atol=np.finfo(dtype).smallest_subnormal
-    )
+    np.testing.assert_allclose(grads[0], float(dtype(value)) / 2, rtol=1e-4, atol=np.finfo(dtype).smallest_subnormal)
 
 
 def test_large_and_small_values_together():
-    assert clip_grad_norm_([np.array([3e200, 1e-200]), np.array([4e200])], math.inf) == pytest.approx(
-        5e200, rel=1e-15
-    )
+    assert clip_grad_norm_([np.array([3e200, 1e-200]), np.array([4e200])], math.inf) == pytest.approx(5e200, rel=1e-15)
 
 
 def test_zero_gradients():
@@ -199,9 +195,7 @@ def test_pytorch_agrees(dtype):
     torch = pytest.importorskip("torch", reason="PyTorch isn't installed: parity not checked")
     for limit in (0.5, 1e6):
         ours, theirs = gradients(301, dtype), gradients(301, dtype)
-        parameters = [
-            torch.nn.Parameter(torch.zeros(301, dtype=getattr(torch, dtype.__name__))) for _ in theirs
-        ]
+        parameters = [torch.nn.Parameter(torch.zeros(301, dtype=getattr(torch, dtype.__name__))) for _ in theirs]
         for parameter, gradient in zip(parameters, theirs.values(), strict=True):
             parameter.grad = torch.tensor(gradient)
         expected = torch.nn.utils.clip_grad_norm_(parameters, limit).item()

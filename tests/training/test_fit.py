@@ -243,9 +243,7 @@ def test_diverged_loss(make_model):
     x, y = data()
     y[20:] = np.inf
     model = make_model()
-    with pytest.raises(
-        TrainingDivergedError, match=r"epoch 1, step 3: the loss is inf; .* checkpoint=PATH"
-    ) as caught:
+    with pytest.raises(TrainingDivergedError, match=r"epoch 1, step 3: the loss is inf; .* checkpoint=PATH") as caught:
         run(model, x, y, shuffle=False)
     assert (caught.value.epoch, caught.value.step, caught.value.checkpoint) == (1, 3, None)
     assert np.isfinite(model.flat_parameters).all()

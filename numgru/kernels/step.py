@@ -1,0 +1,242 @@
+"""One time step of a recurrent layer in one tile and, below, backward: for any cell.
+
+A cell says what becomes of the sums (its `step` and `step_backward`); everything else about a tile is here.
+
+Shapes: T time, B batch, I input, H hidden units in ceil(H / LANES) blocks, G gates, S slots a unit.
+
+    x, dx       (T, B, I)  or (B, T, I)         any strides of time and batch
+    y, dy       (T, B, H)  or (B, T, H)
+    h_0, dh_0   (B, H)
+    gates       (block, T, B, slot, LANES)      kept from forward to backward, which turns them into gradients in place
+    carry       (B, block, LANES)               what reaches the state of one step earlier directly; one call's
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numpy.typing import NDArray
+
+from ._jit import intrinsic
+from .tiles import edge_masks, kind_of, pointer, sum_blocks, sum_rows
+from .vectors import I64, Grid, Kind, Vec
+
+
+class Sequences(NamedTuple):
+    """The arrays of one call, flat, with their strides."""
+
+    x: NDArray[Any]
+    h_0: NDArray[Any]
+    y: NDArray[Any]
+    gates: NDArray[Any] | None  # None: inference
+    T: int
+    B: int
+    I: int
+    H: int
+    x_time: int
+    x_row: int
+    y_time: int
+    y_row: int
+
+
+class Gradients(NamedTuple):
+    """What the backward pass adds to `Sequences`."""
+
+    dy: NDArray[Any]  # strides of y
+    dx: NDArray[Any] | None  # strides of x; None: not wanted
+    dh_0: NDArray[Any]
+    carry: NDArray[Any]
+
+
+class Fields(SimpleNamespace):
+    """The members of such a tuple, as the emitters see them: pointers, integers, or None."""
+
+    b: ir.IRBuilder
+    kind: Kind
+
+    def grid(self, data: Any, at: Any, row: Any, block: Any) -> Grid:
+        """Rows and blocks of one of the members."""
+        return Grid(self.b, self.kind, data, at, row, block)
+
+
+def _fields(context: Any, b: ir.IRBuilder, tuple_type: Any, value: Any) -> Fields:
+    members: dict[str, Any] = {}
+    for name, member, part in zip(
+        tuple_type.instance_class._fields, tuple_type.types, cgutils.unpack_tuple(b, value), strict=True
+    ):
+        if isinstance(member, types.Array):
+            kind = kind_of(member.dtype)
+            members[name] = pointer(context, b, member, part)
+        else:
+            members[name] = None if isinstance(member, types.NoneType) else part
+    return Fields(b=b, kind=kind, **members)
+
+
+def _gates(run: Fields, cell: Any, t: Any, i: Any, j: Any, slot: int = 0) -> Grid:
+    """One slot of the gates of step t from row i, block j on."""
+    b, width = run.b, I64(cell.slots * run.kind.lanes)
+    at = b.mul(b.add(b.mul(b.add(b.mul(j, run.T), t), run.B), i), width)
+    at = b.add(at, I64(slot * run.kind.lanes))
+    return run.grid(run.gates, at, width, b.mul(b.mul(run.T, run.B), width))
+
+
+def _state_before(run: Fields, t: Any, i: Any) -> Grid:
+    """The state that step t starts from: y of the step before, or h_0."""
+    b = run.b
+    start = b.icmp_signed("==", t, I64(0))
+    at = b.add(b.mul(b.sub(t, I64(1)), run.y_time), b.mul(i, run.y_row))
+    return run.grid(
+        b.select(start, run.h_0, run.y),
+        b.select(start, b.mul(i, run.H), at),
+        b.select(start, run.H, run.y_row),
+        I64(run.kind.lanes),
+    )
+
+
+@intrinsic
+def step_tile(typingctx, weights, run, t, i, j, rows, blocks):
+    """Step t for `rows` rows from row i and `blocks` blocks of units from block j on."""
+    cell, shape = weights.instance_class.cell, (rows.literal_value, blocks.literal_value)
+
+    def codegen(context, b, sig, args):
+        w, run = (_fields(context, b, sig.args[k], args[k]) for k in (0, 1))
+        emit_step(cell, w, run, *args[2:5], *shape)
+        return context.get_dummy_value()
+
+    return types.void(weights, run, t, i, j, rows, blocks), codegen
+
+
+def emit_step(cell: Any, w: Fields, run: Fields, t: Any, i: Any, j: Any, rows: int, blocks: int) -> None:
+    """Sums over x and h, the cell, and the new state and gates into memory."""
+    b, lanes = run.b, run.kind.lanes
+    places = [(m, v) for m in range(rows) for v in range(blocks)]
+
+    def panel(data, depth, width):
+        """Packed weights from block j on: (block, k, gate, LANES)."""
+        row = I64(width * lanes)
+        block = b.mul(depth, row)
+        return run.grid(data, b.mul(j, block), row, block)
+
+    h = _state_before(run, t, i)
+    x = run.grid(run.x, b.add(b.mul(t, run.x_time), b.mul(i, run.x_row)), run.x_row, I64(0))
+    bias = panel(w.bias, I64(1), cell.slots)
+    sums = {(m, v, s): bias.load(0, v, s * lanes) for m, v in places for s in range(cell.slots)}
+    for a, depth, data, slots in (
+        (x, run.I, w.input, cell.input_slots),
+        (h, run.H, w.state, cell.state_slots),
+    ):
+        packed = panel(data, depth, len(slots))
+
+        def weights(k, packed=packed, slots=slots):
+            return [packed.load(k, v, g * lanes) for v in range(blocks) for g in range(len(slots))]
+
+        keys = [(m, v, s) for m, v in places for s in slots]
+        sums.update(zip(keys, sum_rows(b, [sums[key] for key in keys], rows, depth, a, weights), strict=True))
+
+    unit = b.mul(j, I64(lanes))
+    masks = edge_masks(b, run.kind, blocks, b.sub(run.H, unit))
+    before = Vec.stack([h.load(m, v, unit, masks[v]) for m, v in places])
+    after, kept = cell.step([Vec.stack([sums[m, v, s] for m, v in places]) for s in range(cell.slots)], before)
+    y = run.grid(run.y, b.add(b.mul(t, run.y_time), b.mul(i, run.y_row)), run.y_row, I64(lanes))
+    _store_tile(y, after, unit, masks)
+    if run.gates is not None:
+        for s, values in enumerate(kept):
+            slot = _gates(run, cell, t, i, j, s)
+            for (m, v), value in zip(places, values, strict=True):
+                slot.store(value, m, v)
+
+
+@intrinsic
+def step_backward_tile(typingctx, weights, run, gradients, t, i, j, rows, blocks):
+    """dh of step t, complete, and from it the gradients of step t's gates, for rows x blocks units.
+
+    Before the first step, at t = -1, dh is dh_0 and there are no gates.
+    """
+    cell, n_rows, n_blocks = weights.instance_class.cell, rows.literal_value, blocks.literal_value
+
+    def codegen(context, b, sig, args):
+        w, run, d = (_fields(context, b, sig.args[k], args[k]) for k in (0, 1, 2))
+        t, i, j = args[3:6]
+        lanes = I64(run.kind.lanes)
+        unit = b.mul(j, lanes)
+        left = b.sub(run.H, unit)
+        masks = edge_masks(b, run.kind, n_blocks, left)
+        places = [(m, v) for m in range(n_rows) for v in range(n_blocks)]
+        before_first = b.icmp_signed("<", t, I64(0))
+
+        dy = run.grid(d.dy, b.add(b.mul(t, run.y_time), b.mul(i, run.y_row)), run.y_row, lanes)
+        dy_masks = edge_masks(b, run.kind, n_blocks, b.select(before_first, I64(0), left))
+        carry = _carry(run, d, i)
+        start = [dy.load(m, v, unit, dy_masks[v]) + carry.load(m, v, unit) for m, v in places]
+        later = b.select(b.icmp_signed("<", b.add(t, I64(1)), run.T), run.H, I64(0))  # no step after the last
+        sums = _through_gates(
+            run, cell, cell.state_slots, w.state, b.add(t, I64(1)), i, j, start, n_rows, n_blocks, later
+        )
+        with b.if_else(before_first) as (initial, step):
+            with initial:
+                _store_tile(run.grid(d.dh_0, b.mul(i, run.H), run.H, lanes), sums, unit, masks)
+            with step:
+                slots = [_gates(run, cell, t, i, j, s) for s in range(cell.slots)]
+                kept = [Vec.stack([slot.load(m, v) for m, v in places]) for slot in slots]
+                h = _state_before(run, t, i)
+                before = Vec.stack([h.load(m, v, unit, masks[v]) for m, v in places])
+                direct, da = cell.step_backward(Vec.stack(sums), kept, before)
+                for (m, v), value in zip(places, direct, strict=True):
+                    carry.store(value, m, v, unit)
+                for slot, values in zip(slots, da, strict=True):
+                    for (m, v), value in zip(places, values, strict=True):
+                        slot.store(value, m, v)
+        return context.get_dummy_value()
+
+    return types.void(weights, run, gradients, t, i, j, rows, blocks), codegen
+
+
+def _carry(run: Fields, d: Fields, i: Any) -> Grid:
+    b, lanes = run.b, I64(run.kind.lanes)
+    width = b.mul(b.sdiv(b.add(run.H, I64(run.kind.lanes - 1)), lanes), lanes)
+    return run.grid(d.carry, b.mul(i, width), width, lanes)
+
+
+def _through_gates(run, cell, slots, data, t, i, j, start, rows, blocks, depth):
+    """start + the gradients of step t's gates times their weights, packed as (block, gate, unit, LANES)."""
+    b, lanes = run.b, run.kind.lanes
+    block = b.mul(run.H, I64(len(slots) * lanes))
+    packed = run.grid(data, b.mul(j, block), I64(lanes), block)
+    for gate, slot in enumerate(slots):
+        first = b.mul(run.H, I64(gate))
+
+        def weights(k, first=first):
+            return [packed.load(b.add(first, k), v) for v in range(blocks)]
+
+        start = sum_blocks(b, start, rows, depth, _gates(run, cell, t, i, I64(0), slot), weights)
+    return start
+
+
+@intrinsic
+def input_gradient_tile(typingctx, weights, run, gradients, t, i, j, rows, blocks):
+    """dx of step t, for `rows` rows from row i and `blocks` blocks of inputs from block j on."""
+    cell, n_rows, n_blocks = weights.instance_class.cell, rows.literal_value, blocks.literal_value
+
+    def codegen(context, b, sig, args):
+        w, run, d = (_fields(context, b, sig.args[k], args[k]) for k in (0, 1, 2))
+        if d.dx is not None:
+            t, i, j = args[3:6]
+            lanes = I64(run.kind.lanes)
+            first = b.mul(j, lanes)
+            start = [Vec(b, run.kind, ir.Constant(run.kind.vector, None))] * (n_rows * n_blocks)
+            sums = _through_gates(run, cell, cell.input_slots, w.input, t, i, j, start, n_rows, n_blocks, run.H)
+            dx = run.grid(d.dx, b.add(b.mul(t, run.x_time), b.mul(i, run.x_row)), run.x_row, lanes)
+            _store_tile(dx, sums, first, edge_masks(b, run.kind, n_blocks, b.sub(run.I, first)))
+        return context.get_dummy_value()
+
+    return types.void(weights, run, gradients, t, i, j, rows, blocks), codegen
+
+
+def _store_tile(out, sums, first, masks):
+    for at, value in enumerate(sums):
+        m, v = divmod(at, len(masks))
+        out.store(value, m, v, first, masks[v])

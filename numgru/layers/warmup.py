@@ -1,0 +1,50 @@
+"""Compilation ahead of the first real call."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..kernels import threads
+from ._check import FloatArray
+from .base import Layer
+from .sequential import Sequential
+
+
+def warmup(model: Layer, *, training: bool = False) -> None:
+    """Compile what `model` needs, or load it from the cache, so that no later call has to wait for it.
+
+    Parameters
+    ----------
+    model : Layer
+        A layer or a `Sequential`. Its parameters and gradients are left as they are.
+    training : bool
+        The kernels of `forward` and `backward`, too, not only those of a call.
+
+        A forward pass that still waits for its backward pass is forgotten.
+
+    Raises
+    ------
+    TypeError
+        If `model` isn't a layer.
+    """
+    if not isinstance(model, Layer):
+        raise TypeError(f"model: expected a numgru layer, got {type(model).__name__}")
+    if isinstance(model, Sequential):
+        for layer in model.layers:
+            warmup(layer, training=training)
+        return
+    x = np.zeros(model.smallest_input, model.dtype)
+    for parts in (1, 2) if threads.get_num_threads() > 1 else (1,):
+        with threads.in_parts(parts):
+            model(x)
+            if training:
+                _train(model, x)
+
+
+def _train(layer: Layer, x: FloatArray) -> None:
+    gradients = layer.flat_gradients.copy()
+    for need_dx in (False, True):
+        y = layer.forward(x)
+        y = y[0] if isinstance(y, tuple) else y
+        layer.backward(np.zeros_like(y), need_dx=need_dx)
+    layer.flat_gradients[...] = gradients
