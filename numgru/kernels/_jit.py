@@ -26,13 +26,18 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a serial kernel, or a piece of one."""
+    """Compile a serial kernel."""
     return _kept(numba.njit(**_OPTIONS)(function))
 
 
 def parallel_kernel(function: Callable[..., Any]) -> Any:
     """Compile a kernel whose `prange` loops run on several threads."""
     return _kept(numba.njit(parallel=True, **_OPTIONS)(function))
+
+
+def piece(function: Callable[..., Any]) -> Any:
+    """Compile a function that only kernels call; it's kept as a part of them."""
+    return numba.njit(**_OPTIONS)(function)
 
 
 def intrinsic(emitter: Callable[..., Any]) -> Any:
@@ -74,11 +79,11 @@ class _Locator(caching._CacheLocator):  # type: ignore[misc]
         return cls(py_func)
 
 
-class _Impl(caching.CompileResultCacheImpl):  # type: ignore[misc]
-    _locator_classes = (_Locator,)
+class _Impl(caching.CompileResultCacheImpl):
+    _locator_classes = [_Locator]  # noqa: RUF012 (a list in the base class)
 
 
-class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
+class _KernelCache(caching.FunctionCache):
     """A cache that can fail without the kernel failing: then it's compiled again."""
 
     _impl_class = _Impl

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from numba import prange
 
-from ._jit import kernel, parallel_kernel
+from ._jit import kernel, parallel_kernel, piece
 from .packing import blocks_in, lanes_of
 from .threads import share
 from .tiles import ROWS, WIDE, View, affine_tile, gradient_tile
@@ -19,7 +19,7 @@ from .tiles import ROWS, WIDE, View, affine_tile, gradient_tile
 EXAMPLES = 256  # of a pass over dw, so that the rows of dy stay in the first-level cache
 
 
-@kernel
+@piece
 def _affine_rows(x, packed, start, y, first, last):
     lanes = lanes_of(y)
     K, O = x.shape[1], y.shape[1]
@@ -45,7 +45,7 @@ def _affine_rows(x, packed, start, y, first, last):
             affine_tile(s, a, K, w, out, O - j * lanes, 1, 1)
 
 
-@kernel
+@piece
 def _views(packed, start, flat_y, i, j, K, O, lanes):
     unit = j * lanes
     w = View(packed, unit * K, lanes, lanes * K)
@@ -66,7 +66,7 @@ def affine_parallel(x, packed, start, y, parts):
         _affine_rows(x, packed, start, y, first, last)
 
 
-@kernel
+@piece
 def _gradient_part(dy, x, dw, part, parts):
     """A part's share of dw; dy's rows are padded with zeros to a multiple of the tile's height."""
     lanes = lanes_of(x)

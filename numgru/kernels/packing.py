@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from ._jit import intrinsic, kernel
+from ._jit import intrinsic, kernel, piece
 from .target import TARGET
 
 _ALIGNMENT = 64  # bytes of a cache line, and of the widest register
@@ -23,7 +23,7 @@ def lanes_of(typingctx, array):
     return types.int64(array), lambda context, b, sig, args: context.get_constant(types.int64, lanes)
 
 
-@kernel
+@piece
 def blocks_in(units, array):
     """Registers of the array's dtype that hold `units` numbers."""
     lanes = lanes_of(array)

@@ -11,7 +11,7 @@ from typing import Any
 from numba import prange
 from numba.extending import overload
 
-from ._jit import kernel, parallel_kernel
+from ._jit import kernel, parallel_kernel, piece
 from .packing import blocks_in, lanes_of, pack_backward, pack_forward
 from .step import Gradients, Sequences, input_gradient_tile, step_backward_tile, step_tile
 from .threads import share
@@ -54,7 +54,7 @@ def pack_weights_backward(weights, w_ih, w_hh, need_dx):
         pack_backward(w_ih, weights.input)
 
 
-@kernel
+@piece
 def sequences(x, h_0, y, gates, batch_first):
     """The arrays of a call, flat, in either order of time and batch."""
     if batch_first:
@@ -64,7 +64,7 @@ def sequences(x, h_0, y, gates, batch_first):
     return Sequences(x.ravel(), h_0.ravel(), y.ravel(), gates, T, B, I, H, B * I, I, B * H, H)
 
 
-@kernel
+@piece
 def _forward_rows(weights, run, first, last):
     """Rows first .. last - 1 of the batch, through the whole sequence."""
     state_blocks = blocks_in(run.H, run.y)
@@ -81,7 +81,7 @@ def _forward_rows(weights, run, first, last):
                 step_tile(weights, run, t, i, j, 1, 1)
 
 
-@kernel
+@piece
 def _backward_rows(weights, run, gradients, first, last):
     """The gates' gradients, dx and dh_0 of rows first .. last - 1 of the batch, from the last step to the first."""
     state_blocks, input_blocks = blocks_in(run.H, run.y), blocks_in(run.I, run.y)

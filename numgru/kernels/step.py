@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ._jit import intrinsic
 from .tiles import edge_masks, kind_of, pointer, sum_blocks, sum_rows
-from .vectors import I64, Grid, Kind, Vec
+from .vectors import I64, Grid, Kind, Vec, loop
 
 
 class Sequences(NamedTuple):
@@ -76,11 +76,11 @@ def _fields(context: Any, b: ir.IRBuilder, tuple_type: Any, value: Any) -> Field
     return Fields(b=b, kind=kind, **members)
 
 
-def _gates(run: Fields, cell: Any, t: Any, i: Any, j: Any, slot: int = 0) -> Grid:
+def _gates(run: Fields, cell: Any, t: Any, i: Any, j: Any, slot: Any) -> Grid:
     """One slot of the gates of step t from row i, block j on."""
     b, width = run.b, I64(cell.slots * run.kind.lanes)
     at = b.mul(b.add(b.mul(b.add(b.mul(j, run.T), t), run.B), i), width)
-    at = b.add(at, I64(slot * run.kind.lanes))
+    at = b.add(at, b.mul(slot, I64(run.kind.lanes)))
     return run.grid(run.gates, at, width, b.mul(b.mul(run.T, run.B), width))
 
 
@@ -145,7 +145,7 @@ def emit_step(cell: Any, w: Fields, run: Fields, t: Any, i: Any, j: Any, rows: i
     _store_tile(y, after, unit, masks)
     if run.gates is not None:
         for s, values in enumerate(kept):
-            slot = _gates(run, cell, t, i, j, s)
+            slot = _gates(run, cell, t, i, j, I64(s))
             for (m, v), value in zip(places, values, strict=True):
                 slot.store(value, m, v)
 
@@ -180,7 +180,7 @@ def step_backward_tile(typingctx, weights, run, gradients, t, i, j, rows, blocks
             with initial:
                 _store_tile(run.grid(d.dh_0, b.mul(i, run.H), run.H, lanes), sums, unit, masks)
             with step:
-                slots = [_gates(run, cell, t, i, j, s) for s in range(cell.slots)]
+                slots = [_gates(run, cell, t, i, j, I64(s)) for s in range(cell.slots)]
                 kept = [Vec.stack([slot.load(m, v) for m, v in places]) for slot in slots]
                 h = _state_before(run, t, i)
                 before = Vec.stack([h.load(m, v, unit, masks[v]) for m, v in places])
@@ -206,14 +206,16 @@ def _through_gates(run, cell, slots, data, t, i, j, start, rows, blocks, depth):
     b, lanes = run.b, run.kind.lanes
     block = b.mul(run.H, I64(len(slots) * lanes))
     packed = run.grid(data, b.mul(j, block), I64(lanes), block)
-    for gate, slot in enumerate(slots):
-        first = b.mul(run.H, I64(gate))
 
-        def weights(k, first=first):
-            return [packed.load(b.add(first, k), v) for v in range(blocks)]
+    def gate(g, sums):
+        first = b.mul(run.H, g)
+        slot = I64(slots[0])
+        for at, other in enumerate(slots[1:], 1):
+            slot = b.select(b.icmp_signed("==", g, I64(at)), I64(other), slot)
+        da = _gates(run, cell, t, i, I64(0), slot)
+        return sum_blocks(b, sums, rows, depth, da, lambda k: [packed.load(b.add(first, k), v) for v in range(blocks)])
 
-        start = sum_blocks(b, start, rows, depth, _gates(run, cell, t, i, I64(0), slot), weights)
-    return start
+    return loop(b, I64(len(slots)), start, gate)
 
 
 @intrinsic

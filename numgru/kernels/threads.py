@@ -15,7 +15,7 @@ from typing import Any
 import numba
 from numba.np.ufunc import parallel as numba_parallel
 
-from ._jit import kernel
+from ._jit import piece
 
 # Below this many operations a region's fork and join cost more than the second thread saves.
 SERIAL_WORK = 4_000_000
@@ -87,7 +87,7 @@ def in_parts(parts: int) -> Iterator[None]:
         _forced.parts = None
 
 
-@kernel
+@piece
 def share(count, part, parts, step):
     """The first and last + 1 of a part's share of `count`, in whole steps."""
     steps = (count + step - 1) // step

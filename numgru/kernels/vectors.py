@@ -196,6 +196,14 @@ def loop(b: ir.IRBuilder, count: Any, start: Sequence[Vec], body: Callable[[Any,
     k.add_incoming(b.add(k, I64(1)), last)
     for phi, register in zip(carried, result, strict=True):
         phi.add_incoming(register.registers[0], last)
-    b.branch(head)
+    b.branch(head).set_metadata("llvm.loop", _as_written(b.module))
     b.position_at_end(end)
     return registers
+
+
+def _as_written(module: ir.Module) -> Any:
+    """A loop's metadata: don't unroll. A tile's body fills the multipliers as it is, and compiles faster."""
+    loop_id = module.add_metadata([module.add_metadata(["llvm.loop.unroll.disable"])])
+    if loop_id.operands[0] is not loop_id:
+        loop_id.operands = (loop_id, *loop_id.operands)  # LLVM knows a loop's metadata by this self-reference
+    return loop_id

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from numba import prange, types
 
-from ._jit import intrinsic, kernel, parallel_kernel
+from ._jit import intrinsic, kernel, parallel_kernel, piece
 from .packing import blocks_in, lanes_of
 from .recurrent import cell_slots, sequences
 from .threads import share
@@ -21,20 +21,20 @@ from .vectors import loop
 EXAMPLES = 256  # of a pass over the weights: their gates' gradients stay in the first-level cache
 
 
-@kernel
+@piece
 def _examples(run, first_step, last_step):
     """Examples of these steps as (outer, inner) loops; a batch of one leaves a single loop over time."""
     steps = last_step - first_step + 1
     return (1, steps) if run.B == 1 else (steps, run.B)
 
 
-@kernel
+@piece
 def _backwards(data, at, time, row, run):
     """Row i of the batch at a step, block o steps earlier; a batch of one has time in its rows."""
     return View(data, at, -time, 0) if run.B == 1 else View(data, at, row, -time)
 
 
-@kernel
+@piece
 def _matrix_part(
     dw, slots, slot_count, run, source, shift, source_time, source_row, first_step, last_step, part, parts
 ):
@@ -68,7 +68,7 @@ def _matrix_part(
                 gradient_tile(out, units - unit, width - column, da, x, outer, inner, 1)
 
 
-@kernel
+@piece
 def _bias_part(weights, db_ih, db_hh, slot_count, run, part, parts):
     """A part's share of db_ih and db_hh."""
     lanes = lanes_of(db_ih)
@@ -110,7 +110,7 @@ def _bias_tile(typingctx, weights, db_ih, db_hh, left, da, outer, inner):
     return types.void(weights, db_ih, db_hh, left, da, outer, inner), codegen
 
 
-@kernel
+@piece
 def _part(weights, run, dw_ih, dw_hh, db_ih, db_hh, part, parts):
     input_slots, state_slots, slots = cell_slots(weights)
     last = run.T - 1
