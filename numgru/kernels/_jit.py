@@ -59,7 +59,7 @@ def cache_folder() -> Path:
     return Path(root) / f"numgru-{sources.hexdigest()[:16]}"
 
 
-class _Locator(caching._CacheLocator):  # type: ignore[misc]
+class _Locator(caching._CacheLocator):
     """Puts every kernel's files into `cache_folder`."""
 
     def __init__(self, function: Callable[..., Any]) -> None:

@@ -48,5 +48,7 @@ class GRUWeights(NamedTuple):
     state: NDArray[Any]  # (block, H, 3, LANES); backward (block of H, 3, H, LANES)
     bias: NDArray[Any]  # (block, 4, LANES): b_ir + b_hr, b_iz + b_hz, b_in, b_hn
 
-
-GRUWeights.cell = GRUCell
+    @staticmethod
+    def cell() -> type[GRUCell]:
+        """The cell's equations."""
+        return GRUCell

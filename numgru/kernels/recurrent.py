@@ -20,13 +20,13 @@ from .tiles import ROWS, WIDE
 
 def cell_slots(weights: Any) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     """Slots of the gates that the input's and the state's weights lead to, and the number of slots."""
-    cell = type(weights).cell
+    cell = type(weights).cell()
     return cell.input_slots, cell.state_slots, cell.slots
 
 
 @overload(cell_slots)
 def _cell_slots(weights):
-    cell = weights.instance_class.cell
+    cell = weights.instance_class.cell()
     slots = cell.input_slots, cell.state_slots, cell.slots
     return lambda weights: slots
 

@@ -100,11 +100,12 @@ def _state_before(run: Fields, t: Any, i: Any) -> Grid:
 @intrinsic
 def step_tile(typingctx, weights, run, t, i, j, rows, blocks):
     """Step t for `rows` rows from row i and `blocks` blocks of units from block j on."""
-    cell, shape = weights.instance_class.cell, (rows.literal_value, blocks.literal_value)
+    cell, n_rows, n_blocks = weights.instance_class.cell(), rows.literal_value, blocks.literal_value
 
     def codegen(context, b, sig, args):
         w, run = (_fields(context, b, sig.args[k], args[k]) for k in (0, 1))
-        emit_step(cell, w, run, *args[2:5], *shape)
+        t, i, j = args[2:5]
+        emit_step(cell, w, run, t, i, j, n_rows, n_blocks)
         return context.get_dummy_value()
 
     return types.void(weights, run, t, i, j, rows, blocks), codegen
@@ -156,7 +157,7 @@ def step_backward_tile(typingctx, weights, run, gradients, t, i, j, rows, blocks
 
     Before the first step, at t = -1, dh is dh_0 and there are no gates.
     """
-    cell, n_rows, n_blocks = weights.instance_class.cell, rows.literal_value, blocks.literal_value
+    cell, n_rows, n_blocks = weights.instance_class.cell(), rows.literal_value, blocks.literal_value
 
     def codegen(context, b, sig, args):
         w, run, d = (_fields(context, b, sig.args[k], args[k]) for k in (0, 1, 2))
@@ -221,7 +222,7 @@ def _through_gates(run, cell, slots, data, t, i, j, start, rows, blocks, depth):
 @intrinsic
 def input_gradient_tile(typingctx, weights, run, gradients, t, i, j, rows, blocks):
     """dx of step t, for `rows` rows from row i and `blocks` blocks of inputs from block j on."""
-    cell, n_rows, n_blocks = weights.instance_class.cell, rows.literal_value, blocks.literal_value
+    cell, n_rows, n_blocks = weights.instance_class.cell(), rows.literal_value, blocks.literal_value
 
     def codegen(context, b, sig, args):
         w, run, d = (_fields(context, b, sig.args[k], args[k]) for k in (0, 1, 2))

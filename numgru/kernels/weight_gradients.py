@@ -86,7 +86,7 @@ def _bias_part(weights, db_ih, db_hh, slot_count, run, part, parts):
 @intrinsic
 def _bias_tile(typingctx, weights, db_ih, db_hh, left, da, outer, inner):
     """Both biases of every gate, for one register of units: db += sum over all examples of da."""
-    cell = weights.instance_class.cell
+    cell = weights.instance_class.cell()
 
     def codegen(context, b, sig, args):
         ih, hh, da = (grid(context, b, sig.args[k], args[k]) for k in (1, 2, 4))

@@ -233,7 +233,7 @@ class GRU(Layer):
 
     def _work(self, x: FloatArray) -> int:
         """Operations of a forward pass."""
-        steps = x.shape[0] * x.shape[1]
+        steps = int(x.shape[0] * x.shape[1])
         return 2 * steps * GATES * self.hidden_size * (self.input_size + self.hidden_size)
 
     def _last_state(self, y: FloatArray) -> FloatArray:

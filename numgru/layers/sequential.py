@@ -143,10 +143,11 @@ class Sequential(Layer):
 
     def backward(self, dy: ArrayLike, *, need_dx: bool = True) -> FloatArray | None:
         """Add into `gradients`; returns dx, or None without `need_dx`."""
-        d: FloatArray | None = np.asarray(dy)
+        d: Any = dy
         for layer in reversed(self.layers):
             d = _output(layer.backward(d, need_dx=need_dx or layer is not self.layers[0]))
-        return d
+        dx: FloatArray | None = d
+        return dx
 
     @property
     def smallest_input(self) -> tuple[int, ...]:
