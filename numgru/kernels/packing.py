@@ -80,9 +80,10 @@ def same_bits(a, b):
     """Whether two flat buffers of integers are equal."""
     step = 4096
     for start in range(0, a.size, step):
-        different = a[start] ^ b[start]
-        for i in range(start + 1, min(start + step, a.size)):
-            different |= a[i] ^ b[i]
+        one, other = a[start : start + step], b[start : start + step]  # indices from zero let LLVM vectorise
+        different = one[0] ^ other[0]
+        for i in range(one.size):
+            different |= one[i] ^ other[i]
         if different:
             return False
     return True

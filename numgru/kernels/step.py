@@ -7,8 +7,10 @@ Shapes: T time, B batch, I input, H hidden units in ceil(H / LANES) blocks, G ga
     x, dx       (T, B, I)  or (B, T, I)         any strides of time and batch
     y, dy       (T, B, H)  or (B, T, H)
     h_0, dh_0   (B, H)
-    gates       (block, T, B, slot, LANES)      kept from forward to backward, which turns them into gradients in place
-    carry       (B, block, LANES)               what reaches the state of one step earlier directly; one call's
+    gates       (T, B, slot, H padded)          kept from forward to backward, which turns them into gradients in place
+    carry       (B, H padded)                   what reaches the state of one step earlier directly; one call's
+
+"Padded" is to whole registers; the padding of gates is zero once it holds gradients.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from numba.core import cgutils
 from numpy.typing import NDArray
 
 from ._jit import intrinsic
-from .tiles import edge_masks, kind_of, pointer, sum_blocks, sum_rows
+from .tiles import edge_masks, kind_of, pointer, sum_rows
 from .vectors import I64, Grid, Kind, Vec, loop
 
 
@@ -76,12 +78,23 @@ def _fields(context: Any, b: ir.IRBuilder, tuple_type: Any, value: Any) -> Field
     return Fields(b=b, kind=kind, **members)
 
 
-def _gates(run: Fields, cell: Any, t: Any, i: Any, j: Any, slot: Any) -> Grid:
-    """One slot of the gates of step t from row i, block j on."""
-    b, width = run.b, I64(cell.slots * run.kind.lanes)
-    at = b.mul(b.add(b.mul(b.add(b.mul(j, run.T), t), run.B), i), width)
-    at = b.add(at, b.mul(slot, I64(run.kind.lanes)))
-    return run.grid(run.gates, at, width, b.mul(b.mul(run.T, run.B), width))
+def _padded(run: Fields) -> Any:
+    """H up to whole registers."""
+    b, lanes = run.b, I64(run.kind.lanes)
+    return b.mul(b.sdiv(b.add(run.H, I64(run.kind.lanes - 1)), lanes), lanes)
+
+
+def _gates(run: Fields, cell: Any, t: Any, i: Any, slot: Any) -> Grid:
+    """One slot of the gates of step t from row i on."""
+    b, width = run.b, _padded(run)
+    row = b.mul(width, I64(cell.slots))
+    at = b.add(b.mul(b.add(b.mul(t, run.B), i), row), b.mul(slot, width))
+    return run.grid(run.gates, at, row, I64(run.kind.lanes))
+
+
+def _carry(run: Fields, d: Fields, i: Any) -> Grid:
+    width = _padded(run)
+    return run.grid(d.carry, run.b.mul(i, width), width, I64(run.kind.lanes))
 
 
 def _state_before(run: Fields, t: Any, i: Any) -> Grid:
@@ -146,9 +159,9 @@ def emit_step(cell: Any, w: Fields, run: Fields, t: Any, i: Any, j: Any, rows: i
     _store_tile(y, after, unit, masks)
     if run.gates is not None:
         for s, values in enumerate(kept):
-            slot = _gates(run, cell, t, i, j, I64(s))
+            slot = _gates(run, cell, t, i, I64(s))
             for (m, v), value in zip(places, values, strict=True):
-                slot.store(value, m, v)
+                slot.store(value, m, v, unit)
 
 
 @intrinsic
@@ -181,8 +194,8 @@ def step_backward_tile(typingctx, weights, run, gradients, t, i, j, rows, blocks
             with initial:
                 _store_tile(run.grid(d.dh_0, b.mul(i, run.H), run.H, lanes), sums, unit, masks)
             with step:
-                slots = [_gates(run, cell, t, i, j, I64(s)) for s in range(cell.slots)]
-                kept = [Vec.stack([slot.load(m, v) for m, v in places]) for slot in slots]
+                slots = [_gates(run, cell, t, i, I64(s)) for s in range(cell.slots)]
+                kept = [Vec.stack([slot.load(m, v, unit) for m, v in places]) for slot in slots]
                 h = _state_before(run, t, i)
                 before = Vec.stack([h.load(m, v, unit, masks[v]) for m, v in places])
                 direct, da = cell.step_backward(Vec.stack(sums), kept, before)
@@ -190,16 +203,10 @@ def step_backward_tile(typingctx, weights, run, gradients, t, i, j, rows, blocks
                     carry.store(value, m, v, unit)
                 for slot, values in zip(slots, da, strict=True):
                     for (m, v), value in zip(places, values, strict=True):
-                        slot.store(value, m, v)
+                        slot.store(value, m, v, unit)
         return context.get_dummy_value()
 
     return types.void(weights, run, gradients, t, i, j, rows, blocks), codegen
-
-
-def _carry(run: Fields, d: Fields, i: Any) -> Grid:
-    b, lanes = run.b, I64(run.kind.lanes)
-    width = b.mul(b.sdiv(b.add(run.H, I64(run.kind.lanes - 1)), lanes), lanes)
-    return run.grid(d.carry, b.mul(i, width), width, lanes)
 
 
 def _through_gates(run, cell, slots, data, t, i, j, start, rows, blocks, depth):
@@ -213,8 +220,8 @@ def _through_gates(run, cell, slots, data, t, i, j, start, rows, blocks, depth):
         slot = I64(slots[0])
         for at, other in enumerate(slots[1:], 1):
             slot = b.select(b.icmp_signed("==", g, I64(at)), I64(other), slot)
-        da = _gates(run, cell, t, i, I64(0), slot)
-        return sum_blocks(b, sums, rows, depth, da, lambda k: [packed.load(b.add(first, k), v) for v in range(blocks)])
+        da = _gates(run, cell, t, i, slot)
+        return sum_rows(b, sums, rows, depth, da, lambda k: [packed.load(b.add(first, k), v) for v in range(blocks)])
 
     return loop(b, I64(len(slots)), start, gate)
 

@@ -67,24 +67,6 @@ def sum_rows(
     )
 
 
-def sum_blocks(
-    b: ir.IRBuilder, sums: Sequence[Vec], rows: int, depth: Any, a: Grid, weights: Callable[[Any], list[Vec]]
-) -> list[Vec]:
-    """The same for rows of `a` in blocks of LANES, as the gates lie: unit k is lane k % LANES of block k // LANES."""
-    lanes = I64(a.kind.lanes)
-
-    def block(v: Any, sums: list[Vec]) -> list[Vec]:
-        first = b.mul(v, lanes)
-        left = b.sub(depth, first)
-
-        def unit(lane: Any, sums: list[Vec]) -> list[Vec]:
-            return _multiply_add(sums, [a.broadcast(m, v, lane) for m in range(rows)], weights(b.add(first, lane)))
-
-        return loop(b, b.select(b.icmp_signed("<", left, lanes), left, lanes), sums, unit)
-
-    return loop(b, b.sdiv(b.add(depth, b.sub(lanes, I64(1))), lanes), sums, block)
-
-
 def edge_masks(b: ir.IRBuilder, kind: Kind, blocks: int, left: Any) -> list[Any]:
     """For each block the lanes in use, where `left` numbers remain from the tile's first on."""
     return [first_lanes(b, kind, b.sub(left, I64(v * kind.lanes))) for v in range(blocks)]
@@ -111,32 +93,58 @@ def affine_tile(typingctx, start, a, depth, w, y, left, rows, blocks):
 
 
 @intrinsic
-def gradient_tile(typingctx, dw, rows_left, columns_left, da, x, outer, inner, blocks):
-    """dw[m, c] += sum over (o, i) of da[o, i, m] x[o, i, c]: a weight gradient, `outer` x `inner` examples deep.
+def panel_tile(typingctx, d, slot_width, left, panel, sums, outer, inner, weights):
+    """Copy one register of units of every slot from `d` into `panel` (example, slot, LANES), and add it to `sums`.
 
-    In `da` and `x` an example is (row i, block o). A tile has min(ROWS, LANES) rows, so that its da are contiguous.
+    An example is (row i, block o) of `d`: `outer` x `inner` of them.
     """
-    n_blocks = blocks.literal_value
+    n_slots = weights.instance_class.cell().slots
 
     def codegen(context, b, sig, args):
-        dw, da, x = (grid(context, b, sig.args[i], args[i]) for i in (0, 3, 4))
-        lanes = dw.kind.lanes
-        n_rows = min(ROWS, lanes)
-        masks = edge_masks(b, dw.kind, n_blocks, args[2])
-        last = b.sub(args[1], I64(1))
-        # Rows beyond the last are summed (their da is zero padding) into the last one's place, and not stored.
-        row = [b.select(b.icmp_signed("<", I64(m), last), I64(m), last) for m in range(n_rows)]
-        sums = [dw.load(row[m], v, mask=masks[v]) for m in range(n_rows) for v in range(n_blocks)]
+        d, panel, sums = (grid(context, b, sig.args[i], args[i]) for i in (0, 3, 4))
+        lanes = d.kind.lanes
+        mask = first_lanes(b, d.kind, args[2])
 
-        def example(o, i, sums):
-            column = [da.broadcast(i, o, m) for m in range(n_rows)]
-            return _multiply_add(sums, column, [x.load(i, o, v * lanes, masks[v]) for v in range(n_blocks)])
+        def example(o, i, totals):
+            units = [d.load(i, o, b.mul(args[1], I64(s)), mask) for s in range(n_slots)]
+            for s, value in enumerate(units):
+                panel.store(value, i, o, s * lanes)
+            return [total + value for total, value in zip(totals, units, strict=True)]
 
-        sums = loop(b, args[5], sums, lambda o, sums: loop(b, args[6], sums, lambda i, sums: example(o, i, sums)))
-        for m in range(n_rows):
-            with b.if_then(b.icmp_signed("<=", I64(m), last)):
-                for v in range(n_blocks):
-                    dw.store(sums[m * n_blocks + v], m, v, mask=masks[v])
+        totals = [sums.load(0, 0, s * lanes) for s in range(n_slots)]
+        totals = loop(b, args[5], totals, lambda o, t: loop(b, args[6], t, lambda i, t: example(o, i, t)))
+        for s, total in enumerate(totals):
+            sums.store(total, 0, 0, s * lanes)
         return context.get_dummy_value()
 
-    return types.void(dw, rows_left, columns_left, da, x, outer, inner, blocks), codegen
+    return types.void(d, slot_width, left, panel, sums, outer, inner, weights), codegen
+
+
+@intrinsic
+def gradient_tile(typingctx, x, columns_left, panel, slots, dw, outer, inner):
+    """dw[c, s] += sum over (o, i) of x[o, i, c] panel[o, i, s] for ROWS columns c: a weight gradient, transposed.
+
+    It's tiled over the weights, so that no two threads add to one number.
+    """
+    n_slots = len(slots)
+
+    def codegen(context, b, sig, args):
+        x, panel, dw = (grid(context, b, sig.args[i], args[i]) for i in (0, 2, 4))
+        lanes = dw.kind.lanes
+        chosen = [b.mul(slot, I64(lanes)) for slot in cgutils.unpack_tuple(b, args[3])]
+        last = b.sub(args[1], I64(1))  # columns beyond it repeat it: nothing beyond x is read
+        column = [b.select(b.icmp_signed("<", I64(c), last), I64(c), last) for c in range(ROWS)]
+
+        def example(o, i, sums):
+            x.prefetch(i, o, 64 * 8 // x.kind.bits)
+            return _multiply_add(
+                sums, [x.broadcast(i, o, c) for c in column], [panel.load(i, o, slot) for slot in chosen]
+            )
+
+        sums = [dw.load(c, s) for c in range(ROWS) for s in range(n_slots)]
+        sums = loop(b, args[5], sums, lambda o, s: loop(b, args[6], s, lambda i, s: example(o, i, s)))
+        for at, total in enumerate(sums):
+            dw.store(total, *divmod(at, n_slots))
+        return context.get_dummy_value()
+
+    return types.void(x, columns_left, panel, slots, dw, outer, inner), codegen

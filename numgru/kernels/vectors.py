@@ -168,6 +168,10 @@ class Grid:
             args = [value.registers[0], place, I32(self.kind.bits // 8), mask]
             _call(self.b, f"llvm.masked.store.{self.kind.suffix}.p0", ir.VoidType(), args)
 
+    def prefetch(self, m: int | Any, v: int | Any, offset: int | Any = 0) -> None:
+        """Ask for a cache line that will be read soon; it may lie outside the buffer."""
+        _call(self.b, "llvm.prefetch.p0", ir.VoidType(), [self.place(m, v, offset), I32(0), I32(3), I32(1)])
+
     def broadcast(self, m: int | Any, v: int | Any, offset: int | Any = 0) -> Vec:
         """One number of a row, in every lane."""
         return splat(self.b, self.kind, self.b.load(self.place(m, v, offset), typ=self.kind.scalar))

@@ -1,135 +1,132 @@
-"""Weight and bias gradients of a recurrent layer, from the gates' gradients of a whole sequence.
+"""Gradients of weights and biases: sums over all examples, which are the rows of every time step.
 
-Every weight's gradient is one chain over all examples, from the last time step to the first and along the batch in
-each. Threads share out the weights, not the examples, so the sums don't depend on their number; and as time runs
-as in the backward pass, a sequence treated in several pieces gives the same chain.
+Every sum is one chain over the examples, from the last time step to the first and along the batch in each. Threads
+share out the weights, not the examples, so the sums don't depend on their number; and as time runs as it does in the
+backward pass, a sequence treated in several pieces gives the same chain.
 
-Shapes: as in recurrent.py, with K the width of a weight matrix: I or H. dw (G H, K), db (G H).
+Shapes: as in step.py. A part of the work takes some columns of the weights of one block of units after the other, in
+a workspace of its own:
+
+    panel  (EXAMPLES, slot, LANES)                       the block's gates' gradients
+    sums   (slot, LANES)                                 its bias gradients
+    tiles  (I and H, each in whole tiles, gate, LANES)   its weight gradients, transposed
 """
 
 from __future__ import annotations
 
-from numba import prange, types
+from typing import Any
 
-from ._jit import intrinsic, kernel, parallel_kernel, piece
-from .packing import blocks_in, lanes_of
+import numpy as np
+from numba import prange
+
+from ._jit import kernel, parallel_kernel, piece
+from .packing import aligned_empty, blocks_in, lanes_of
 from .recurrent import cell_slots, sequences
+from .target import TARGET
 from .threads import share
-from .tiles import ROWS, View, edge_masks, gradient_tile, grid
-from .vectors import loop
+from .tiles import ROWS, View, gradient_tile, panel_tile
 
-EXAMPLES = 256  # of a pass over the weights: their gates' gradients stay in the first-level cache
-
-
-@piece
-def _examples(run, first_step, last_step):
-    """Examples of these steps as (outer, inner) loops; a batch of one leaves a single loop over time."""
-    steps = last_step - first_step + 1
-    return (1, steps) if run.B == 1 else (steps, run.B)
+EXAMPLES = 128  # of a panel, which so stays in the first-level cache
 
 
-@piece
-def _backwards(data, at, time, row, run):
-    """Row i of the batch at a step, block o steps earlier; a batch of one has time in its rows."""
-    return View(data, at, -time, 0) if run.B == 1 else View(data, at, row, -time)
+def tiles_of(width: int) -> int:
+    """Tiles that hold `width` columns."""
+    return -(-width // ROWS)
+
+
+def workspace(I: int, H: int, gates: int, slots: int, dtype: np.dtype[Any], parts: int) -> np.ndarray[Any, Any]:
+    """Memory for `parts` parts; H is 0 where there are no state's weights."""
+    columns = (tiles_of(I) + tiles_of(H)) * ROWS
+    return aligned_empty(parts * (columns * gates + (EXAMPLES + 1) * slots) * TARGET.lanes(dtype), dtype)
 
 
 @piece
-def _matrix_part(
-    dw, slots, slot_count, run, source, shift, source_time, source_row, first_step, last_step, part, parts
-):
-    """A part's share of dw += sum over steps and rows of da[t, i] source[t + shift, i]."""
-    lanes = lanes_of(source)
-    units, width = run.H, dw.shape[1]
-    tall = min(ROWS, lanes)
-    row_tiles = blocks_in(units, source) * (lanes // tall)
-    column_tiles = (blocks_in(width, source) + 1) // 2
-    first, last = share(len(slots) * row_tiles * column_tiles, part, parts, 1)
-    example = slot_count * lanes
-    flat = dw.ravel()
-    steps = max(1, EXAMPLES // run.B)
-    for top in range(last_step, first_step - 1, -steps):
-        bottom = max(first_step, top - steps + 1)
-        outer, inner = _examples(run, bottom, top)
-        for tile in range(first, last):
-            rows, columns = divmod(tile, column_tiles)
-            gate, rows = divmod(rows, row_tiles)
-            unit, column = rows * tall, columns * 2 * lanes
-            if unit >= units:
-                continue
-            block, lane = divmod(unit, lanes)
-            at = ((block * run.T + top) * run.B) * example + slots[gate] * lanes + lane
-            da = _backwards(run.gates, at, run.B * example, example, run)
-            x = _backwards(source, (top + shift) * source_time + column, source_time, source_row, run)
-            out = View(flat, (gate * units + unit) * width + column, width, lanes)
-            if width - column > lanes:
-                gradient_tile(out, units - unit, width - column, da, x, outer, inner, 2)
-            else:
-                gradient_tile(out, units - unit, width - column, da, x, outer, inner, 1)
+def _add(dw, tiles, tile, gates, unit, units, first, last):
+    """Columns first .. last - 1 of a block of units, transposed, into dw (gate units, width)."""
+    lanes = lanes_of(dw)
+    for gate in range(gates):
+        for lane in range(min(lanes, units - unit)):
+            row = gate * units + unit + lane
+            at = (tile * ROWS * gates + gate) * lanes + lane
+            for column in range(first, last):
+                dw[row, column] += tiles[at + (column - first) * gates * lanes]
 
 
 @piece
-def _bias_part(weights, db_ih, db_hh, slot_count, run, part, parts):
-    """A part's share of db_ih and db_hh."""
-    lanes = lanes_of(db_ih)
-    first, last = share(blocks_in(run.H, db_ih), part, parts, 1)
-    example = slot_count * lanes
-    outer, inner = _examples(run, 0, run.T - 1)
-    for block in range(first, last):
-        da = _backwards(run.gates, (block * run.T + run.T - 1) * run.B * example, run.B * example, example, run)
-        unit = block * lanes
-        _bias_tile(
-            weights, View(db_ih, unit, run.H, 0), View(db_hh, unit, run.H, 0), run.H - unit, da, outer, inner
-        )  # fmt: skip
-
-
-@intrinsic
-def _bias_tile(typingctx, weights, db_ih, db_hh, left, da, outer, inner):
-    """Both biases of every gate, for one register of units: db += sum over all examples of da."""
-    cell = weights.instance_class.cell()
-
-    def codegen(context, b, sig, args):
-        ih, hh, da = (grid(context, b, sig.args[k], args[k]) for k in (1, 2, 4))
-        lanes = da.kind.lanes
-        (mask,) = edge_masks(b, da.kind, 1, args[3])
-        places = [
-            (db, gate) for db, slots in ((ih, cell.input_slots), (hh, cell.state_slots)) for gate in range(len(slots))
-        ]
-        slots = cell.input_slots + cell.state_slots
-
-        def example(o, i, sums):
-            kept = [da.load(i, o, s * lanes) for s in range(cell.slots)]
-            return [total + kept[s] for total, s in zip(sums, slots, strict=True)]
-
-        sums = [db.load(gate, 0, mask=mask) for db, gate in places]
-        sums = loop(b, args[5], sums, lambda o, sums: loop(b, args[6], sums, lambda i, sums: example(o, i, sums)))
-        for (db, gate), total in zip(places, sums, strict=True):
-            db.store(total, gate, 0, mask=mask)
-        return context.get_dummy_value()
-
-    return types.void(weights, db_ih, db_hh, left, da, outer, inner), codegen
-
-
-@piece
-def _part(weights, run, dw_ih, dw_hh, db_ih, db_hh, part, parts):
+def _part(weights, run, dw_ih, dw_hh, db_ih, db_hh, memory, part, parts):
+    """A part's share of all sums."""
     input_slots, state_slots, slots = cell_slots(weights)
-    last = run.T - 1
-    _matrix_part(dw_ih, input_slots, slots, run, run.x, 0, run.x_time, run.x_row, 0, last, part, parts)
-    _matrix_part(dw_hh, state_slots, slots, run, run.y, -1, run.y_time, run.y_row, 1, last, part, parts)
-    _matrix_part(dw_hh, state_slots, slots, run, run.h_0, 0, 0, run.H, 0, 0, part, parts)
-    if db_ih.size > 0:
-        _bias_part(weights, db_ih, db_hh, slots, run, part, parts)
+    gates = len(input_slots)
+    lanes = lanes_of(memory)
+    example = slots * lanes
+    padded = blocks_in(run.H, memory) * lanes
+    row, time = slots * padded, run.B * slots * padded
+    input_tiles = (run.I + ROWS - 1) // ROWS
+    state_tiles = (dw_hh.shape[1] + ROWS - 1) // ROWS
+    columns = input_tiles + state_tiles
+    own = memory[memory.size // parts * part : memory.size // parts * (part + 1)]
+    panel, sums, tiles = np.split(own, (EXAMPLES * example, (EXAMPLES + 1) * example))
+    steps, rows = max(1, EXAMPLES // run.B), min(EXAMPLES, run.B)
+
+    first, last = share(blocks_in(run.H, memory) * columns, part, parts, 1)
+    for block in range(first // columns, (last + columns - 1) // columns):
+        unit = block * lanes
+        start, stop = max(0, first - block * columns), min(columns, last - block * columns)
+        sums[:], tiles[:] = 0, 0
+        for top in range(run.T - 1, -1, -steps):
+            count = min(steps, top + 1)
+            for i in range(0, run.B, rows):
+                height = min(rows, run.B - i)
+                # A batch of one has its time steps in the place of rows, which makes one loop of two.
+                outer, inner = (1, count) if run.B == 1 else (count, height)
+                d = _downwards(run.gates, top * time + i * row + unit, time, row, run.B)
+                packed = View(panel, 0, example, height * example)
+                panel_tile(d, padded, run.H - unit, packed, View(sums, 0, 0, 0), outer, inner, weights)
+                for tile in range(start, min(stop, input_tiles)):
+                    c = tile * ROWS
+                    x = _downwards(run.x, top * run.x_time + i * run.x_row + c, run.x_time, run.x_row, run.B)
+                    dw = View(tiles, c * gates * lanes, gates * lanes, lanes)
+                    gradient_tile(x, run.I - c, packed, input_slots, dw, outer, inner)
+                # The state before step t is y of step t - 1, and h_0 before the first.
+                later = count - 1 if top + 1 == count else count
+                if run.B == 1:
+                    inner = later
+                else:
+                    outer = later
+                for tile in range(max(start, input_tiles), stop):
+                    c = (tile - input_tiles) * ROWS
+                    dw = View(tiles, tile * ROWS * gates * lanes, gates * lanes, lanes)
+                    y = _downwards(run.y, (top - 1) * run.y_time + i * run.y_row + c, run.y_time, run.y_row, run.B)
+                    gradient_tile(y, run.H - c, packed, state_slots, dw, outer, inner)
+                    if later < count:
+                        h_0 = View(run.h_0, i * run.H + c, run.H, 0)
+                        at_first = View(panel, later * height * example, example, 0)
+                        gradient_tile(h_0, run.H - c, at_first, state_slots, dw, 1, height)
+        for dw, width, before in ((dw_ih, run.I, 0), (dw_hh, dw_hh.shape[1], input_tiles)):
+            left, right = max(0, start - before) * ROWS, min(width, (stop - before) * ROWS)
+            _add(dw, tiles, before + left // ROWS, gates, unit, run.H, left, right)
+        if start == 0:
+            for db, bias_slots in ((db_ih, input_slots), (db_hh, state_slots)):
+                for gate in range(gates if db.size > 0 else 0):
+                    for lane in range(min(lanes, run.H - unit)):
+                        db[gate * run.H + unit + lane] += sums[bias_slots[gate] * lanes + lane]
+
+
+@piece
+def _downwards(data, at, time, row, B):
+    """Row i of the batch, o time steps earlier; a batch of one has its time steps in the place of rows."""
+    return View(data, at, -time, 0) if B == 1 else View(data, at, row, -time)
 
 
 @kernel
-def weight_gradients(weights, x, h_0, y, gates, dw_ih, dw_hh, db_ih, db_hh, batch_first):
-    """Add the sums over all examples to dw and db (empty without biases), on the calling thread."""
-    _part(weights, sequences(x, h_0, y, gates, batch_first), dw_ih, dw_hh, db_ih, db_hh, 0, 1)
+def weight_gradients(weights, x, h_0, y, gates, dw_ih, dw_hh, db_ih, db_hh, batch_first, memory):
+    """Add the sums over all examples to dw and db (empty: not wanted), on the calling thread."""
+    _part(weights, sequences(x, h_0, y, gates, batch_first), dw_ih, dw_hh, db_ih, db_hh, memory, 0, 1)
 
 
 @parallel_kernel
-def weight_gradients_parallel(weights, x, h_0, y, gates, dw_ih, dw_hh, db_ih, db_hh, batch_first, parts):
+def weight_gradients_parallel(weights, x, h_0, y, gates, dw_ih, dw_hh, db_ih, db_hh, batch_first, memory, parts):
     """The same in `parts` shares of the weights."""
     for part in prange(parts):
         run = sequences(x, h_0, y, gates, batch_first)
-        _part(weights, run, dw_ih, dw_hh, db_ih, db_hh, part, parts)
+        _part(weights, run, dw_ih, dw_hh, db_ih, db_hh, memory, part, parts)

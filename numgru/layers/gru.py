@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from ..kernels import recurrent, threads, weight_gradients
+from ..kernels import recurrent, threads
 from ..kernels.gru import GRUCell, GRUWeights
 from ..kernels.packing import aligned_empty, blocks_of, same_bits
 from ..kernels.target import TARGET
+from ..kernels.weight_gradients import tiles_of, weight_gradients, weight_gradients_parallel, workspace
 from . import _check
 from ._check import FloatArray
 from .base import Layer
@@ -203,12 +204,13 @@ class GRU(Layer):
             recurrent.backward, recurrent.backward_parallel, threads.parts_for(work, -(-B // TARGET.rows)),
             weights, x, h_0, y, gates, dy, flat_dx, dh_0, carry.reshape(-1), self.batch_first,
         )  # fmt: skip
+        parts = threads.parts_for(work, blocks * (tiles_of(self.input_size) + tiles_of(H)))
         d = self.gradients
         threads.run(
-            weight_gradients.weight_gradients, weight_gradients.weight_gradients_parallel,
-            threads.parts_for(work, GATES * blocks),
+            weight_gradients, weight_gradients_parallel, parts,
             weights, x, h_0, y, gates, d["weight_ih_l0"], d["weight_hh_l0"],
             d.get("bias_ih_l0", self._no_bias), d.get("bias_hh_l0", self._no_bias), self.batch_first,
+            workspace(self.input_size, H, GATES, GRUCell.slots, self.dtype, parts),
         )  # fmt: skip
         return dx, dh_0[None]
 

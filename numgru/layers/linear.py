@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from ..kernels import linear, threads
 from ..kernels.packing import aligned_empty, blocks_of, pack_backward, pack_forward
 from ..kernels.target import TARGET
+from ..kernels.weight_gradients import tiles_of, weight_gradients, weight_gradients_parallel, workspace
 from . import _check
 from ._check import FloatArray
 from .base import Layer
@@ -98,24 +99,30 @@ class Linear(Layer):
             raise ValueError("backward: expected a forward pass before it, got none (each backward uses one up)")
         dy = _check.array("dy", dy, self.dtype, (*x.shape[:-1], O))
         self._x = None
-        rows = dy.reshape(-1, O)
-        if "bias" in self.gradients:
-            self.gradients["bias"] += rows.sum(axis=0)
-        tall = min(TARGET.rows, TARGET.lanes(self.dtype))
-        padded = rows
-        if O % tall:
-            padded = np.zeros((rows.shape[0], -(-O // tall) * tall), self.dtype)
-            padded[:, :O] = rows
-        work = 2 * rows.size * self.in_features
-        threads.run(
-            linear.weight_gradient, linear.weight_gradient_parallel, threads.parts_for(work, padded.shape[1] // tall),
-            padded, x.reshape(-1, self.in_features), self.gradients["weight"],
-        )  # fmt: skip
+        self._add_gradients(dy.reshape(-1, O), x.reshape(-1, self.in_features))
         if not need_dx:
             return None
-        packed = self._packed(self.in_features, O)
-        pack_backward(weight, packed)
-        return self._affine(dy, packed, None, self.in_features)
+        weights = self._weights(self.in_features, O)
+        pack_backward(weight, weights.packed)
+        return self._affine(dy, weights, self.in_features)
+
+    def _add_gradients(self, dy: FloatArray, x: FloatArray) -> None:
+        K, O = self.in_features, self.out_features
+        lanes = TARGET.lanes(self.dtype)
+        blocks = blocks_of(O, self.dtype)
+        slots = dy
+        if O % lanes:
+            slots = np.zeros((dy.shape[0], blocks * lanes), self.dtype)
+            slots[:, :O] = dy
+        parts = threads.parts_for(2 * dy.size * K, blocks * tiles_of(K))
+        no_state, none = np.empty((0, 0), self.dtype), np.empty(0, self.dtype)
+        d = self.gradients
+        threads.run(
+            weight_gradients, weight_gradients_parallel, parts,
+            linear.LinearWeights(none, none), x[None], no_state, dy[None], slots.reshape(-1),
+            d["weight"], no_state, d.get("bias", none), none, False,
+            workspace(K, 0, 1, 1, self.dtype, parts),
+        )  # fmt: skip
 
     @property
     def smallest_input(self) -> tuple[int, ...]:
@@ -129,22 +136,20 @@ class Linear(Layer):
         return _check.array("x", x, self.dtype, (*"ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(shape) - 1], self.in_features))
 
     def _map(self, x: FloatArray) -> FloatArray:
-        packed = self._packed(self.out_features, self.in_features)
-        pack_forward(self.parameters["weight"], 1, packed)
-        return self._affine(x, packed, self.parameters.get("bias"), self.out_features)
+        weights = self._weights(self.out_features, self.in_features)
+        pack_forward(self.parameters["weight"], 1, weights.packed)
+        if "bias" in self.parameters:
+            weights.start[: self.out_features] = self.parameters["bias"]
+        return self._affine(x, weights, self.out_features)
 
-    def _packed(self, outputs: int, inputs: int) -> FloatArray:
-        return aligned_empty(blocks_of(outputs, self.dtype) * TARGET.lanes(self.dtype) * inputs, self.dtype)
+    def _weights(self, outputs: int, inputs: int) -> linear.LinearWeights:
+        """Room for packed weights, with a start of zero."""
+        units = blocks_of(outputs, self.dtype) * TARGET.lanes(self.dtype)
+        return linear.LinearWeights(aligned_empty(units * inputs, self.dtype), np.zeros(units, self.dtype))
 
-    def _affine(self, x: FloatArray, packed: FloatArray, bias: FloatArray | None, outputs: int) -> FloatArray:
+    def _affine(self, x: FloatArray, weights: linear.LinearWeights, outputs: int) -> FloatArray:
         y = np.empty((*x.shape[:-1], outputs), self.dtype)
-        start = np.zeros(blocks_of(outputs, self.dtype) * TARGET.lanes(self.dtype), self.dtype)
-        if bias is not None:
-            start[:outputs] = bias
         rows = x.reshape(-1, x.shape[-1])
         parts = threads.parts_for(2 * rows.size * outputs, -(-rows.shape[0] // TARGET.rows))
-        threads.run(
-            linear.affine, linear.affine_parallel, parts,
-            rows, packed, start, y.reshape(-1, outputs),
-        )  # fmt: skip
+        threads.run(linear.affine, linear.affine_parallel, parts, weights, rows, y.reshape(-1, outputs))
         return y
