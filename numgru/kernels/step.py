@@ -135,6 +135,8 @@ def emit_step(cell: Any, w: Fields, run: Fields, t: Any, i: Any, j: Any, rows: i
         block = b.mul(depth, row)
         return run.grid(data, b.mul(j, block), row, block)
 
+    unit = b.mul(j, I64(lanes))
+    masks = edge_masks(b, run.kind, blocks, b.sub(run.H, unit))
     h = _state_before(run, t, i)
     x = run.grid(run.x, b.add(b.mul(t, run.x_time), b.mul(i, run.x_row)), run.x_row, I64(0))
     bias = panel(w.bias, I64(1), cell.slots)
@@ -151,8 +153,6 @@ def emit_step(cell: Any, w: Fields, run: Fields, t: Any, i: Any, j: Any, rows: i
         keys = [(m, v, s) for m, v in places for s in slots]
         sums.update(zip(keys, sum_rows(b, [sums[key] for key in keys], rows, depth, a, weights), strict=True))
 
-    unit = b.mul(j, I64(lanes))
-    masks = edge_masks(b, run.kind, blocks, b.sub(run.H, unit))
     before = Vec.stack([h.load(m, v, unit, masks[v]) for m, v in places])
     after, kept = cell.step([Vec.stack([sums[m, v, s] for m, v in places]) for s in range(cell.slots)], before)
     y = run.grid(run.y, b.add(b.mul(t, run.y_time), b.mul(i, run.y_row)), run.y_row, I64(lanes))
@@ -186,6 +186,12 @@ def step_backward_tile(typingctx, weights, run, gradients, t, i, j, rows, blocks
         dy_masks = edge_masks(b, run.kind, n_blocks, b.select(before_first, I64(0), left))
         carry = _carry(run, d, i)
         start = [dy.load(m, v, unit, dy_masks[v]) + carry.load(m, v, unit) for m, v in places]
+        slots = [_gates(run, cell, t, i, I64(s)) for s in range(cell.slots)]
+        h = _state_before(run, t, i)
+        dy_before = run.grid(d.dy, b.sub(dy.at, run.y_time), run.y_row, lanes)
+        for m, v in places:  # these come from far: ask for them before the loops over k
+            h.prefetch(m, v, unit)
+            dy_before.prefetch(m, v, unit)
         later = b.select(b.icmp_signed("<", b.add(t, I64(1)), run.T), run.H, I64(0))  # no step after the last
         sums = _through_gates(
             run, cell, cell.state_slots, w.state, b.add(t, I64(1)), i, j, start, n_rows, n_blocks, later
@@ -194,15 +200,11 @@ def step_backward_tile(typingctx, weights, run, gradients, t, i, j, rows, blocks
             with initial:
                 _store_tile(run.grid(d.dh_0, b.mul(i, run.H), run.H, lanes), sums, unit, masks)
             with step:
-                slots = [_gates(run, cell, t, i, I64(s)) for s in range(cell.slots)]
-                kept = [Vec.stack([slot.load(m, v, unit) for m, v in places]) for slot in slots]
-                h = _state_before(run, t, i)
-                before = Vec.stack([h.load(m, v, unit, masks[v]) for m, v in places])
-                direct, da = cell.step_backward(Vec.stack(sums), kept, before)
-                for (m, v), value in zip(places, direct, strict=True):
-                    carry.store(value, m, v, unit)
-                for slot, values in zip(slots, da, strict=True):
-                    for (m, v), value in zip(places, values, strict=True):
+                for at, (m, v) in enumerate(places):
+                    kept = [slot.load(m, v, unit) for slot in slots]
+                    direct, da = cell.step_backward(sums[at], kept, h.load(m, v, unit, masks[v]))
+                    carry.store(direct, m, v, unit)
+                    for slot, value in zip(slots, da, strict=True):
                         slot.store(value, m, v, unit)
         return context.get_dummy_value()
 

@@ -136,7 +136,7 @@ def gradient_tile(typingctx, x, columns_left, panel, slots, dw, outer, inner):
         column = [b.select(b.icmp_signed("<", I64(c), last), I64(c), last) for c in range(ROWS)]
 
         def example(o, i, sums):
-            x.prefetch(i, o, 64 * 8 // x.kind.bits)
+            x.prefetch(i, o, 64 * 8 // x.kind.bits)  # what the next tile of columns will read
             return _multiply_add(
                 sums, [x.broadcast(i, o, c) for c in column], [panel.load(i, o, slot) for slot in chosen]
             )

@@ -170,7 +170,8 @@ class Grid:
 
     def prefetch(self, m: int | Any, v: int | Any, offset: int | Any = 0) -> None:
         """Ask for a cache line that will be read soon; it may lie outside the buffer."""
-        _call(self.b, "llvm.prefetch.p0", ir.VoidType(), [self.place(m, v, offset), I32(0), I32(3), I32(1)])
+        read, everywhere, data = I32(0), I32(3), I32(1)
+        _call(self.b, "llvm.prefetch.p0", ir.VoidType(), [self.place(m, v, offset), read, everywhere, data])
 
     def broadcast(self, m: int | Any, v: int | Any, offset: int | Any = 0) -> Vec:
         """One number of a row, in every lane."""
