@@ -29,8 +29,9 @@ class Series:
 
     Attributes
     ----------
-    name, unit : str
-        What was measured, and in which unit ("" if not known).
+    name, unit, step : str
+        What was measured, in which unit ("" if not known), and what lies between two values: "week", or "step"
+        if not known.
     values : ndarray, shape (n,)
         float64, all finite.
     filled : ndarray of bool, shape (n,)
@@ -49,6 +50,7 @@ class Series:
     dates: Dates | None = None
     season: int | None = None
     unit: str = ""
+    step: str = "step"
     note: str = ""
 
     def __len__(self) -> int:
@@ -64,7 +66,7 @@ def load_co2() -> Series:
         2284 weeks, dates as datetime64[D]; the 59 weeks without a measurement are interpolated.
     """
     series = read_csv(Path(__file__).with_name("co2.csv"), "co2")
-    return replace(series, name="CO2 at Mauna Loa", unit="ppm", season=52)
+    return replace(series, name="CO2 at Mauna Loa", unit="ppm", step="week", season=52)
 
 
 def read_csv(path: str | os.PathLike[str], column: str | None = None) -> Series:
