@@ -30,8 +30,8 @@ class Series:
     Attributes
     ----------
     name, unit, step : str
-        What was measured, in which unit ("" if not known), and what lies between two values: "week", or "step"
-        if not known.
+        What was measured, in which unit ("" if not known), and what lies between two values ("step" if not
+        known).
     values : ndarray, shape (n,)
         float64, all finite.
     filled : ndarray of bool, shape (n,)
