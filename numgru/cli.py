@@ -17,8 +17,9 @@ from typing import Any
 import click
 import numba
 from click.core import ParameterSource
+from tqdm import tqdm
 
-from . import TrainingDivergedError, __version__, _machine
+from . import History, TrainingDivergedError, __version__, _machine
 from ._files import atomic_write
 from .data import DataError, Series, read_csv
 from .data.windows import split_in_time
@@ -136,9 +137,10 @@ def train(
     if not quiet:
         click.echo(f"{series.name}: {series.note}")
     with _ended_early(place):
-        history = train_forecaster(
-            forecaster, series, checkpoint=place.checkpoint, resume=resume, progress=not quiet
-        )
+        with _bar(chosen.epochs, quiet) as show:
+            history = train_forecaster(
+                forecaster, series, checkpoint=place.checkpoint, resume=resume, on_epoch=show
+            )
         seconds = time.perf_counter() - started
         about = {"seconds_until_trained": seconds, "versions": _machine.versions()}
         metrics = place.finish(series, forecaster, history, about)
@@ -187,6 +189,22 @@ def _use_threads(count: int | None) -> None:
     if count is not None and count > most:
         raise Failure(f"--threads: expected at most {most}, got {count}; set NUMBA_NUM_THREADS for more")
     numba.set_num_threads(count or most)
+
+
+@contextmanager
+def _bar(epochs: int, quiet: bool) -> Iterator[Callable[[History], None]]:
+    """One bar for the whole run; gives what moves it."""
+    with tqdm(total=epochs, unit="epoch", disable=quiet) as bar:
+
+        def show(history: History) -> None:
+            bar.set_postfix_str(
+                f"loss {history.loss[-1]:.3g}, validation {history.validation_loss[-1]:.3g}, "
+                f"gradient {history.grad_norm_mean[-1]:.2g}, clipped {history.clipped_share[-1]:.0%}",
+                refresh=False,
+            )
+            bar.update(len(history) - bar.n)
+
+        yield show
 
 
 @contextmanager

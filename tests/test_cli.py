@@ -130,10 +130,10 @@ def test_interrupted_before_the_first_checkpoint_nothing_is_left(sales, capsys, 
 
 
 def test_a_diverged_training_is_one_line(sales, capsys, monkeypatch):
-    error = TrainingDivergedError("the loss is NaN")
+    error = TrainingDivergedError(1, 3, "the loss is nan", None)
     monkeypatch.setattr(forecaster, "fit", lambda *_, **__: (_ for _ in ()).throw(error))
     assert run(["train", sales, "--column", "sold", *SMALL, "--quiet"]) == 1
-    assert one_line(capsys, "the loss is NaN")
+    assert one_line(capsys, "epoch 1, step 3: the loss is nan")
     assert not Path("runs/sales").exists()
 
 

@@ -6,6 +6,7 @@ Shapes: N examples, W window, F horizon; `origins` as in data/windows.py.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -132,7 +133,7 @@ def train(
     *,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
-    progress: bool = False,
+    on_epoch: Callable[[History], object] | None = None,
 ) -> History:
     """Fit `forecaster` in place; the validation part decides from which epoch its parameters are kept.
 
@@ -144,8 +145,8 @@ def train(
         Where the state of training is kept after each epoch.
     resume : bool
         Whether to go on from there.
-    progress : bool
-        Whether to show a bar.
+    on_epoch : callable, optional
+        Called after each epoch with the history so far.
 
     Returns
     -------
@@ -167,9 +168,9 @@ def train(
         clip_norm=settings.clip_norm,
         clip_value=settings.clip_value,
         seed=settings.seed,
-        progress=progress,
         checkpoint=checkpoint,
         resume=resume,
+        on_epoch=on_epoch,
     )
 
 
