@@ -47,12 +47,16 @@ class PositiveNumber(click.FloatRange):
 ABOVE_ZERO = PositiveNumber()
 
 
-class Failure(click.ClickException):
-    """One line and an exit code."""
+class Mistake(click.ClickException):
+    """What is asked for can't be done."""
 
-    def __init__(self, message: str, exit_code: int = 2) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+    exit_code = 2
+
+
+class Interrupted(click.ClickException):
+    """By Ctrl-C, while training."""
+
+    exit_code = 130
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -111,6 +115,7 @@ def _setting(*names: str, kind: Any, text: str) -> Callable[..., Any]:
 @click.pass_context
 def train(
     context: click.Context,
+    /,
     csv_file: Path | None,
     threads: int | None,
     output: Path | None,
@@ -126,7 +131,8 @@ def train(
     """
     started = time.perf_counter()
     _use_threads(threads)
-    given = {name: settings[name] for name in settings if _is_given(context, name)}
+    left_out = ParameterSource.DEFAULT
+    given = {name: settings[name] for name in settings if context.get_parameter_source(name) is not left_out}
     if csv_file is not None:
         given["csv"] = os.path.abspath(csv_file)
     place = Run(output or Path("runs") / (csv_file.stem if csv_file else "co2"))
@@ -168,7 +174,7 @@ def predict(folder: Path, csv_file: Path | None, output: str, threads: int | Non
             with atomic_write(output) as file:
                 file.write(text)
         except OSError as error:
-            raise Failure(f"--output {output}: can't be written ({error.strerror})") from error
+            raise Mistake(f"--output {output}: can't be written ({error.strerror})") from error
 
 
 @commands.command()
@@ -180,15 +186,13 @@ def info() -> None:
         click.echo(f"{name:{width}}  {fact}")
 
 
-def _is_given(context: click.Context, name: str) -> bool:
-    return context.get_parameter_source(name) is not ParameterSource.DEFAULT
-
-
 def _use_threads(count: int | None) -> None:
+    if count is None:
+        return
     most = numba.config.NUMBA_NUM_THREADS
-    if count is not None and count > most:
-        raise Failure(f"--threads: expected at most {most}, got {count}; set NUMBA_NUM_THREADS for more")
-    numba.set_num_threads(count or most)
+    if count > most:
+        raise Mistake(f"--threads: expected at most {most}, got {count}; set NUMBA_NUM_THREADS for more")
+    numba.set_num_threads(count)
 
 
 @contextmanager
@@ -214,10 +218,10 @@ def _ended_early(place: Run) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         hint = f"; go on with: numgru train --resume --output {place.folder}" if place.give_up() else ""
-        raise Failure(f"interrupted{hint}", 130) from None
+        raise Interrupted(f"interrupted{hint}") from None
     except TrainingDivergedError as error:
         place.give_up()
-        raise Failure(str(error), 1) from error
+        raise click.ClickException(str(error)) from error
 
 
 def _new(place: Run, given: dict[str, Any], overwrite: bool) -> tuple[Settings, Series]:
@@ -225,17 +229,17 @@ def _new(place: Run, given: dict[str, Any], overwrite: bool) -> tuple[Settings, 
         raise RunError(f"{place.folder}: there is a run; give --resume, --overwrite or another --output")
     if given.get("clip_value") is not None:
         if given.get("clip_norm") is not None:
-            raise Failure("--clip-norm, --clip-value: expected one of them, got both")
+            raise Mistake("--clip-norm, --clip-value: expected one of them, got both")
         given["clip_norm"] = None
     if "column" in given and "csv" not in given:
-        raise Failure(f"--column {given['column']}: expected a CSV file with it, got none")
+        raise Mistake(f"--column {given['column']}: expected a CSV file with it, got none")
     settings = Settings(**given)
     series = settings.series()
     fit_end = split_in_time(series, settings.window, settings.horizon).fit_end
     if settings.season is None:
         return settings.with_season(series), series
     if settings.season >= fit_end:
-        raise Failure(
+        raise Mistake(
             f"--season: expected less than the {fit_end} values that are fitted, got {settings.season}"
         )
     return replace(settings, season=settings.season or None), series

@@ -205,4 +205,4 @@ def beyond(series: Series, forecaster: Forecaster) -> Floats:
         raise DataError(
             f"{series.name}: expected at least {window} values, the model's window, got {len(series)}"
         )
-    return forecaster.forecast(series.values, np.array([len(series) - 1]))[0]
+    return forecaster.forecast(series.values, np.array([len(series) - 1])).reshape(-1)
