@@ -30,21 +30,15 @@ from .forecasting.report import forecast_csv, summary
 POSITIVE = click.IntRange(min=1)
 
 
-class PositiveNumber(click.FloatRange):
-    """Above zero and finite; click's own range takes a NaN."""
-
-    def __init__(self) -> None:
-        super().__init__(min=0, min_open=True)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """`value` as a float."""
-        number = float(super().convert(value, param, ctx))
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number.", param, ctx)
-        return number
-
-
-ABOVE_ZERO = PositiveNumber()
+def number_above_zero(text: str) -> float:
+    """Unlike click's own range, takes no NaN and no infinity."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise click.BadParameter(f"expected a finite number above zero, got {text}.")
+    return value
 
 
 class Mistake(click.ClickException):
@@ -102,9 +96,11 @@ def _setting(*names: str, kind: Any, text: str) -> Callable[..., Any]:
 @_setting("--hidden-size", kind=POSITIVE, text="Size of the GRU's state.")
 @_setting("--epochs", kind=POSITIVE, text="Passes over the fitted part.")
 @_setting("--batch-size", kind=POSITIVE, text="Examples a step.")
-@_setting("--learning-rate", kind=ABOVE_ZERO, text="Of Adam, at the start; it falls along a cosine.")
-@_setting("--clip-norm", kind=ABOVE_ZERO, text="Largest norm of the gradient.")
-@_setting("--clip-value", kind=ABOVE_ZERO, text="Largest entry of the gradient; instead of --clip-norm.")
+@_setting("--learning-rate", kind=number_above_zero, text="Of Adam, at the start; it falls along a cosine.")
+@_setting("--clip-norm", kind=number_above_zero, text="Largest norm of the gradient.")
+@_setting(
+    "--clip-value", kind=number_above_zero, text="Largest entry of the gradient; instead of --clip-norm."
+)
 @_setting("--season", kind=click.IntRange(min=0), text="Values a season, 0 for none; found if left out.")
 @_setting("--seed", kind=click.IntRange(min=0), text="The same seed, the same bits.")
 @click.option("--threads", type=POSITIVE, help="Threads to run on; all if left out.")

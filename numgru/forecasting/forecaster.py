@@ -46,7 +46,7 @@ class Settings:
     epochs: int = 40
     batch_size: int = 32
     learning_rate: float = 0.01
-    clip_norm: float | None = 1.0
+    clip_norm: float | None = 0.3
     clip_value: float | None = None
     season: int | None = None
     seed: int = 0
