@@ -180,6 +180,7 @@ def _new_figure(width: float, height: float) -> Figure:
 
 
 def _finish(axes: Axes) -> None:
+    axes.set_axisbelow(True)
     axes.grid(color=GREY, alpha=0.2, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[1]:
