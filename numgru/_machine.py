@@ -7,7 +7,7 @@ import platform
 import numba
 import numpy as np
 
-from . import __version__
+from . import __version__, get_num_threads
 from .kernels import _jit
 from .kernels.target import TARGET, cpu_name
 
@@ -22,22 +22,15 @@ def versions() -> dict[str, str]:
     }
 
 
-def _threading_layer() -> str:
-    """Numba chooses one when a parallel kernel first runs."""
-    try:
-        return str(numba.threading_layer())
-    except ValueError:
-        return f"not chosen yet, from: {numba.config.THREADING_LAYER}"
-
-
 def machine() -> dict[str, str]:
     """The processor as the compiler sees it, how the kernels use it, and where they are kept."""
+    pool = numba.get_num_threads()  # starts the threading layer, which has no name before
     return {
         "processor": cpu_name(),
         "vectors": f"{TARGET.name}: {TARGET.lanes(np.dtype(np.float32))} float32, "
         f"{TARGET.lanes(np.dtype(np.float64))} float64; fused multiply-add: {'yes' if TARGET.fma else 'no'}",
         "tile": f"{TARGET.rows} rows x 3 vectors",
-        "threads": f"{numba.get_num_threads()} of {numba.config.NUMBA_NUM_THREADS}",
-        "threading layer": _threading_layer(),
+        "threads": f"{get_num_threads()} of a pool of {pool}",
+        "threading layer": numba.threading_layer(),
         "cache": str(_jit.cache_folder()),
     }

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numba
 from click.core import ParameterSource
 from tqdm import tqdm
 
-from . import History, TrainingDivergedError, __version__, _machine
+from . import History, TrainingDivergedError, __version__, _machine, set_num_threads
 from ._files import atomic_write
 from .data import DataError, Series, read_csv
 from .data.windows import split_in_time
@@ -126,7 +125,8 @@ def train(
     where there is a season, with the values of a season ago.
     """
     started = time.perf_counter()
-    _use_threads(threads)
+    if threads is not None:
+        set_num_threads(threads)
     left_out = ParameterSource.DEFAULT
     given = {name: settings[name] for name in settings if context.get_parameter_source(name) is not left_out}
     if csv_file is not None:
@@ -158,7 +158,8 @@ def train(
 @click.option("--threads", type=POSITIVE, help="Threads to run on; all if left out.")
 def predict(folder: Path, csv_file: Path | None, output: str, threads: int | None) -> None:
     """Forecast what follows the end of the series that RUN was trained on, or of the same column of CSV."""
-    _use_threads(threads)
+    if threads is not None:
+        set_num_threads(threads)
     forecaster = Run(folder).load()
     column = forecaster.settings.column
     series = forecaster.settings.series() if csv_file is None else read_csv(csv_file, column)
@@ -180,15 +181,6 @@ def info() -> None:
     width = max(map(len, facts))
     for name, fact in facts.items():
         click.echo(f"{name:{width}}  {fact}")
-
-
-def _use_threads(count: int | None) -> None:
-    if count is None:
-        return
-    most = numba.config.NUMBA_NUM_THREADS
-    if count > most:
-        raise Mistake(f"--threads: expected at most {most}, got {count}; set NUMBA_NUM_THREADS for more")
-    numba.set_num_threads(count)
 
 
 @contextmanager

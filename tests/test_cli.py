@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import numgru
 from numgru import TrainingDivergedError
 from numgru._files import load_arrays, save_arrays
 from numgru.cli import run
@@ -172,7 +173,7 @@ def test_overwrite_replaces_and_changed_data_does_not_resume(sales, capsys):
         (["--learning-rate", "nan"], ["--learning-rate", "nan"]),
         (["--clip-norm", "0"], ["--clip-norm"]),
         (["--clip-norm", "1", "--clip-value", "1"], ["--clip-norm", "--clip-value", "both"]),
-        (["--threads", "100000"], ["--threads", "100000"]),
+        (["--threads", "0"], ["--threads", "0"]),
         (["--resume"], ["no run to resume"]),
         (["--colour", "red"], ["--colour"]),
     ],
@@ -217,6 +218,18 @@ def test_a_mistake_in_predict_is_one_line_and_leaves_nothing(arguments, words, t
     assert names(folder) == before
 
 
+def test_threads_change_no_bit(sales, monkeypatch):
+    monkeypatch.setattr(
+        numgru.kernels.threads, "_num_threads", numgru.get_num_threads()
+    )  # as it was, at the end
+    train = ["train", sales, "--column", "sold", *SMALL, "--quiet"]
+    assert run([*train, "--output", "one", "--threads", "1"]) == 0
+    assert numgru.get_num_threads() == 1
+    assert run([*train, "--output", "two", "--threads", "2"]) == 0
+    one, two = load_arrays("one/model.npz")[0], load_arrays("two/model.npz")[0]
+    assert all((one[name] == two[name]).all() for name in one)
+
+
 def test_info(capsys):
     assert run(["info"]) == 0
     out = capsys.readouterr().out
@@ -224,7 +237,8 @@ def test_info(capsys):
         assert word in out
 
 
-def test_a_process_of_its_own(sales, folder):
+def test_a_process_of_its_own(sales, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(numgru.__file__).parents[1]))
     command = [sys.executable, "-m", "numgru"]
     train = subprocess.run(
         [*command, "train", sales, "--column", "sold", *SMALL], capture_output=True, text=True
