@@ -18,13 +18,14 @@ import click
 from click.core import ParameterSource
 from tqdm import tqdm
 
-from . import History, TrainingDivergedError, __version__, _machine, set_num_threads
+from . import __version__, _machine, set_num_threads
 from ._files import atomic_write
 from .data import DataError, Series, read_csv
 from .data.windows import split_in_time
 from .forecasting import Forecaster, Run, RunError, Settings, beyond
 from .forecasting import train as train_forecaster
 from .forecasting.report import forecast_csv, summary
+from .training import History, TrainingDivergedError
 
 POSITIVE = click.IntRange(min=1)
 

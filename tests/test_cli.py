@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import numgru
-from numgru import TrainingDivergedError
 from numgru._files import load_arrays, save_arrays
 from numgru.cli import run
 from numgru.forecasting import forecaster
+from numgru.training import TrainingDivergedError
 
 SMALL = ["--window", "12", "--horizon", "4", "--hidden-size", "8", "--epochs", "4", "--batch-size", "16"]
 FILES = ["checkpoint.npz", "forecast.png", "metrics.json", "model.npz", "settings.json", "training.png"]

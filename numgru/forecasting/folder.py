@@ -11,11 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .. import History
 from .._files import atomic_write, load_arrays
 from ..data import Series
 from ..data.windows import split_in_time
 from ..diagnostics import plots
+from ..training import History
 from .forecaster import Forecaster, Settings, on_tail
 
 

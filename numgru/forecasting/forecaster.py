@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from .. import GRU, Adam, CosineAnnealingLR, History, LastStep, Linear, MSELoss, Sequential, fit
 from .._files import load_arrays, save_arrays
 from ..data import DataError, Series, baselines, load_co2, read_csv
 from ..data.baselines import Errors
 from ..data.series import Floats
 from ..data.windows import ChangeScaler, Origins, split_in_time, targets, windows
+from ..layers.gru import GRU
+from ..layers.linear import Linear
+from ..layers.sequential import LastStep, Sequential
+from ..training import Adam, CosineAnnealingLR, History, MSELoss, fit
 
 _KIND = "numgru forecaster 1"
 
