@@ -66,7 +66,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo(f"numgru: {error}", err=True)
         return 2
     except OSError as error:
-        click.echo(f"numgru: {error.filename}: {error.strerror}", err=True)
+        where = "" if error.filename is None else f"{error.filename}: "
+        click.echo(f"numgru: {where}{error.strerror}", err=True)
         return 2
     except click.Abort:
         return 130
