@@ -83,10 +83,10 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-def _setting(*names: str, kind: Any, text: str) -> Callable[..., Any]:
+def _setting(name: str, kind: Any, text: str) -> Callable[..., Any]:
     """An option that becomes a field of Settings and has its default."""
-    field = names[0].removeprefix("--").replace("-", "_")
-    return click.option(*names, type=kind, default=getattr(Settings, field), help=text)
+    field = name.removeprefix("--").replace("-", "_")
+    return click.option(name, type=kind, default=getattr(Settings, field), help=text)
 
 
 @commands.command()
@@ -99,9 +99,7 @@ def _setting(*names: str, kind: Any, text: str) -> Callable[..., Any]:
 @_setting("--batch-size", kind=POSITIVE, text="Examples a step.")
 @_setting("--learning-rate", kind=number_above_zero, text="Of Adam, at the start; it falls along a cosine.")
 @_setting("--clip-norm", kind=number_above_zero, text="Largest norm of the gradient.")
-@_setting(
-    "--clip-value", kind=number_above_zero, text="Largest entry of the gradient; instead of --clip-norm."
-)
+@_setting("--clip-value", kind=number_above_zero, text="Largest entry of the gradient; instead of --clip-norm.")
 @_setting("--season", kind=click.IntRange(min=0), text="Values a season, 0 for none; found if left out.")
 @_setting("--seed", kind=click.IntRange(min=0), text="The same seed, the same bits.")
 @click.option("--threads", type=POSITIVE, help="Threads to run on; all if left out.")
@@ -142,9 +140,7 @@ def train(
         click.echo(f"{series.name}: {series.note}")
     with _ended_early(place):
         with _bar(chosen.epochs, quiet) as show:
-            history = train_forecaster(
-                forecaster, series, checkpoint=place.checkpoint, resume=resume, on_epoch=show
-            )
+            history = train_forecaster(forecaster, series, checkpoint=place.checkpoint, resume=resume, on_epoch=show)
         seconds = time.perf_counter() - started
         about = {"seconds_until_trained": seconds, "versions": _machine.versions()}
         metrics = place.finish(series, forecaster, history, about)
@@ -229,9 +225,7 @@ def _new(place: Run, given: dict[str, Any], overwrite: bool) -> tuple[Settings, 
     if settings.season is None:
         return settings.with_season(series), series
     if settings.season >= fit_end:
-        raise Mistake(
-            f"--season: expected less than the {fit_end} values that are fitted, got {settings.season}"
-        )
+        raise Mistake(f"--season: expected less than the {fit_end} values that are fitted, got {settings.season}")
     return replace(settings, season=settings.season or None), series
 
 
@@ -242,7 +236,5 @@ def _resumed(place: Run, given: dict[str, Any]) -> tuple[Settings, Series]:
         wanted = (value or None) if name == "season" else value
         if wanted != kept:
             option = "CSV" if name == "csv" else "--" + name.replace("_", "-")
-            raise RunError(
-                f"{option}: the run in {place.folder} has {kept}, got {value}; leave it out to resume"
-            )
+            raise RunError(f"{option}: the run in {place.folder} has {kept}, got {value}; leave it out to resume")
     return settings, series

@@ -27,9 +27,7 @@ def folder(tmp_path, monkeypatch):
 def sales(folder):
     """A small file with a date, another column and a season of 12; one gap."""
     time = np.arange(150)
-    values = (
-        100 + 0.5 * time + 10 * np.sin(2 * np.pi * time / 12) + np.random.default_rng(0).standard_normal(150)
-    )
+    values = 100 + 0.5 * time + 10 * np.sin(2 * np.pi * time / 12) + np.random.default_rng(0).standard_normal(150)
     months = np.datetime64("2010-01") + time
     rows = [f"{month}-15,x,{value:.3f}" for month, value in zip(months, values, strict=True)]
     rows[30] = f"{months[30]}-15,x,"
@@ -53,11 +51,7 @@ def one_line(capsys, *words):
 def test_the_embedded_series(capsys):
     assert run(["train", "--epochs", "2", "--hidden-size", "8", "--window", "26"]) == 0
     out = capsys.readouterr().out
-    assert (
-        "59 of 2284 values were missing" in out
-        and "seasonal naive with drift" in out
-        and "persistence" in out
-    )
+    assert "59 of 2284 values were missing" in out and "seasonal naive with drift" in out and "persistence" in out
     assert names("runs/co2") == FILES
     metrics = json.loads(Path("runs/co2/metrics.json").read_text())
     assert metrics["settings"]["season"] == 52
@@ -189,9 +183,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(arguments, words, sales, folde
 
 @pytest.fixture
 def trained(sales):
-    assert (
-        run(["train", sales, "--column", "sold", *SMALL, "--epochs", "1", "--quiet", "--output", "run"]) == 0
-    )
+    assert run(["train", sales, "--column", "sold", *SMALL, "--epochs", "1", "--quiet", "--output", "run"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -219,9 +211,7 @@ def test_a_mistake_in_predict_is_one_line_and_leaves_nothing(arguments, words, t
 
 
 def test_threads_change_no_bit(sales, monkeypatch):
-    monkeypatch.setattr(
-        numgru.kernels.threads, "_num_threads", numgru.get_num_threads()
-    )  # as it was, at the end
+    monkeypatch.setattr(numgru.kernels.threads, "_num_threads", numgru.get_num_threads())  # as it was, at the end
     train = ["train", sales, "--column", "sold", *SMALL, "--quiet"]
     assert run([*train, "--output", "one", "--threads", "1"]) == 0
     assert numgru.get_num_threads() == 1
@@ -240,9 +230,7 @@ def test_info(capsys):
 def test_a_process_of_its_own(sales, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(numgru.__file__).parents[1]))
     command = [sys.executable, "-m", "numgru"]
-    train = subprocess.run(
-        [*command, "train", sales, "--column", "sold", *SMALL], capture_output=True, text=True
-    )
+    train = subprocess.run([*command, "train", sales, "--column", "sold", *SMALL], capture_output=True, text=True)
     assert train.returncode == 0, train.stderr
     assert "persistence" in train.stdout
     assert names("runs/sales") == FILES

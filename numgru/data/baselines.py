@@ -33,9 +33,7 @@ def seasonal_naive(values: Floats, origins: Origins, horizon: int, season: int) 
 def seasonal_drift(values: Floats, origins: Origins, horizon: int, season: int) -> Floats:
     """As one season ago, plus the change over the last season for each season ahead, shape (N, F)."""
     growth = values[origins] - values[origins - season]
-    return seasonal_naive(values, origins, horizon, season) + growth[:, None] * (
-        1 + np.arange(horizon) // season
-    )
+    return seasonal_naive(values, origins, horizon, season) + growth[:, None] * (1 + np.arange(horizon) // season)
 
 
 def find_season(values: Floats) -> int | None:

@@ -97,10 +97,7 @@ def read_csv(path: str | os.PathLike[str], column: str | None = None) -> Series:
     dates_at = next((i for i in range(len(header)) if header[i] != column and _are_dates(rows, i)), None)
     values_at = _find_column(path, header, column, dates_at)
     values = np.array(
-        [
-            _number(path, header[values_at], row[values_at], line)
-            for row, line in zip(rows, lines, strict=True)
-        ]
+        [_number(path, header[values_at], row[values_at], line) for row, line in zip(rows, lines, strict=True)]
     )
     dates = None if dates_at is None else np.array([row[dates_at].strip() for row in rows], "datetime64")
     if dates is not None and (late := np.flatnonzero(np.diff(dates) <= np.timedelta64(0))).size:
@@ -155,9 +152,7 @@ def _read_rows(path: str | os.PathLike[str]) -> tuple[list[str], list[list[str]]
     header = [name.strip() for name in numbered[0][0]]
     for row, line in numbered[1:]:
         if len(row) != len(header):
-            raise DataError(
-                f"{path}, line {line}: expected {len(header)} cells as in the header, got {len(row)}"
-            )
+            raise DataError(f"{path}, line {line}: expected {len(header)} cells as in the header, got {len(row)}")
     return header, [row for row, _ in numbered[1:]], [line for _, line in numbered[1:]]
 
 

@@ -84,9 +84,7 @@ def forecast_figure(
         mark = "o" if horizon == 1 else None  # a line of one point shows nothing
         by_step = np.array(error["mae_by_step"], float)
         below.plot(ahead, by_step, marker=mark, label=f"{name}: {error['mae']:.3g} on average", **style)
-    below.set_title(
-        f"Mean absolute error of {_count(len(origins), 'forecast')}", loc="left", fontweight="bold"
-    )
+    below.set_title(f"Mean absolute error of {_count(len(origins), 'forecast')}", loc="left", fontweight="bold")
     below.set_xlabel(f"{series.step}s ahead")
     below.set_ylabel(_with_unit("error", series.unit))
     below.set_ylim(bottom=0)
@@ -142,9 +140,7 @@ def training_figure(
     losses.set_title("Loss", loc="left", fontweight="bold")
     _finish(losses)
 
-    norms.fill_between(
-        epochs, norm_mean, norm_max, color=BLUE, alpha=0.2, linewidth=0, label="mean to largest"
-    )
+    norms.fill_between(epochs, norm_mean, norm_max, color=BLUE, alpha=0.2, linewidth=0, label="mean to largest")
     norms.plot(epochs, norm_mean, color=BLUE, marker=mark, label="mean")
     if clip_norm is not None:
         norms.axhline(clip_norm, color=GREEN, linestyle="-.", label=f"clipped to {clip_norm:g}")

@@ -89,9 +89,7 @@ class Run:
             self.folder.rmdir()
         return False
 
-    def finish(
-        self, series: Series, forecaster: Forecaster, history: History, about: dict[str, Any]
-    ) -> dict[str, Any]:
+    def finish(self, series: Series, forecaster: Forecaster, history: History, about: dict[str, Any]) -> dict[str, Any]:
         """Test on the held-out tail; write the model, the metrics and the pictures.
 
         Parameters
@@ -116,9 +114,7 @@ class Run:
             "series": {"name": series.name, "unit": series.unit, "values": len(series), "note": series.note},
             "examples": {"fit": len(split.fit), "validation": len(split.validation), "tail": len(split.tail)},
             "tail": errors,
-            "margin": {
-                name: _margin(mae, error["mae"]) for name, error in errors.items() if name != "numgru"
-            },
+            "margin": {name: _margin(mae, error["mae"]) for name, error in errors.items() if name != "numgru"},
             "settings": asdict(settings),
             "history": asdict(history),
             **about,

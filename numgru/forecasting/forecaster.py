@@ -122,9 +122,7 @@ class Forecaster:
         """
         arrays, metadata = load_arrays(path)
         if metadata.get("kind") != _KIND:
-            raise ValueError(
-                f"{os.fspath(path)}: expected a forecaster that numgru train wrote, got another file"
-            )
+            raise ValueError(f"{os.fspath(path)}: expected a forecaster that numgru train wrote, got another file")
         forecaster = cls(Settings(**metadata["settings"]), ChangeScaler(metadata["scale"]))
         forecaster.model.load_state_dict(arrays)
         return forecaster
@@ -205,7 +203,5 @@ def beyond(series: Series, forecaster: Forecaster) -> Floats:
     """The forecast of what follows the end of the series, shape (F,)."""
     window = forecaster.settings.window
     if len(series) < window:
-        raise DataError(
-            f"{series.name}: expected at least {window} values, the model's window, got {len(series)}"
-        )
+        raise DataError(f"{series.name}: expected at least {window} values, the model's window, got {len(series)}")
     return forecaster.forecast(series.values, np.array([len(series) - 1])).reshape(-1)

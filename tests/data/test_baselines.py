@@ -22,9 +22,7 @@ def test_seasonal_drift_adds_the_growth_of_a_season():
 
 
 def test_errors_count_measured_values_only():
-    found = errors(
-        np.array([[1.0, 5, 0], [2, 0, 0]]), np.zeros((2, 3)), np.array([[1, 1, 0], [1, 0, 0]], bool)
-    )
+    found = errors(np.array([[1.0, 5, 0], [2, 0, 0]]), np.zeros((2, 3)), np.array([[1, 1, 0], [1, 0, 0]], bool))
     assert found["mae"] == pytest.approx(8 / 3)
     assert found["rmse"] == pytest.approx(np.sqrt(10))
     assert found["mae_by_step"] == [1.5, 5, None]
