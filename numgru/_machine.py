@@ -1,0 +1,36 @@
+"""What numgru runs on: versions, processor, threads."""
+
+from __future__ import annotations
+
+import platform
+
+import numba
+import numpy as np
+
+from . import __version__, get_num_threads
+from .kernels import _jit
+from .kernels.target import TARGET, cpu_name
+
+
+def versions() -> dict[str, str]:
+    """The versions that decide about results."""
+    return {
+        "numgru": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+    }
+
+
+def machine() -> dict[str, str]:
+    """The processor as the compiler sees it, how the kernels use it, and where they are kept."""
+    pool = numba.get_num_threads()  # starts the threading layer, which has no name before
+    return {
+        "processor": cpu_name(),
+        "vectors": f"{TARGET.name}: {TARGET.lanes(np.dtype(np.float32))} float32, "
+        f"{TARGET.lanes(np.dtype(np.float64))} float64; fused multiply-add: {'yes' if TARGET.fma else 'no'}",
+        "tile": f"{TARGET.rows} rows x 3 vectors",
+        "threads": f"{get_num_threads()} of a pool of {pool}",
+        "threading layer": numba.threading_layer(),
+        "cache": str(_jit.cache_folder()),
+    }

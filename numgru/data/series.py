@@ -1,0 +1,208 @@
+"""A series of numbers evenly spaced in time: the weekly CO2 record, or a column of a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Dates = NDArray[np.datetime64]
+
+_MISSING = {"", "na", "n/a", "nan", "null", "none"}
+_DATE = re.compile(r"\d{4}-\d\d(-\d\d([T ]\d\d:\d\d(:\d\d)?)?)?")
+
+
+class DataError(ValueError):
+    """The data can't be used as asked; the message is one line that says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Values at even distances in time, without gaps.
+
+    Attributes
+    ----------
+    name, unit, step : str
+        What was measured, in which unit ("" if not known), and what lies between two values ("step" if not
+        known).
+    values : ndarray, shape (n,)
+        float64, all finite.
+    filled : ndarray of bool, shape (n,)
+        Where there was no measurement and the value is interpolated.
+    dates : ndarray of datetime64, shape (n,), or None
+        Ascending; None if the file has none.
+    season : int or None
+        Steps after which the series repeats itself, if known.
+    note : str
+        How many gaps were filled and how, and whether dates are unevenly spaced.
+    """
+
+    name: str
+    values: Floats
+    filled: NDArray[np.bool_]
+    dates: Dates | None = None
+    season: int | None = None
+    unit: str = ""
+    step: str = "step"
+    note: str = ""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+def load_co2() -> Series:
+    """Weekly CO2 at Mauna Loa, 1958 to 2001, in ppm (Keeling and Whorf; README.md names source and licence).
+
+    Returns
+    -------
+    Series
+        2284 weeks, dates as datetime64[D]; the 59 weeks without a measurement are interpolated.
+    """
+    series = read_csv(Path(__file__).with_name("co2.csv"), "co2")
+    return replace(series, name="CO2 at Mauna Loa", unit="ppm", step="week", season=52)
+
+
+def read_csv(path: str | os.PathLike[str], column: str | None = None) -> Series:
+    """Read one column of a comma-separated file whose first line names the columns.
+
+    Gaps (empty, NaN, NA, null) between measurements are interpolated linearly; those before the first and
+    after the last measurement are cut off. The first other column made of ISO dates (2001-12-29, 2001-12,
+    2001-12-29 13:00) becomes the dates.
+
+    Parameters
+    ----------
+    path : path
+        The file, in UTF-8.
+    column : str, optional
+        The column to read; may be left out if there is only one besides the dates.
+
+    Returns
+    -------
+    Series
+
+    Raises
+    ------
+    DataError
+        If the file is missing, empty or no text, if it has no such column, if a cell of it holds no finite
+        number, or if the dates don't ascend.
+    """
+    header, rows, lines = _read_rows(path)
+    dates_at = next((i for i in range(len(header)) if header[i] != column and _are_dates(rows, i)), None)
+    values_at = _find_column(path, header, column, dates_at)
+    values = np.array(
+        [_number(path, header[values_at], row[values_at], line) for row, line in zip(rows, lines, strict=True)]
+    )
+    dates = None if dates_at is None else np.array([row[dates_at].strip() for row in rows], "datetime64")
+    if dates is not None and (late := np.flatnonzero(np.diff(dates) <= np.timedelta64(0))).size:
+        raise DataError(
+            f"{path}, line {lines[late[0] + 1]}: expected dates that ascend, got {dates[late[0] + 1]} "
+            f"after {dates[late[0]]}; sort the rows by {header[dates_at or 0]!r}"
+        )
+    measured = np.flatnonzero(~np.isnan(values))
+    if measured.size == 0:
+        raise DataError(f"{path}: expected numbers in column {header[values_at]!r}, got only gaps")
+    kept = slice(measured[0], measured[-1] + 1)
+    dates = None if dates is None else dates[kept]
+    filled = np.isnan(values[kept])
+    return Series(
+        name=header[values_at],
+        values=np.interp(np.arange(kept.start, kept.stop), measured, values[measured]),
+        filled=filled,
+        dates=dates,
+        note=_note(filled, len(values) - len(filled), dates),
+    )
+
+
+def next_dates(dates: Dates, count: int) -> Dates | None:
+    """The `count` dates that continue `dates`, or None if those are unevenly spaced.
+
+    Calendar months are even although their lengths are not.
+    """
+    months = dates.astype("datetime64[M]")
+    for even in (dates, months):
+        within = dates - even
+        steps = np.diff(even)
+        if len(steps) and (steps == steps[0]).all() and (within == within[0]).all():
+            following: Dates = even[-1] + steps[0] * np.arange(1, count + 1) + within[0]
+            return following
+    return None
+
+
+def _read_rows(path: str | os.PathLike[str]) -> tuple[list[str], list[list[str]], list[int]]:
+    """The header, the rows and the line on which each row ends."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            numbered = [(row, reader.line_num) for row in reader if row]
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror})") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: expected a CSV file in UTF-8, got something else ({error})") from error
+    if len(numbered) < 2:
+        raise DataError(f"{path}: expected a header line and rows below it, got {len(numbered)} line(s)")
+    header = [name.strip() for name in numbered[0][0]]
+    for row, line in numbered[1:]:
+        if len(row) != len(header):
+            raise DataError(f"{path}, line {line}: expected {len(header)} cells as in the header, got {len(row)}")
+    return header, [row for row, _ in numbered[1:]], [line for _, line in numbered[1:]]
+
+
+def _find_column(path: Any, header: list[str], column: str | None, dates_at: int | None) -> int:
+    names = ", ".join(repr(name) for name in header)
+    if column is None:
+        others = [i for i in range(len(header)) if i != dates_at]
+        if len(others) != 1:
+            raise DataError(f"{path}: which column is to be read? The file has {names}")
+        return others[0]
+    if header.count(column) != 1:
+        problem = "no column" if column not in header else "more than one column"
+        raise DataError(f"{path}: {problem} {column!r}; the file has {names}")
+    return header.index(column)
+
+
+def _are_dates(rows: list[list[str]], index: int) -> bool:
+    cells = [row[index].strip() for row in rows]
+    if not all(_DATE.fullmatch(cell) for cell in cells):
+        return False
+    try:
+        np.array(cells, "datetime64")
+    except ValueError:  # the form of a date, but month 13
+        return False
+    return True
+
+
+def _number(path: Any, column: str, cell: str, line: int) -> float:
+    text = cell.strip()
+    if text.lower() in _MISSING:
+        return np.nan
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.inf
+    if not np.isfinite(value):
+        raise DataError(
+            f"{path}, line {line}: expected a number in column {column!r}, got {text!r}; "
+            "correct the cell or leave it empty"
+        )
+    return value
+
+
+def _note(filled: NDArray[np.bool_], cut: int, dates: Dates | None) -> str:
+    gaps = int(np.count_nonzero(np.diff(filled.astype(np.int8)) == 1))
+    parts = [f"{filled.sum()} of {filled.size} values were missing, in {gaps} gaps: interpolated linearly"]
+    if not filled.any():
+        parts = [f"{filled.size} values, none missing"]
+    if cut:
+        parts.append(f"{cut} empty rows at the ends cut off")
+    if dates is not None and len(dates) > 1 and next_dates(dates, 1) is None:
+        parts.append("the dates are unevenly spaced and only the order of the rows counts")
+    return "; ".join(parts)

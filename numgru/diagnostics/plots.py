@@ -1,0 +1,191 @@
+"""Two pictures of a forecasting run: the forecasts on the held-out tail, and how training went.
+
+Figures are built directly, without pyplot: no global state, no window, no display needed.
+Colours are those of Okabe and Ito, which colour-blind readers tell apart; the dashes differ, too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._files import atomic_write
+from ..data.baselines import Errors
+from ..data.series import Floats, Series
+from ..data.windows import Origins
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#6E6E6E"
+_STYLES: list[dict[str, Any]] = [
+    {"color": BLUE, "linewidth": 2.0, "zorder": 4},
+    {"color": ORANGE, "linewidth": 1.3, "linestyle": "--"},
+    {"color": GREEN, "linewidth": 1.3, "linestyle": "-."},
+    {"color": PURPLE, "linewidth": 1.3, "linestyle": ":"},
+]
+
+
+def forecast_figure(
+    series: Series, origins: Origins, forecasts: Mapping[str, Floats], errors: Mapping[str, Errors]
+) -> Figure:
+    """Forecasts against the truth above, error by step ahead below.
+
+    Above, one forecast follows the other: those made every F steps are drawn, F the horizon, so that each
+    moment is forecast once. The first entry is the model; only the second is drawn beside it.
+
+    Parameters
+    ----------
+    series : Series
+        The truth.
+    origins : ndarray of int, shape (N,)
+        When the forecasts were made; the last value that each knew. Consecutive.
+    forecasts : mapping of str to ndarray, shape (N, F)
+        By name, in the unit of the series.
+    errors : mapping of str to Errors
+        The errors of the forecasts, under the same names.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    horizon = next(iter(forecasts.values())).shape[1]
+    figure = _new_figure(10, 7.5)
+    above, below = figure.subplots(2, 1, height_ratios=[3, 2])
+    time: Any = np.arange(len(series)) if series.dates is None else series.dates
+
+    tail = slice(int(origins[0]), len(series))
+    measured = np.where(series.filled, np.nan, series.values)  # a gap stays a gap
+    above.plot(time[tail], measured[tail], color="black", linewidth=1.0, label="measured", zorder=3)
+    shown = np.arange(0, len(origins), horizon)
+    for (name, forecast), style in list(zip(forecasts.items(), _STYLES, strict=False))[:2]:
+        for i in shown:
+            steps = slice(origins[i] + 1, origins[i] + 1 + horizon)
+            above.plot(time[steps], forecast[i], label=None if i else name, **style)
+    made = origins[shown]
+    above.plot(time[made], measured[made], "o", color=BLUE, markersize=5, label="forecast made", zorder=5)
+    above.set_title(
+        f"{series.name}: forecasts of the next {_count(horizon, series.step)} on the held-out tail",
+        loc="left",
+        fontweight="bold",
+    )
+    above.set_ylabel(_with_unit(series.name, series.unit))
+    if series.dates is None:
+        above.set_xlabel(series.step)
+    above.margins(x=0.01)
+    _finish(above)
+
+    ahead = np.arange(1, horizon + 1)
+    for (name, error), style in zip(errors.items(), _STYLES, strict=False):
+        mark = "o" if horizon == 1 else None  # a line of one point shows nothing
+        by_step = np.array(error["mae_by_step"], float)
+        below.plot(ahead, by_step, marker=mark, label=f"{name}: {error['mae']:.3g} on average", **style)
+    below.set_title(f"Mean absolute error of {_count(len(origins), 'forecast')}", loc="left", fontweight="bold")
+    below.set_xlabel(f"{series.step}s ahead")
+    below.set_ylabel(_with_unit("error", series.unit))
+    below.set_ylim(bottom=0)
+    below.xaxis.get_major_locator().set_params(integer=True)
+    _finish(below)
+    return figure
+
+
+def training_figure(
+    *,
+    loss: Sequence[float],
+    validation_loss: Sequence[float],
+    norm_mean: Sequence[float],
+    norm_max: Sequence[float],
+    clipped: Sequence[float],
+    clip_norm: float | None = None,
+) -> Figure:
+    """Losses above, gradient norm in the middle, share of clipped steps below; all over the epochs.
+
+    Parameters
+    ----------
+    loss, validation_loss : sequence of float
+        After each epoch.
+    norm_mean, norm_max : sequence of float
+        Mean and largest norm of the gradient, before clipping, over the steps of each epoch.
+    clipped : sequence of float
+        The share of steps with a clipped gradient, from 0 to 1.
+    clip_norm : float, optional
+        The norm to which gradients were clipped.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = _new_figure(10, 8)
+    losses, norms, shares = figure.subplots(3, 1, sharex=True, height_ratios=[4, 3, 1.4])
+    epochs = np.arange(1, len(loss) + 1)
+    mark = "o" if len(loss) == 1 else None
+
+    best = int(np.argmin(validation_loss))
+    losses.plot(epochs, loss, color=BLUE, marker=mark, label="fitted part")
+    losses.plot(epochs, validation_loss, color=ORANGE, linestyle="--", marker=mark, label="validation part")
+    losses.plot(
+        epochs[best],
+        validation_loss[best],
+        "*",
+        color="black",
+        markersize=11,
+        label=f"best, epoch {best + 1}",
+    )
+    losses.set_yscale("log")
+    losses.set_ylabel("loss (log scale)")
+    losses.set_title("Loss", loc="left", fontweight="bold")
+    _finish(losses)
+
+    norms.fill_between(epochs, norm_mean, norm_max, color=BLUE, alpha=0.2, linewidth=0, label="mean to largest")
+    norms.plot(epochs, norm_mean, color=BLUE, marker=mark, label="mean")
+    if clip_norm is not None:
+        norms.axhline(clip_norm, color=GREEN, linestyle="-.", label=f"clipped to {clip_norm:g}")
+    norms.set_yscale("log")
+    norms.set_ylabel("norm (log scale)")
+    norms.set_title("Gradient norm before clipping", loc="left", fontweight="bold")
+    _finish(norms)
+
+    shares.bar(epochs, 100 * np.asarray(clipped), width=0.9, color=GREEN)
+    shares.set_ylim(0, 100)
+    shares.set_ylabel("% of steps")
+    shares.set_title("Clipped steps", loc="left", fontweight="bold")
+    shares.set_xlabel("epoch")
+    shares.xaxis.get_major_locator().set_params(integer=True)
+    shares.set_xlim(0.4, len(loss) + 0.6)
+    _finish(shares)
+    return figure
+
+
+def save_figure(path: str | os.PathLike[str], figure: Figure) -> None:
+    """Write `figure` as a PNG file, whole or not at all."""
+    with atomic_write(path, "wb") as file:
+        figure.savefig(file, format="png", dpi=130)
+
+
+def _new_figure(width: float, height: float) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
+    except ImportError as error:
+        raise ImportError("plots need matplotlib: pip install 'numgru[cli]'") from error
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(hspace=0.06))
+
+
+def _finish(axes: Axes) -> None:
+    axes.set_axisbelow(True)
+    axes.grid(color=GREY, alpha=0.2, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(frameon=False, fontsize=9)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _with_unit(quantity: str, unit: str) -> str:
+    return f"{quantity} ({unit})" if unit else quantity

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from numgru.data import load_co2
+from numgru.data.baselines import errors, find_season, persistence, seasonal_drift, seasonal_naive
+
+VALUES = np.array([10.0, 20, 30, 11, 21, 31, 12])
+ORIGINS = np.array([3, 5])
+
+
+def test_persistence_stays():
+    assert persistence(VALUES, ORIGINS, 2).tolist() == [[11, 11], [31, 31]]
+
+
+def test_seasonal_naive_repeats_the_last_season_known():
+    assert seasonal_naive(VALUES, ORIGINS, 4, 3).tolist() == [[20, 30, 11, 20], [11, 21, 31, 11]]
+
+
+def test_seasonal_drift_adds_the_growth_of_a_season():
+    # From 10 to 11 and from 30 to 31 within a season of 3: one more, and two more in the second season ahead.
+    assert seasonal_drift(VALUES, ORIGINS, 4, 3).tolist() == [[21, 31, 12, 22], [12, 22, 32, 13]]
+
+
+def test_errors_count_measured_values_only():
+    found = errors(np.array([[1.0, 5, 0], [2, 0, 0]]), np.zeros((2, 3)), np.array([[1, 1, 0], [1, 0, 0]], bool))
+    assert found["mae"] == pytest.approx(8 / 3)
+    assert found["rmse"] == pytest.approx(np.sqrt(10))
+    assert found["mae_by_step"] == [1.5, 5, None]
+
+
+@pytest.mark.parametrize("season", [4, 7, 12, 52])
+def test_the_season_of_a_noisy_wave_on_a_trend_is_found(season):
+    time = np.arange(8 * season)
+    noise = 0.2 * np.random.default_rng(season).standard_normal(len(time))
+    assert find_season(np.sin(2 * np.pi * time / season) + 0.05 * time + noise) == season
+
+
+def test_the_season_of_the_co2_record_is_a_year():
+    assert find_season(load_co2().values[:1599]) == 52
+
+
+@pytest.mark.parametrize(
+    "values",
+    [np.random.default_rng(0).standard_normal(300), np.arange(50.0) ** 2, np.ones(30), np.arange(3.0)],
+    ids=["noise", "curve", "constant", "short"],
+)
+def test_where_nothing_repeats_there_is_no_season(values):
+    assert find_season(values) is None

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+
+from numgru.data import DataError, load_co2, read_csv
+from numgru.data.series import next_dates
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, encoding="utf-8"):
+        path = tmp_path / "series.csv"
+        path.write_bytes(text.encode(encoding))
+        return path
+
+    return write
+
+
+def test_co2_is_the_weekly_record():
+    series = load_co2()
+    assert len(series) == 2284
+    assert series.dates.dtype == np.dtype("datetime64[D]")
+    assert (str(series.dates[0]), str(series.dates[-1])) == ("1958-03-29", "2001-12-29")
+    assert (np.diff(series.dates) == np.timedelta64(7)).all()
+    assert (series.values[0], series.values[-1]) == (316.1, 371.5)
+    assert series.values.dtype == np.float64
+    assert 310 < series.values.min() < series.values.max() < 375
+
+
+def test_co2_says_how_its_gaps_were_filled():
+    series = load_co2()
+    assert series.filled.sum() == 59
+    assert "59 of 2284" in series.note and "22 gaps" in series.note and "interpolated" in series.note
+    assert series.values[6] == (316.9 + 317.5) / 2  # the week of 10 May 1958, between its neighbours
+
+
+def test_gaps_inside_are_interpolated_and_those_at_the_ends_cut(write):
+    series = read_csv(write('a\nNaN\n1\nnull\n""\n4\nNA\n'), "a")
+    assert series.values.tolist() == [1, 2, 3, 4]
+    assert series.filled.tolist() == [False, True, True, False]
+    assert "2 of 4" in series.note and "in 1 gaps" in series.note and "2 empty rows" in series.note
+
+
+def test_dates_are_found_and_cut_with_the_gaps(write):
+    series = read_csv(write("day,a,b\n2020-01-31,,x\n2020-02-01,5,y\n2020-02-02,6,z\n"), "a")
+    assert series.dates.tolist() == np.array(["2020-02-01", "2020-02-02"], "datetime64[D]").tolist()
+
+
+@pytest.mark.parametrize("text", ["a\n1200\n1300\n", "day,a\n2020-01,1200\n2020-02,1300\n"])
+def test_the_only_column_needs_no_name(write, text):
+    assert read_csv(write(text)).values.tolist() == [1200, 1300]
+
+
+def test_byte_order_mark_and_blank_lines(write):
+    assert read_csv(write("a\r\n1\r\n\r\n2\r\n", "utf-8-sig"), "a").values.tolist() == [1, 2]
+
+
+def test_month_13_is_no_date(write):
+    assert read_csv(write("day,a\n2020-13-01,1\n2020-14-01,2\n"), "a").dates is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected a header line and rows"),
+        ("a\n", "expected a header line and rows"),
+        ("b,c\n1,2\n", "no column 'a'; the file has 'b', 'c'"),
+        ("a,a\n1,2\n", "more than one column 'a'"),
+        ("a\n1\ntwo\n", "line 3: expected a number in column 'a', got 'two'"),
+        ('a,b\n1,"x\ny"\ntwo,z\n', "line 4: expected a number"),
+        ("a\n1\ninf\n", "line 3: expected a number"),
+        ("a,b\n1,2\n3\n", "line 3: expected 2 cells as in the header, got 1"),
+        ("a\nnan\nnan\n", "got only gaps"),
+        ("day,a\n2020-01-02,1\n2020-01-01,2\n", "line 3: expected dates that ascend"),
+    ],
+)
+def test_a_bad_file_is_one_clear_line(write, text, message):
+    with pytest.raises(DataError) as caught:
+        read_csv(write(text), "a")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_a_column_the_choice_is_listed(write):
+    with pytest.raises(DataError, match=r"which column.*'a', 'b'"):
+        read_csv(write("day,a,b\n2020-01-01,1,2\n"))
+
+
+def test_missing_folder_and_binary_files(tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        read_csv(tmp_path / "none.csv", "a")
+    with pytest.raises(DataError, match="can't be read"):
+        read_csv(tmp_path, "a")
+    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00a")
+    with pytest.raises(DataError, match="UTF-8"):
+        read_csv(tmp_path / "binary.csv", "a")
+
+
+@pytest.mark.parametrize(
+    ("dates", "following"),
+    [
+        (["2020-01-01", "2020-01-08"], ["2020-01-15", "2020-01-22"]),
+        (["2019-11-15", "2019-12-15", "2020-01-15"], ["2020-02-15", "2020-03-15"]),
+        (["2020-11", "2020-12"], ["2021-01", "2021-02"]),
+        (["2020-01-01 22:00", "2020-01-01 23:00"], ["2020-01-02 00:00", "2020-01-02 01:00"]),
+    ],
+)
+def test_next_dates(dates, following):
+    assert next_dates(np.array(dates, "datetime64"), 2).tolist() == np.array(following, "datetime64").tolist()
+
+
+def test_uneven_dates_have_no_next(write):
+    series = read_csv(write("day,a\n2020-01-01,1\n2020-01-02,2\n2020-01-05,3\n"), "a")
+    assert next_dates(series.dates, 1) is None
+    assert "unevenly spaced" in series.note

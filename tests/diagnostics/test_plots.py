@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+from numgru.data import Series
+from numgru.data.baselines import errors, persistence
+from numgru.data.windows import targets
+from numgru.diagnostics.plots import forecast_figure, save_figure, training_figure
+
+N = 40
+
+
+def forecasts_of(series, horizon):
+    origins = np.arange(20, N - horizon)
+    forecasts = {"numgru": persistence(series.values, origins, horizon) + 0.1}
+    forecasts["persistence"] = persistence(series.values, origins, horizon)
+    truth, measured = targets(series.values, origins, horizon), ~targets(series.filled, origins, horizon)
+    return origins, forecasts, {name: errors(each, truth, measured) for name, each in forecasts.items()}
+
+
+def legend(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+@pytest.mark.parametrize("horizon", [1, 6])
+@pytest.mark.parametrize("dates", [None, np.datetime64("2020-01-01") + np.arange(N)])
+def test_forecast_figure(horizon, dates, tmp_path):
+    series = Series("level", np.sin(np.arange(N)), np.arange(N) == 30, dates, unit="m", step="day")
+    above, below = forecast_figure(series, *forecasts_of(series, horizon)).axes
+    assert above.get_ylabel() == "level (m)"
+    assert f"next {horizon} day" in above.get_title(loc="left")
+    assert legend(above) == ["measured", "numgru", "persistence", "forecast made"]
+    assert below.get_xlabel() == "days ahead"
+    assert [name.split(":")[0] for name in legend(below)] == ["numgru", "persistence"]
+    measured = above.lines[0].get_ydata()
+    assert np.isnan(measured[10]) and np.isfinite(np.delete(measured, 10)).all()  # the gap stays a gap
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+@pytest.mark.parametrize("epochs", [1, 20])
+def test_training_figure(epochs, clip_norm):
+    falling = np.exp(-np.arange(epochs))
+    losses, norms, shares = training_figure(
+        loss=falling,
+        validation_loss=falling[::-1],
+        norm_mean=falling,
+        norm_max=2 * falling,
+        clipped=falling / 2,
+        clip_norm=clip_norm,
+    ).axes
+    assert losses.get_yscale() == norms.get_yscale() == "log"
+    assert legend(losses)[-1] == "best, epoch 1"
+    assert ("clipped to 1" in legend(norms)) == (clip_norm is not None)
+    assert [bar.get_height() for bar in shares.patches] == pytest.approx(50 * falling)
+
+
+def test_a_figure_is_saved_whole_or_not_at_all(tmp_path):
+    series = Series("level", np.sin(np.arange(N)), np.zeros(N, bool))
+    figure = forecast_figure(series, *forecasts_of(series, 3))
+    save_figure(tmp_path / "a.png", figure)
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+    figure.savefig = lambda *_, **__: (_ for _ in ()).throw(OSError("disk full"))
+    with pytest.raises(OSError, match="disk full"):
+        save_figure(tmp_path / "b.png", figure)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"pip install 'numgru\[cli\]'"):
+        training_figure(loss=[1], validation_loss=[1], norm_mean=[1], norm_max=[1], clipped=[0])

@@ -1,0 +1,246 @@
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import numgru
+from numgru._files import load_arrays, save_arrays
+from numgru.cli import run
+from numgru.forecasting import forecaster
+from numgru.training import TrainingDivergedError
+
+SMALL = ["--window", "12", "--horizon", "4", "--hidden-size", "8", "--epochs", "4", "--batch-size", "16"]
+FILES = ["checkpoint.npz", "forecast.png", "metrics.json", "model.npz", "settings.json", "training.png"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def sales(folder):
+    """A small file with a date, another column and a season of 12; one gap."""
+    time = np.arange(150)
+    values = 100 + 0.5 * time + 10 * np.sin(2 * np.pi * time / 12) + np.random.default_rng(0).standard_normal(150)
+    months = np.datetime64("2010-01") + time
+    rows = [f"{month}-15,x,{value:.3f}" for month, value in zip(months, values, strict=True)]
+    rows[30] = f"{months[30]}-15,x,"
+    Path("sales.csv").write_text("\n".join(["month,shop,sold", *rows]) + "\n")
+    return "sales.csv"
+
+
+def names(path):
+    return sorted(each.name for each in Path(path).iterdir())
+
+
+def one_line(capsys, *words):
+    """Stderr is one line with these words, stdout is empty."""
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and "Traceback" not in err
+    for word in words:
+        assert word in err
+    return True
+
+
+def test_the_embedded_series(capsys):
+    assert run(["train", "--epochs", "2", "--hidden-size", "8", "--window", "26"]) == 0
+    out = capsys.readouterr().out
+    assert "59 of 2284 values were missing" in out and "seasonal naive with drift" in out and "persistence" in out
+    assert names("runs/co2") == FILES
+    metrics = json.loads(Path("runs/co2/metrics.json").read_text())
+    assert metrics["settings"]["season"] == 52
+    assert set(metrics["tail"]) == {"numgru", "seasonal naive", "seasonal naive with drift", "persistence"}
+    for name, margin in metrics["margin"].items():
+        assert margin == pytest.approx(1 - metrics["tail"]["numgru"]["mae"] / metrics["tail"][name]["mae"])
+
+    assert run(["predict", "runs/co2"]) == 0
+    rows = list(csv.reader(capsys.readouterr().out.splitlines()))
+    assert rows[0] == ["date", "forecast"]
+    assert [rows[1][0], rows[-1][0], len(rows)] == ["2002-01-05", "2002-06-29", 27]
+    assert all(360 < float(value) < 385 for _, value in rows[1:])
+
+
+def test_a_file_of_the_user(sales, capsys):
+    assert run(["train", sales, "--column", "sold", *SMALL]) == 0
+    out = capsys.readouterr().out
+    assert "sold: 1 of 150 values were missing, in 1 gaps" in out
+    metrics = json.loads(Path("runs/sales/metrics.json").read_text())
+    assert metrics["settings"]["season"] == 12  # found in the fitted part
+
+    assert run(["predict", "runs/sales", "--output", "next.csv"]) == 0
+    assert capsys.readouterr().out == ""
+    assert Path("next.csv").read_text().splitlines()[1].startswith("2022-07-15,")
+
+    Path("other.csv").write_text("sold\n" + "\n".join(str(value) for value in range(20)) + "\n")
+    assert run(["predict", "runs/sales", "other.csv"]) == 0
+    assert capsys.readouterr().out.splitlines()[:2][0] == "step,forecast"
+
+
+def test_without_a_season_there_is_persistence_only(sales):
+    assert run(["train", sales, "--column", "sold", *SMALL, "--season", "0", "--quiet"]) == 0
+    assert set(json.loads(Path("runs/sales/metrics.json").read_text())["margin"]) == {"persistence"}
+
+
+def test_quiet_prints_nothing(sales, capsys):
+    assert run(["train", sales, "--column", "sold", *SMALL, "--clip-value", "0.1", "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_interrupted_run_resumes_to_the_same_bits(sales, capsys, monkeypatch):
+    def interrupted(*arguments, **options):
+        fit(*arguments, **{**options, "epochs": 2})
+        raise KeyboardInterrupt
+
+    fit = forecaster.fit
+    train = ["train", sales, "--column", "sold", *SMALL, "--quiet"]
+    assert run([*train, "--output", "whole"]) == 0
+    monkeypatch.setattr(forecaster, "fit", interrupted)
+    assert run([*train, "--output", "cut"]) == 130
+    assert one_line(capsys, "interrupted", "numgru train --resume --output cut")
+    assert names("cut") == ["checkpoint.npz", "settings.json"]
+    assert run(["predict", "cut"]) == 2
+    assert one_line(capsys, "no trained model", "--resume")
+    assert run([*train, "--output", "cut"]) == 2
+    assert one_line(capsys, "--resume", "--overwrite")
+
+    monkeypatch.setattr(forecaster, "fit", fit)
+    assert run(["train", "--resume", "--output", "cut", "--window", "13"]) == 2
+    assert one_line(capsys, "--window", "12", "13")
+    assert run([*train, "--resume", "--output", "cut", "--seed", "0"]) == 0
+    whole, cut = load_arrays("whole/model.npz")[0], load_arrays("cut/model.npz")[0]
+    assert all((whole[name] == cut[name]).all() for name in whole)
+
+
+def test_interrupted_before_the_first_checkpoint_nothing_is_left(sales, capsys, monkeypatch):
+    monkeypatch.setattr(forecaster, "fit", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert run(["train", sales, "--column", "sold", *SMALL, "--quiet", "--output", "cut"]) == 130
+    assert one_line(capsys, "interrupted")
+    assert not Path("cut").exists()
+
+
+def test_a_diverged_training_is_one_line(sales, capsys, monkeypatch):
+    error = TrainingDivergedError(1, 3, "the loss is nan", None)
+    monkeypatch.setattr(forecaster, "fit", lambda *_, **__: (_ for _ in ()).throw(error))
+    assert run(["train", sales, "--column", "sold", *SMALL, "--quiet"]) == 1
+    assert one_line(capsys, "epoch 1, step 3: the loss is nan")
+    assert not Path("runs/sales").exists()
+
+
+def test_overwrite_replaces_and_changed_data_does_not_resume(sales, capsys):
+    train = ["train", sales, "--column", "sold", *SMALL, "--quiet"]
+    assert run(train) == 0
+    assert run(train) == 2
+    assert one_line(capsys, "there is a run")
+    Path(sales).write_text(Path(sales).read_text().replace("2010-01-15,x,", "2010-01-15,x,1"))
+    assert run([*train, "--resume"]) == 2
+    assert one_line(capsys, "has changed")
+    assert run([*train, "--overwrite"]) == 0
+    Path("runs/sales/checkpoint.npz").write_bytes(b"PK")
+    assert run([*train, "--resume"]) == 2
+    assert one_line(capsys, "checkpoint.npz", "expected")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["none.csv", "--column", "a"], ["none.csv", "no such file"]),
+        (["sales.csv", "--column", "price"], ["no column 'price'", "'month', 'shop', 'sold'"]),
+        (["sales.csv"], ["which column", "'month', 'shop', 'sold'"]),
+        (["sales.csv", "--column", "shop"], ["line 2", "expected a number", "'x'"]),
+        (["sales.csv", "--column", "sold", "--window", "140"], ["150 values are too few", "window 140"]),
+        (["sales.csv", "--column", "sold", "--horizon", "30"], ["150 values are too few", "horizon 30"]),
+        (["sales.csv", "--column", "sold", *SMALL, "--season", "105"], ["--season", "105"]),
+        (["sales.csv", "--column", "sold", *SMALL, "--output", "sales.csv"], ["sales.csv", "got a file"]),
+        (["sales.csv", "--column", "sold", *SMALL, "--output", "sales.csv/run"], ["sales.csv/run"]),
+        (["empty.csv", "--column", "a"], ["empty.csv", "expected a header"]),
+        (["flat.csv", *SMALL], ["constant"]),
+        (["--column", "a"], ["--column a", "CSV"]),
+        (["--window", "0"], ["--window", "0", "numgru train --help"]),
+        (["--epochs", "many"], ["--epochs", "many"]),
+        (["--learning-rate", "-1"], ["--learning-rate", "-1"]),
+        (["--learning-rate", "nan"], ["--learning-rate", "nan"]),
+        (["--clip-norm", "0"], ["--clip-norm"]),
+        (["--clip-norm", "1", "--clip-value", "1"], ["--clip-norm", "--clip-value", "both"]),
+        (["--threads", "0"], ["--threads", "0"]),
+        (["--resume"], ["no run to resume"]),
+        (["--colour", "red"], ["--colour"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(arguments, words, sales, folder, capsys):
+    Path("empty.csv").touch()
+    Path("flat.csv").write_text("a\n" + "1\n" * 150)
+    before = names(folder)
+    assert run(["train", *arguments]) == 2
+    assert one_line(capsys, *words)
+    assert names(folder) == before
+
+
+@pytest.fixture
+def trained(sales):
+    assert run(["train", sales, "--column", "sold", *SMALL, "--epochs", "1", "--quiet", "--output", "run"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere"], ["nowhere", "no trained model"]),
+        (["sales.csv"], ["sales.csv", "got a file"]),
+        (["foreign"], ["foreign", "expected a forecaster"]),
+        (["damaged"], ["damaged", "expected a file saved by numgru"]),
+        (["run", "none.csv"], ["none.csv", "no such file"]),
+        (["run", "short.csv"], ["at least 12 values", "got 3"]),
+        (["run", "--output", "none/next.csv"], ["none/next.csv", "can't be written"]),
+    ],
+)
+def test_a_mistake_in_predict_is_one_line_and_leaves_nothing(arguments, words, trained, folder, capsys):
+    Path("short.csv").write_text("sold\n1\n2\n3\n")
+    Path("foreign").mkdir()
+    save_arrays("foreign/model.npz", {}, {"kind": "other"})
+    Path("damaged").mkdir()
+    Path("damaged/model.npz").write_bytes(b"PK")
+    before = names(folder)
+    assert run(["predict", *arguments]) == 2
+    assert one_line(capsys, *words)
+    assert names(folder) == before
+
+
+def test_threads_change_no_bit(sales, monkeypatch):
+    monkeypatch.setattr(numgru.kernels.threads, "_num_threads", numgru.get_num_threads())  # as it was, at the end
+    train = ["train", sales, "--column", "sold", *SMALL, "--quiet"]
+    assert run([*train, "--output", "one", "--threads", "1"]) == 0
+    assert numgru.get_num_threads() == 1
+    assert run([*train, "--output", "two", "--threads", "2"]) == 0
+    one, two = load_arrays("one/model.npz")[0], load_arrays("two/model.npz")[0]
+    assert all((one[name] == two[name]).all() for name in one)
+
+
+def test_info(capsys):
+    assert run(["info"]) == 0
+    out = capsys.readouterr().out
+    for word in ("numgru", "numba", "processor", "float32", "tile", "threads", "threading layer", "cache"):
+        assert word in out
+
+
+def test_a_process_of_its_own(sales, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(numgru.__file__).parents[1]))
+    command = [sys.executable, "-m", "numgru"]
+    train = subprocess.run([*command, "train", sales, "--column", "sold", *SMALL], capture_output=True, text=True)
+    assert train.returncode == 0, train.stderr
+    assert "persistence" in train.stdout
+    assert names("runs/sales") == FILES
+    wrong = subprocess.run([*command, "predict", "nowhere"], capture_output=True, text=True)
+    assert (wrong.returncode, wrong.stdout, wrong.stderr.count("\n")) == (2, "", 1)
+
+
+def test_without_click_one_line_says_what_to_install(monkeypatch):
+    from numgru import __main__
+
+    monkeypatch.setattr(__main__, "find_spec", lambda name: None if name == "click" else object())
+    with pytest.raises(SystemExit, match=r"click: pip install 'numgru\[cli\]'"):
+        __main__.main()
