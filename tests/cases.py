@@ -1,0 +1,133 @@
+"""Seeded problems, what the library and the oracle make of them, and how far apart the two may be.
+
+A problem and its results are dicts of arrays in the library's own names and shapes (batch second, states
+(1, B, H)), so that one loop over the names compares everything: y, h_n, dx, dh_0 and the gradient of each
+parameter by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import reference
+from numpy.typing import DTypeLike, NDArray
+
+import numgru
+
+Arrays = dict[str, NDArray[Any]]
+
+WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+
+
+def gru_problem(
+    T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32, bias: bool = True, seed: int = 0
+) -> Arrays:
+    """Inputs, upstream gradients and parameters of a GRU; of a size that keeps the gates off 0 and 1."""
+    rng = np.random.default_rng([seed, T, B, I, H])
+    shapes = {"x": (T, B, I), "h_0": (1, B, H), "dy": (T, B, H), "dh_n": (1, B, H)}
+    problem = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+    shapes = dict(
+        zip(WEIGHTS, [(3 * H, I), (3 * H, H), (3 * H,), (3 * H,)][: 4 if bias else 2], strict=False)
+    )
+    problem |= {name: rng.uniform(-1.5, 1.5, shape) * shape[-1] ** -0.5 for name, shape in shapes.items()}
+    return {name: value.astype(dtype) for name, value in problem.items()}
+
+
+def parameters(problem: Arrays) -> Arrays:
+    return {name: problem[name] for name in WEIGHTS if name in problem}
+
+
+def gru_layer(problem: Arrays, **options: Any) -> numgru.GRU:
+    """A layer with the problem's parameters."""
+    three_h, I = problem["weight_ih_l0"].shape
+    bias = "bias_ih_l0" in problem
+    gru = numgru.GRU(I, three_h // 3, bias=bias, dtype=problem["x"].dtype, **options)
+    gru.load_state_dict(parameters(problem))
+    return gru
+
+
+def run(gru: numgru.GRU, problem: Arrays) -> Arrays:
+    """Every result of one forward and one backward pass of the library."""
+    swap = (lambda a: a.swapaxes(0, 1)) if gru.batch_first else (lambda a: a)
+    gru.zero_grad()
+    y, h_n = gru.forward(swap(problem["x"]), problem["h_0"])
+    dx, dh_0 = gru.backward(swap(problem["dy"]), problem["dh_n"])
+    gradients = {name: value.copy() for name, value in gru.gradients.items()}
+    return {"y": swap(y), "h_n": h_n, "dx": swap(dx), "dh_0": dh_0} | gradients
+
+
+def exact(problem: Arrays) -> Arrays:
+    """The same results from the oracle, in float64."""
+    wide = {name: value.astype(np.float64) for name, value in problem.items()}
+    p = {name.removesuffix("_l0"): value for name, value in parameters(wide).items()}
+    y, (h_n,), tape = reference.forward(reference.GRU, wide["x"], (wide["h_0"][0],), p)
+    dx, (dh_0,), dp = reference.backward(reference.GRU, wide["dy"], (wide["dh_n"][0],), tape, p)
+    return {"y": y, "h_n": h_n[None], "dx": dx, "dh_0": dh_0[None]} | {f"{k}_l0": v for k, v in dp.items()}
+
+
+def tolerances(
+    problem: Arrays, oracle: Callable[[Arrays], Arrays] = exact, draws: int = 4
+) -> dict[str, float]:
+    """How far each result may be from the oracle's.
+
+    The yardstick is the problem's own: how far the exact results move when each input is off by one rounding
+    (`moved`), which covers cancellation and the growth of errors over time. A computation that is as good
+    as the dtype allows is as near to the exact results, but for two things: a chain of K additions rounds K
+    times, and the errors of a random walk of growing sums add up to about sqrt(K) / 4 of what the rounded
+    inputs do; and each gate and each state is rounded as well. Both are covered by the factor below.
+    """
+    eps = np.finfo(problem["x"].dtype).eps
+    rng = np.random.default_rng(1)
+    results = oracle(problem)
+    wide = {name: value.astype(np.float64) for name, value in problem.items()}
+    moved = dict.fromkeys(results, 0.0)
+    for _ in range(draws):
+        rounded = {name: value * (1 + eps * rng.uniform(-1, 1, value.shape)) for name, value in wide.items()}
+        for name, value in oracle(rounded).items():
+            moved[name] = max(moved[name], np.abs(value - results[name]).max())
+    chain = max(problem["x"].size // problem["x"].shape[-1], *(max(p.shape) for p in problem.values()))
+    factor = 4 + chain**0.5 / 2
+    return {name: factor * moved[name] + 4 * eps * np.abs(value).max() for name, value in results.items()}
+
+
+def assert_close(got: Arrays, problem: Arrays, oracle: Callable[[Arrays], Arrays] = exact) -> None:
+    """`got` is what the oracle says, for every name in `got`."""
+    expected, tolerance = oracle(problem), tolerances(problem, oracle)
+    dtype = problem["x"].dtype
+    for name, value in got.items():
+        assert value.dtype == dtype, f"{name}: dtype {value.dtype}, not {dtype}"
+        assert value.shape == expected[name].shape, f"{name}: shape {value.shape}, not {expected[name].shape}"
+        error = np.abs(value - expected[name]).max()
+        assert error <= tolerance[name], f"{name}: off by {error:.2e}, allowed {tolerance[name]:.2e}"
+
+
+def assert_same_bits(got: Arrays, expected: Arrays) -> None:
+    """Equal to the last bit, signs of zero and NaNs included, for every name in `got`."""
+    for name, value in got.items():
+        assert value.shape == expected[name].shape, f"{name}: shape {value.shape}, not {expected[name].shape}"
+        assert value.dtype == expected[name].dtype, f"{name}: dtype {value.dtype}, not {expected[name].dtype}"
+        differ = np.flatnonzero(bits(value) != bits(expected[name]))
+        assert not differ.size, (
+            f"{name}: {differ.size} of {value.size} elements differ in bits, first {differ[0]}"
+        )
+
+
+def bits(a: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(a).view(f"u{a.itemsize}").ravel()
+
+
+def difference(
+    loss: Callable[[], float], moves: Iterable[tuple[NDArray[Any], NDArray[Any]]], step: float = 1e-6
+) -> float:
+    """The slope of `loss` along (array, direction) pairs by central differences, moving in place."""
+    saved = [(array, direction, array.copy()) for array, direction in moves]
+    losses = []
+    for sign in (1, -1):
+        for array, direction, start in saved:
+            array[...] = start + sign * step * direction
+        losses.append(loss())
+    for array, _, start in saved:
+        array[...] = start
+    return (losses[0] - losses[1]) / (2 * step)
