@@ -7,7 +7,11 @@ parameter by its name.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +22,7 @@ import numgru
 
 Arrays = dict[str, NDArray[Any]]
 
+HERE = str(Path(__file__).parent)
 WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 
@@ -131,3 +136,16 @@ def difference(
     for array, _, start in saved:
         array[...] = start
     return (losses[0] - losses[1]) / (2 * step)
+
+
+def run_elsewhere(code: str, **environment: str) -> str:
+    """What `code` prints in a new interpreter, which sees the modules of this folder; it must end well."""
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([HERE, *sys.path])} | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.returncode == 0, f"exit status {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
+    return ended.stdout

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+
+# Numba fixes its largest number of threads when it is imported; the tests want more than there are cores.
+os.environ.setdefault("NUMBA_NUM_THREADS", "8")
 
 import hypothesis
 import pytest
