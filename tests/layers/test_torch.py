@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import assert_close, exact, gru_layer, gru_problem, parameters, run, tolerances
+from cases import assert_close, assert_exact, gru_layer, gru_problem, parameters, run, tolerances
 
 import numgru
 
@@ -48,10 +48,9 @@ def test_values_and_gradients(
     """Both are within the same tolerances of the oracle, and so within twice of each other."""
     problem = gru_problem(*shape, dtype, bias)
     theirs = run_torch(problem, batch_first)
-    assert_close(theirs, problem)
-    tolerance = tolerances(problem, exact)
-    for name, ours in run(gru_layer(problem, batch_first=batch_first), problem).items():
-        assert np.abs(ours - theirs[name]).max() <= 2 * tolerance[name], name
+    assert_exact(theirs, problem)
+    ours = run(gru_layer(problem, batch_first=batch_first), problem)
+    assert_close(ours, theirs, {name: 2 * value for name, value in tolerances(problem).items()})
 
 
 def test_state_dict_there_and_back() -> None:
