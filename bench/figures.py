@@ -28,6 +28,7 @@ from .workload import Shape, Workload, seconds
 SHAPES = [Shape(64, 50, 512, 512), Shape(32, 100, 128, 256), Shape(32, 100, 32, 64)]
 THREADS = [1, 2]
 JOBS = ["forward", "forward + backward"]
+COLUMNS = ["B,T,I,H", "float32", "threads", "µs", "quartiles apart", "GFLOP/s", "of the FMA peak", "speed-up"]
 
 FRESH_PROCESS = """
 import json, time
@@ -110,27 +111,10 @@ def markdown(figures: dict[str, Any]) -> str:
     machine = figures["machine"]
     head = ", ".join(f"{name} {value}" for name, value in machine.items())
     peaks = "; ".join(f"{n} threads {rate:.0f} GFLOP/s" for n, rate in figures["fma_peak_gflops"].items())
-    columns = (
-        "B,T,I,H",
-        "float32",
-        "threads",
-        "µs",
-        "quartiles apart",
-        "GFLOP/s",
-        "of the FMA peak",
-        "speed-up",
-    )
-    lines = [head, f"FMA peak in float32: {peaks}", "", table_row(columns), table_row(["---"] * len(columns))]
+    lines = [head, f"FMA peak in float32: {peaks}", "", table_row(COLUMNS), table_row(["---"] * len(COLUMNS))]
     for row in figures["rates"]:
-        cells = (
-            row["B,T,I,H"],
-            row["job"],
-            row["threads"],
-            f"{row['us']:.0f}",
-            f"{row['interquartile_us']:.0f}",
-        )
-        rates = (f"{row['gflops']:.0f}", f"{row['of_fma_peak']:.0%}", f"{row['speed_up']:.2f}")
-        lines.append(table_row(cells + rates))
+        formats = ("", "", "", ".0f", ".0f", ".0f", ".0%", ".2f")
+        lines.append(table_row(format(value, how) for value, how in zip(row.values(), formats, strict=True)))
     lines += ["", table_row(["fresh process", "compiling, s", "from the cache, s"]), table_row(["---"] * 3)]
     for name, times in figures["start"].items():
         lines.append(table_row([name, f"{times['compiling']:.2f}", f"{times['from_cache']:.2f}"]))
