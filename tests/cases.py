@@ -11,18 +11,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import reference
 from numpy.typing import DTypeLike, NDArray
 
 import numgru
+from tests import reference
 
 Arrays = dict[str, NDArray[Any]]
 
-HERE = str(Path(__file__).parent)
 WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 
@@ -155,10 +153,10 @@ def difference(
 
 
 def run_elsewhere(code: str, **environment: str) -> str:
-    """What `code` prints in a new interpreter, which sees the modules of this folder; it must end well."""
+    """What `code` prints in a new interpreter, which finds the same modules; it must end well."""
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([HERE, *sys.path])} | environment,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment,
         capture_output=True,
         text=True,
         timeout=300,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import platform
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from cases import Arrays, assert_same_bits, gru_layer, gru_problem, run, run_elsewhere
-from numgru.kernels.target import TARGET
 
 import numgru
+from numgru.kernels.target import TARGET
+from tests.cases import Arrays, assert_exact, assert_same_bits, gru_layer, gru_problem, run, run_elsewhere
 
 DTYPES = [np.float32, np.float64]
 # (T, B, I, H), none a multiple of anything: narrow, a rest of rows and units, and one that is worth several
@@ -97,33 +97,51 @@ def test_again(shape: tuple[int, int, int, int], dtype: Any) -> None:
     assert_same_bits(run(gru, problem), first)
 
 
-AVX2 = ["sse4.2", "popcnt", "avx", "avx2", "fma", "f16c", "bmi", "bmi2", "lzcnt", "movbe"]
+def results(shape: tuple[int, int, int, int], dtype: Any) -> Arrays:
+    problem = gru_problem(*shape, dtype)
+    return run(gru_layer(problem), problem)
 
 
-def every_result() -> Iterator[tuple[str, Arrays]]:
-    for shape in (SMALL, UNEVEN, LARGE):
-        for dtype in DTYPES:
-            problem = gru_problem(*shape, dtype)
-            yield f"{shape} {np.dtype(dtype)}", run(gru_layer(problem), problem)
-
-
-def save_every_result(path: str) -> None:
-    np.savez(path, **{f"{case}: {name}": a for case, arrays in every_result() for name, a in arrays.items()})
-
-
-@pytest.mark.skipif(
-    TARGET.name != "avx512", reason="compares AVX-512 with AVX2: this processor has no AVX-512"
-)
-def test_avx2_and_avx512(tmp_path: Path) -> None:
-    """The features are named too: with a processor's name alone, Numba goes on using the host's features."""
-    code = f"""
-from numgru.kernels.target import TARGET
-from test_invariance import save_every_result
-assert TARGET.name == "avx2", TARGET
-save_every_result({str(tmp_path / "avx2.npz")!r})
+PROBLEMS = [(shape, dtype) for shape in (SMALL, UNEVEN, LARGE) for dtype in ("float32", "float64")]
+SAVE_RESULTS = """
+from numgru.kernels import target
+assert target.TARGET in (target.{target}, target.AVX2), target.TARGET
+target.TARGET = target.{target}
+import numpy, numgru
+from tests.test_invariance import PROBLEMS, results
+numgru.set_num_threads(1)
+arrays = [(i, results(*problem)) for i, problem in enumerate(PROBLEMS)]
+numpy.savez({path!r}, **{{f"{{i}} {{name}}": array for i, found in arrays for name, array in found.items()}})
 """
-    features = ",".join(f"+{name}" for name in AVX2)
-    run_elsewhere(code, NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES=features)
-    with np.load(tmp_path / "avx2.npz") as there:
-        for case, here in every_result():
-            assert_same_bits(here, {name: there[f"{case}: {name}"] for name in here})
+AVX2 = "+sse4.2,+popcnt,+avx,+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+movbe"
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="they are units of x86 processors")
+@pytest.mark.parametrize(
+    ("target", "cpu", "features"),
+    [
+        ("AVX2", "haswell", AVX2),
+        ("NEON", "x86-64-v3", AVX2),  # tiles and registers as on an ARM processor
+        ("GENERIC", "x86-64", "+sse2"),
+    ],
+    ids=["AVX2", "NEON", "GENERIC"],
+)
+def test_other_vector_units(target: str, cpu: str, features: str, tmp_path: Path) -> None:
+    """The same bits as here; without a fused multiply-add, results that are as exact.
+
+    Numba takes the host's features if none are named, whatever the processor. Each row has a processor of its
+    own, since Numba's cache keeps the compiled code apart by it.
+    """
+    if target != "GENERIC" and not TARGET.fma:
+        pytest.skip("this processor has no fused multiply-add")
+    path = str(tmp_path / "results.npz")
+    code = SAVE_RESULTS.format(target=target, path=path)
+    run_elsewhere(code, NUMBA_CPU_NAME=cpu, NUMBA_CPU_FEATURES=features)
+    with np.load(path) as saved:
+        for i, (shape, dtype) in enumerate(PROBLEMS):
+            here = results(shape, dtype)
+            there = {name: saved[f"{i} {name}"] for name in here}
+            if target == "GENERIC":
+                assert_exact(there, gru_problem(*shape, dtype))
+            else:
+                assert_same_bits(here, there)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import reference
-from cases import Arrays, difference, exact, gru_problem, parameters
+
+from tests import reference
+from tests.cases import Arrays, difference, exact, gru_problem, parameters
 
 
 def loss(problem: Arrays) -> float:

@@ -10,11 +10,11 @@ import numba
 import numpy as np
 import pytest
 from numba.extending import intrinsic
+
+from numgru.kernels import activations
 from numgru.kernels.packing import lanes_of
 from numgru.kernels.tiles import kind_of, pointer
 from numgru.kernels.vectors import I64, Grid, Vec, first_lanes
-
-from numgru.kernels import activations
 
 Array = np.ndarray[Any, Any]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import llvmlite.binding as llvm
 import pytest
 from llvmlite import ir
+
+from numgru.kernels import target
 from numgru.kernels.gru import GRUCell
 from numgru.kernels.tiles import sum_rows
 from numgru.kernels.vectors import I64, Grid, Kind, Vec
-
-from numgru.kernels import target
 
 llvm.initialize_all_targets()
 llvm.initialize_all_asmprinters()

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import assert_same_bits, gru_layer, gru_problem, run
 
 import numgru
+from tests.cases import assert_same_bits, gru_layer, gru_problem, run
 
 T, B, I, H = 4, 3, 5, 6
 Call = Callable[[numgru.GRU, dict[str, Any]], Any]
@@ -107,13 +107,13 @@ def test_backward(
 
 
 def test_backward_needs_its_own_forward(gru: numgru.GRU, problem: dict[str, Any]) -> None:
-    with pytest.raises(RuntimeError, match="forward"):
+    with pytest.raises(ValueError, match="backward: expected a forward pass before it, got none"):
         gru.backward(problem["dy"])
     gru(problem["x"])
-    with pytest.raises(RuntimeError, match="forward"):
+    with pytest.raises(ValueError, match="backward: expected a forward pass before it, got none"):
         gru.backward(problem["dy"])
     expected = run(gru, problem)
-    with pytest.raises(RuntimeError, match="forward"):
+    with pytest.raises(ValueError, match="backward: expected a forward pass before it, got none"):
         gru.backward(problem["dy"])
     assert_same_bits(gru.gradients, expected)
 

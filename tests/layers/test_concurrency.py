@@ -10,9 +10,9 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from cases import Arrays, assert_same_bits, gru_layer, gru_problem, run, run_elsewhere
 
 import numgru
+from tests.cases import Arrays, assert_same_bits, gru_layer, gru_problem, run, run_elsewhere
 
 # One below and one above the size from which a call uses several threads.
 PROBLEMS = [gru_problem(4, 2, 3, 9), gru_problem(10, 40, 70, 150)]
@@ -35,7 +35,7 @@ def threading_layers() -> list[str]:
 @pytest.mark.parametrize("subject", ["many_threads", "forked_child", "forked_pool"])
 def test_each_threading_layer(subject: str, layer: str) -> None:
     """In a process of its own, since a layer is chosen once and its failure takes the process down."""
-    code = f"import test_concurrency as t; t.{subject}(); import numba; print(numba.threading_layer())"
+    code = f"import numba\nfrom {__name__} import {subject}\n{subject}()\nprint(numba.threading_layer())"
     assert run_elsewhere(code, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="4").strip() == layer
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import assert_same_bits, difference, gru_layer, gru_problem, run
 
 import numgru
+from tests.cases import assert_same_bits, difference, gru_layer, gru_problem, run
 
 SHAPES = [(1, 1, 1, 1), (5, 3, 4, 9), (7, 10, 6, 33)]
 GRADIENT_OF = {"x": "dx", "h_0": "dh_0"}

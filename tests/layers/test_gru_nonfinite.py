@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import Arrays, assert_same_bits, exact, gru_layer, gru_problem, run
+
+from tests.cases import Arrays, assert_same_bits, exact, gru_layer, gru_problem, run
 
 ROWS = {"y": 1, "h_n": 1, "dx": 1, "dh_0": 1}  # the axis of the batch in each result
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import reference
-from cases import Arrays, assert_close, assert_same_bits, gru_layer, gru_problem, parameters
 
 import numgru
+from tests import reference
+from tests.cases import Arrays, assert_close, assert_same_bits, gru_layer, gru_problem, parameters
 
 EDGES = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 65]
 

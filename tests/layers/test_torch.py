@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import assert_close, assert_exact, gru_layer, gru_problem, parameters, run, tolerances
 
 import numgru
+from tests.cases import assert_close, assert_exact, gru_layer, gru_problem, parameters, run, tolerances
 
 torch = pytest.importorskip(
     "torch", reason="PyTorch isn't installed; the oracle's tests cover the same equations"
