@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from numba.core.dispatcher import Dispatcher
 from numpy.typing import DTypeLike, NDArray
 
 import numgru
@@ -31,9 +32,7 @@ def gru_problem(
     rng = np.random.default_rng([seed, T, B, I, H])
     shapes = {"x": (T, B, I), "h_0": (1, B, H), "dy": (T, B, H), "dh_n": (1, B, H)}
     problem = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
-    shapes = dict(
-        zip(WEIGHTS, [(3 * H, I), (3 * H, H), (3 * H,), (3 * H,)][: 4 if bias else 2], strict=False)
-    )
+    shapes = dict(zip(WEIGHTS, [(3 * H, I), (3 * H, H), (3 * H,), (3 * H,)][: 4 if bias else 2], strict=False))
     problem |= {name: rng.uniform(-1.5, 1.5, shape) * shape[-1] ** -0.5 for name, shape in shapes.items()}
     return {name: value.astype(dtype) for name, value in problem.items()}
 
@@ -128,13 +127,18 @@ def assert_same_bits(got: Arrays, expected: Arrays) -> None:
         assert value.shape == expected[name].shape, f"{name}: shape {value.shape}, not {expected[name].shape}"
         assert value.dtype == expected[name].dtype, f"{name}: dtype {value.dtype}, not {expected[name].dtype}"
         differ = np.flatnonzero(bits(value) != bits(expected[name]))
-        assert not differ.size, (
-            f"{name}: {differ.size} of {value.size} elements differ in bits, first {differ[0]}"
-        )
+        assert not differ.size, f"{name}: {differ.size} of {value.size} elements differ in bits, first {differ[0]}"
 
 
 def bits(a: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(a).view(f"u{a.itemsize}").ravel()
+
+
+def count_compiled() -> int:
+    """Signatures of all compiled functions of the library."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("numgru.")]
+    dispatchers = {id(v): v for m in modules for v in vars(m).values() if isinstance(v, Dispatcher)}
+    return sum(len(d.signatures) for d in dispatchers.values())
 
 
 def difference(

@@ -85,9 +85,7 @@ def forward(cell: Cell, x: Array, state: State, p: Parameters) -> tuple[Array, S
     return np.stack(y), state, tape
 
 
-def backward(
-    cell: Cell, dy: Array, dstate: State, tape: list[Any], p: Parameters
-) -> tuple[Array, State, Parameters]:
+def backward(cell: Cell, dy: Array, dstate: State, tape: list[Any], p: Parameters) -> tuple[Array, State, Parameters]:
     """dx, the gradient of the first state and that of each parameter; `dstate` is the last state's."""
     dx = []
     dp = {name: np.zeros_like(value) for name, value in p.items()}

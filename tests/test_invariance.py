@@ -24,9 +24,7 @@ BATCH_AXIS = {"x": 1, "h_0": 1, "dy": 1, "dh_n": 1, "y": 1, "h_n": 1, "dx": 1, "
 
 def pick(arrays: Arrays, rows: Any) -> Arrays:
     """Those rows of the batch, in each array that has a batch."""
-    return {
-        name: a.take(rows, axis=BATCH_AXIS[name]) if name in BATCH_AXIS else a for name, a in arrays.items()
-    }
+    return {name: a.take(rows, axis=BATCH_AXIS[name]) if name in BATCH_AXIS else a for name, a in arrays.items()}
 
 
 @each_dtype

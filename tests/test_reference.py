@@ -49,7 +49,5 @@ def test_linear_gradients() -> None:
     gradients = reference.linear_backward(dy, x, weight)
     for array, gradient in zip((x, weight, bias), gradients, strict=True):
         direction = rng.standard_normal(array.shape)
-        slope = difference(
-            lambda: float((reference.linear(x, weight, bias) * dy).sum()), [(array, direction)]
-        )
+        slope = difference(lambda: float((reference.linear(x, weight, bias) * dy).sum()), [(array, direction)])
         assert (gradient * direction).sum() == pytest.approx(slope, rel=1e-8)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numba.core.dispatcher import Dispatcher
 
-from tests.cases import assert_same_bits, gru_layer, gru_problem, run
+from tests.cases import assert_same_bits, count_compiled, gru_layer, gru_problem, run
 
 Array = np.ndarray[Any, Any]
 
@@ -59,13 +57,6 @@ LAYOUTS: dict[str, Callable[[Array], Any]] = {
     "unaligned": unaligned,
     "subclass": lambda a: a.view(type("Sub", (np.ndarray,), {})),
 }
-
-
-def count_compiled() -> int:
-    """Signatures of all compiled functions of the library."""
-    modules = [module for name, module in sys.modules.items() if name.startswith("numgru.")]
-    dispatchers = {id(v): v for m in modules for v in vars(m).values() if isinstance(v, Dispatcher)}
-    return sum(len(d.signatures) for d in dispatchers.values())
 
 
 def whole_numbers(shape: tuple[int, int, int, int]) -> dict[str, Any]:

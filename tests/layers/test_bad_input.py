@@ -91,9 +91,7 @@ def test_forward(
 
 
 @pytest.mark.parametrize(("name", "value", "error", "message"), cases(BACKWARD))
-def test_backward(
-    gru: numgru.GRU, problem: dict[str, Any], name: str, value: Any, error: Any, message: str
-) -> None:
+def test_backward(gru: numgru.GRU, problem: dict[str, Any], name: str, value: Any, error: Any, message: str) -> None:
     """The forward pass still waits for its backward, and the gradients hold nothing of the bad call."""
     expected = run(gru, problem)
     gru.zero_grad()
@@ -132,9 +130,7 @@ WEIGHT = "weight_hh_l0"
     ],
     ids=["missing", "extra", "transposed", "short", "string"],
 )
-def test_state_dict(
-    gru: numgru.GRU, change: Callable[[dict[str, Any]], Any], error: Any, message: str
-) -> None:
+def test_state_dict(gru: numgru.GRU, change: Callable[[dict[str, Any]], Any], error: Any, message: str) -> None:
     before = gru.state_dict()
     other = numgru.GRU(I, H, seed=3).state_dict()
     change(other)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 
@@ -32,11 +34,23 @@ def threading_layers() -> list[str]:
 
 
 @pytest.mark.parametrize("layer", threading_layers())
-@pytest.mark.parametrize("subject", ["many_threads", "forked_child", "forked_pool"])
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "many_threads",
+        "forked_child",
+        "forked_pool",
+        pytest.param(
+            "forked_while_busy",
+            marks=pytest.mark.xfail(reason="the child inherits a lock that no thread gives back", strict=False),
+        ),
+    ],
+)
 def test_each_threading_layer(subject: str, layer: str) -> None:
     """In a process of its own, since a layer is chosen once and its failure takes the process down."""
     code = f"import numba\nfrom {__name__} import {subject}\n{subject}()\nprint(numba.threading_layer())"
-    assert run_elsewhere(code, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="4").strip() == layer
+    settings = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "4", "OMP_WAIT_POLICY": "passive"}
+    assert run_elsewhere(code, **settings).strip() == layer
 
 
 def many_threads() -> None:
@@ -47,14 +61,14 @@ def many_threads() -> None:
 
     def work(worker: int) -> None:
         own = [gru_layer(problem) for problem in PROBLEMS]
-        for call in range(10):
+        for call in range(6):
             i = (worker + call) % len(PROBLEMS)
             y, h_n = layers[i](PROBLEMS[i]["x"], PROBLEMS[i]["h_0"])
             assert_same_bits({"y": y, "h_n": h_n}, expected[i])
             assert_same_bits(run(own[i], PROBLEMS[i]), expected[i])
 
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(work, range(8)))
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
 
 
 def results() -> list[Arrays]:
@@ -62,21 +76,51 @@ def results() -> list[Arrays]:
     return [run(gru_layer(problem), problem) for problem in PROBLEMS]
 
 
-def forked_child() -> None:
-    expected = results()
+def in_child(work: Callable[[], None], seconds: int = 60) -> None:
+    """Do it in a forked child, which must end well."""
     child = os.fork()
     if child == 0:
-        signal.alarm(60)  # a child that waits for its parent's threads would wait for ever
+        signal.alarm(seconds)  # a child that waits for its parent's threads would wait for ever
         status = 1
         try:
-            for got, wanted in zip(results(), expected, strict=True):
-                assert_same_bits(got, wanted)
+            work()
             status = 0
         finally:
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0, "the child crashed, hung or computed something else"
-    for got, wanted in zip(results(), expected, strict=True):
-        assert_same_bits(got, wanted)
+
+
+def forked_child() -> None:
+    expected = results()
+
+    def compare() -> None:
+        for got, wanted in zip(results(), expected, strict=True):
+            assert_same_bits(got, wanted)
+
+    in_child(compare)
+    compare()
+
+
+def forked_while_busy() -> None:
+    """The child uses the very layer that another thread of the parent is using at the moment of the fork."""
+    results()
+    problem = gru_problem(1, 1, 256, 256)
+    gru = gru_layer(problem)
+    done = threading.Event()
+
+    def work() -> None:
+        while not done.is_set():
+            gru(problem["x"])
+
+    with ThreadPoolExecutor(2) as pool:
+        busy = [pool.submit(work) for _ in range(2)]
+        try:
+            for _ in range(10):
+                in_child(lambda: gru(problem["x"]), seconds=5)
+        finally:
+            done.set()
+        for call in busy:
+            call.result()
 
 
 def forked_pool() -> None:

@@ -45,9 +45,7 @@ def test_slope_of_every_single_parameter() -> None:
             direction = np.zeros_like(parameter)
             direction[index] = 1
             numeric = difference(lambda: loss_of(gru, problem), [(parameter, direction)])
-            assert gru.gradients[name][index] == pytest.approx(numeric, rel=1e-6, abs=1e-8), (
-                f"{name}[{index}]"
-            )
+            assert gru.gradients[name][index] == pytest.approx(numeric, rel=1e-6, abs=1e-8), f"{name}[{index}]"
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

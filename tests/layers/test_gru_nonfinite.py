@@ -71,6 +71,4 @@ def assert_same_nan(got: Arrays, problem: Arrays) -> None:
     with np.errstate(invalid="ignore"):
         expected = exact(problem)
     for name, value in got.items():
-        assert np.array_equal(np.isnan(value), np.isnan(expected[name])), (
-            f"{name}: NaN elsewhere than in the oracle"
-        )
+        assert np.array_equal(np.isnan(value), np.isnan(expected[name])), f"{name}: NaN elsewhere than in the oracle"

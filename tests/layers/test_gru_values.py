@@ -106,9 +106,7 @@ def test_tolerances_are_tight() -> None:
     problem = gru_problem(6, 5, 7, 20)
     tolerance, expected = tolerances(problem), exact(problem)
     problem["bias_hh_l0"] *= np.float32(1 + 4e-5)
-    assert all(
-        np.abs(value - expected[name]).max() > tolerance[name] for name, value in exact(problem).items()
-    )
+    assert all(np.abs(value - expected[name]).max() > tolerance[name] for name, value in exact(problem).items())
 
 
 def check(T: int, B: int, I: int, H: int, dtype: Any) -> None:

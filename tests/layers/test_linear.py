@@ -79,6 +79,32 @@ def test_without_dx_and_accumulation() -> None:
         assert value == pytest.approx(2 * once[name], rel=1e-5, abs=1e-5), name
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("features", [(1, 1), (37, 1), (150, 37)])
+def test_same_bits_for_any_rows_and_threads(features: tuple[int, int], dtype: Any) -> None:
+    I, O = features
+    problem = linear_problem((700, I), O, dtype)
+    layer = linear_layer(problem)
+    numgru.set_num_threads(1)
+    whole = run(layer, problem)
+    for threads in (2, 3):
+        numgru.set_num_threads(threads)
+        assert_same_bits(run(layer, problem), whole)
+    for rows in (slice(0, 1), slice(5, 14), slice(699, None)):
+        part = run(layer, problem | {"x": problem["x"][rows], "dy": problem["dy"][rows]})
+        assert_same_bits({"y": part["y"], "dx": part["dx"]}, {name: whole[name][rows] for name in ("y", "dx")})
+
+
+def test_nan_stays_in_its_row() -> None:
+    problem = linear_problem((20, 5), 6, np.float32)
+    layer = linear_layer(problem)
+    expected = layer(problem["x"])
+    problem["x"][3, 2] = np.nan
+    y = layer(problem["x"])
+    assert np.isnan(y[3]).all()
+    assert_same_bits({"y": np.delete(y, 3, 0)}, {"y": np.delete(expected, 3, 0)})
+
+
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_last_step(batch_first: bool) -> None:
     rng = np.random.default_rng(0)

@@ -10,9 +10,7 @@ import pytest
 import numgru
 from tests.cases import assert_close, assert_exact, gru_layer, gru_problem, parameters, run, tolerances
 
-torch = pytest.importorskip(
-    "torch", reason="PyTorch isn't installed; the oracle's tests cover the same equations"
-)
+torch = pytest.importorskip("torch", reason="PyTorch isn't installed; the oracle's tests cover the same equations")
 
 
 def torch_gru(problem: dict[str, Any], batch_first: bool = False) -> Any:
@@ -30,9 +28,7 @@ def run_torch(problem: dict[str, Any], batch_first: bool) -> dict[str, Any]:
     gru = torch_gru(problem, batch_first)
     x, h_0 = (torch.from_numpy(problem[name]).requires_grad_() for name in ("x", "h_0"))
     y, h_n = gru(swap(x), h_0)
-    torch.autograd.backward(
-        [swap(y), h_n], [torch.from_numpy(problem["dy"]), torch.from_numpy(problem["dh_n"])]
-    )
+    torch.autograd.backward([swap(y), h_n], [torch.from_numpy(problem["dy"]), torch.from_numpy(problem["dh_n"])])
     results = {"y": swap(y).detach(), "h_n": h_n.detach(), "dx": x.grad, "dh_0": h_0.grad}
     results |= {name: parameter.grad for name, parameter in gru.named_parameters()}
     return {name: value.numpy() for name, value in results.items()}
@@ -42,9 +38,7 @@ def run_torch(problem: dict[str, Any], batch_first: bool) -> dict[str, Any]:
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (7, 5, 3, 17), (30, 9, 20, 64)])
-def test_values_and_gradients(
-    shape: tuple[int, int, int, int], batch_first: bool, bias: bool, dtype: Any
-) -> None:
+def test_values_and_gradients(shape: tuple[int, int, int, int], batch_first: bool, bias: bool, dtype: Any) -> None:
     """Both are within the same tolerances of the oracle, and so within twice of each other."""
     problem = gru_problem(*shape, dtype, bias)
     theirs = run_torch(problem, batch_first)
