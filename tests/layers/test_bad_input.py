@@ -155,6 +155,53 @@ def test_constructor(arguments: Any, options: Any, error: Any, message: str) -> 
         numgru.GRU(*arguments, **options)
 
 
+LINEAR, LAST, BOTH = "Linear", "LastStep", "Sequential"
+
+
+def head(name: str) -> numgru.Layer:
+    layers = {LINEAR: numgru.Linear(I, 2, seed=0), LAST: numgru.LastStep()}
+    return layers[name] if name in layers else numgru.Sequential(layers[LAST], layers[LINEAR])
+
+
+@pytest.mark.parametrize(
+    ("layer", "x", "error", "message"),
+    [
+        (LINEAR, 1.0, ValueError, r"x: expected shape \(\.\.\., 5\), got a single number"),
+        (LINEAR, zeros(B, I + 1), ValueError, r"x: expected .*5\).*got \(3, 6\)"),
+        (LINEAR, zeros(0, I), ValueError, r"x: expected .*got \(0, 5\)"),
+        (LINEAR, zeros(B, I) * 1j, TypeError, "x: expected .*got .*complex64"),
+        (LAST, zeros(B, I), ValueError, r"x: expected shape \(T, B, H\).*got \(3, 5\)"),
+        (LAST, zeros(0, B, I), ValueError, r"x: expected .*got \(0, 3, 5\)"),
+        pytest.param(
+            *(LAST, zeros(T, B, I) * 1j, TypeError, "x: expected .*got .*complex64"),
+            marks=pytest.mark.xfail(reason="LastStep takes any dtype", strict=True),
+        ),
+        (BOTH, zeros(T, B, I + 1), ValueError, r"x: expected .*got \(3, 6\)"),
+    ],
+)
+def test_heads(layer: str, x: Any, error: Any, message: str) -> None:
+    subject = head(layer)
+    for call in (subject, subject.forward):
+        with pytest.raises(error, match=message):
+            call(x)
+
+
+USED_UP = pytest.mark.xfail(reason="a bad dy uses up LastStep's forward pass", strict=True)
+
+
+@pytest.mark.parametrize("layer", [LINEAR, pytest.param(LAST, marks=USED_UP), BOTH])
+def test_backward_of_heads(layer: str) -> None:
+    subject = head(layer)
+    y = subject.forward(zeros(T, B, I))
+    before = subject.flat_gradients.copy()
+    with pytest.raises(ValueError, match=r"dy: expected .*got "):
+        subject.backward(y[1:])
+    assert np.array_equal(subject.flat_gradients, before)
+    subject.backward(y)
+    with pytest.raises(ValueError, match="backward: expected a forward pass before it"):
+        subject.backward(y)
+
+
 @pytest.mark.parametrize("threads", [0, -1, 1.5, "2", None, True])
 def test_number_of_threads(threads: Any) -> None:
     before = numgru.get_num_threads()
