@@ -22,7 +22,7 @@ import numpy as np
 
 import numgru
 
-from .machine import fma_gflops
+from .machine import fma_peak
 from .workload import Shape, Workload, seconds
 
 SHAPES = [Shape(64, 50, 512, 512), Shape(32, 100, 128, 256), Shape(32, 100, 32, 64)]
@@ -60,7 +60,7 @@ def measure_rates(rounds: int) -> dict[str, Any]:
     }
     for _ in range(rounds):
         for threads in THREADS:
-            peaks[threads].append(fma_gflops(np.float32, threads))
+            peaks[threads].append(fma_peak(np.float32, threads, repeats=5))
         for (shape, job, threads), samples in times.items():
             numgru.set_num_threads(threads)
             workload = workloads[shape]

@@ -85,14 +85,19 @@ def fma_gflops(dtype: DTypeLike = np.float32, threads: int = 1, count: int = 1_0
     """GFLOP/s of fused multiply-adds on this many cores at once; one measurement of some milliseconds."""
     dtype = np.dtype(dtype)
     run, flops = _peak_kernel(dtype)
-    with ThreadPoolExecutor(threads) as pool:
+
+    def rate(_: int) -> float:
         start = time.perf_counter()
-        list(pool.map(run, [count] * threads, [dtype.type(0)] * threads))
-        return threads * count * flops / (time.perf_counter() - start) / 1e9
+        run(count, dtype.type(0))
+        return count * flops / (time.perf_counter() - start) / 1e9
+
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(pool.map(rate, range(threads)))
 
 
 def fma_peak(dtype: DTypeLike = np.float32, threads: int = 1, repeats: int = 20) -> float:
     """The most GFLOP/s that this many cores reach with fused multiply-adds on full vector registers."""
+    time.sleep(0.05)  # OpenMP's threads spin for a while after a parallel kernel, on the cores to be measured
     return max(fma_gflops(dtype, threads) for _ in range(repeats))
 
 
