@@ -49,8 +49,10 @@ def test_lengths(T: int, dtype: Any) -> None:
 
 
 @each_dtype
-@pytest.mark.parametrize("shape", [(20, 33, 65, 130), (100, 2, 64, 64)])
-def test_larger(shape: tuple[int, int, int, int], dtype: Any) -> None:
+@pytest.mark.parametrize(
+    "shape", [(20, 33, 65, 130), (100, 2, 64, 64), (600, 1, 3, 17), (130, 7, 3, 17), (3, 601, 3, 17)]
+)
+def test_more_than_a_pass_of_the_weight_gradients(shape: tuple[int, int, int, int], dtype: Any) -> None:
     check(*shape, dtype)
 
 
