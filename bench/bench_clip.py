@@ -1,0 +1,30 @@
+"""Clipping the gradients of a GRU, in place."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import numgru
+
+
+class Clip:
+    """`far` gradients are scaled; `near` ones are only measured. Each sample needs fresh gradients."""
+
+    params = ([64, 256, 1024], ["float32", "float64"], ["near", "far"])
+    param_names = ("hidden_size", "dtype", "from the limit")
+    number = 1
+    warmup_time = 0.0
+
+    def setup(self, hidden_size: int, dtype: str, limit: str) -> None:
+        self.gru = numgru.GRU(hidden_size, hidden_size, dtype=dtype, seed=0)
+        self.norm = 1.0 if limit == "far" else 1e6
+        self.value = 0.5 if limit == "far" else 1e6
+        for compiled in (self.time_norm, self.time_value, lambda: None):
+            self.gru.flat_gradients[...] = np.random.default_rng(0).standard_normal(self.gru.flat_gradients.size)
+            compiled()
+
+    def time_norm(self, *_: object) -> None:
+        numgru.clip_grad_norm_(self.gru.gradients, self.norm)
+
+    def time_value(self, *_: object) -> None:
+        numgru.clip_grad_value_(self.gru.gradients, self.value)

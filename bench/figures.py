@@ -1,0 +1,152 @@
+"""The figures the documentation quotes, measured in one run: `python -m bench.figures --json figures.json`.
+
+Everything that is compared takes turns, so that a slow moment of the machine falls on all of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding as llvm
+import numba
+import numpy as np
+
+import numgru
+
+from .machine import fma_peak
+from .workload import Shape, Workload, seconds
+
+SHAPES = [Shape(64, 50, 512, 512), Shape(32, 100, 128, 256), Shape(32, 100, 32, 64)]
+THREADS = [1, 2]
+JOBS = ["forward", "forward + backward"]
+COLUMNS = ["B,T,I,H", "float32", "threads", "µs", "quartiles apart", "GFLOP/s", "of the FMA peak", "speed-up"]
+
+FRESH_PROCESS = """
+import json, time
+marks = [time.perf_counter()]
+def mark(): marks.append(time.perf_counter())
+import numpy, numba; mark()
+import numgru; mark()
+gru = numgru.GRU(32, 64, seed=0)
+x = numpy.zeros((4, 16, 32), "float32")
+mark(); y, h = gru(x); mark()
+y, h = gru.forward(x); gru.backward(y, need_dx=False); mark()
+print(json.dumps([b - a for a, b in zip(marks, marks[1:])]))
+"""
+FRESH_STEPS = [
+    "import numpy, numba",
+    "import numgru after them",
+    "",
+    "first inference",
+    "first training step",
+]
+
+
+def measure_rates(rounds: int) -> dict[str, Any]:
+    """The FMA peaks, and a row per shape, job and number of threads."""
+    workloads = {shape: Workload(shape) for shape in SHAPES}
+    peaks: dict[int, list[float]] = {threads: [] for threads in THREADS}
+    times: dict[tuple[Shape, str, int], list[float]] = {
+        (shape, job, threads): [] for shape in SHAPES for job in JOBS for threads in THREADS
+    }
+    for _ in range(rounds):
+        for threads in THREADS:
+            peaks[threads].append(fma_peak(np.float32, threads, repeats=5))
+        for (shape, job, threads), samples in times.items():
+            numgru.set_num_threads(threads)
+            workload = workloads[shape]
+            samples.append(seconds(workload.inference if job == JOBS[0] else workload.training))
+    rows = [rate_row(*key, samples, max(peaks[key[2]]), times) for key, samples in times.items()]
+    return {"fma_peak_gflops": {threads: max(rates) for threads, rates in peaks.items()}, "rates": rows}
+
+
+def rate_row(
+    shape: Shape, job: str, threads: int, samples: list[float], peak: float, times: dict[Any, list[float]]
+) -> dict[str, Any]:
+    flops = shape.forward_flops if job == JOBS[0] else shape.training_flops
+    low, median, high = np.percentile(samples, [25, 50, 75])
+    return {
+        "B,T,I,H": str(shape),
+        "job": job,
+        "threads": threads,
+        "us": median * 1e6,
+        "interquartile_us": (high - low) * 1e6,
+        "gflops": flops / median / 1e9,
+        "of_fma_peak": flops / median / 1e9 / peak,
+        "speed_up": float(np.median(times[shape, job, 1]) / median),
+    }
+
+
+def measure_start(repeats: int) -> dict[str, dict[str, float]]:
+    """Seconds in a fresh process: once with an empty cache of compiled code, then with it filled (median)."""
+    with tempfile.TemporaryDirectory() as cache:
+        runs = [fresh_process(cache) for _ in range(repeats + 1)]
+    with_cache = np.median(runs[1:], axis=0)
+    return {
+        name: {"compiling": first, "from_cache": float(cached)}
+        for name, first, cached in zip(FRESH_STEPS, runs[0], with_cache, strict=True)
+        if name
+    }
+
+
+def fresh_process(cache: str) -> list[float]:
+    environment = os.environ | {"NUMBA_CACHE_DIR": cache}
+    ended = subprocess.run(
+        [sys.executable, "-c", FRESH_PROCESS], env=environment, capture_output=True, text=True, check=True
+    )
+    times: list[float] = json.loads(ended.stdout)
+    return times
+
+
+def markdown(figures: dict[str, Any]) -> str:
+    machine = figures["machine"]
+    head = ", ".join(f"{name} {value}" for name, value in machine.items())
+    peaks = "; ".join(f"{n} threads {rate:.0f} GFLOP/s" for n, rate in figures["fma_peak_gflops"].items())
+    lines = [head, f"FMA peak in float32: {peaks}", "", table_row(COLUMNS), table_row(["---"] * len(COLUMNS))]
+    for row in figures["rates"]:
+        formats = ("", "", "", ".0f", ".0f", ".0f", ".0%", ".2f")
+        lines.append(table_row(format(value, how) for value, how in zip(row.values(), formats, strict=True)))
+    lines += ["", table_row(["fresh process", "compiling, s", "from the cache, s"]), table_row(["---"] * 3)]
+    for name, times in figures["start"].items():
+        lines.append(table_row([name, f"{times['compiling']:.2f}", f"{times['from_cache']:.2f}"]))
+    return "\n".join(lines)
+
+
+def table_row(cells: Iterable[object]) -> str:
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.figures", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--json", type=Path, help="write the figures to this file as well")
+    arguments = parser.parse_args()
+    figures = {
+        "machine": {
+            "processor": llvm.get_host_cpu_name(),
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "numba": numba.__version__,
+            "numgru": numgru.__version__,
+            "rounds": arguments.rounds,
+        },
+        **measure_rates(arguments.rounds),
+        "start": measure_start(5),
+    }
+    print(markdown(figures))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
