@@ -91,9 +91,7 @@ def test_float32_over_the_whole_range(name: str) -> None:
     got, exact = compute(name, x), in_float64(name, x.astype(np.float64))
     off = ulps_off(got, np.abs(got - exact))
     worst = off.argmax()
-    assert off[worst] <= BOUND[name, 32], (
-        f"{name}({x[worst]!r}) = {got[worst]!r} is off by {off[worst]:.2f} ULP"
-    )
+    assert off[worst] <= BOUND[name, 32], f"{name}({x[worst]!r}) = {got[worst]!r} is off by {off[worst]:.2f} ULP"
     assert got.min() >= (-1 if name == "tanh" else 0)
     assert got.max() == 1
 
@@ -102,9 +100,7 @@ def test_float32_over_the_whole_range(name: str) -> None:
 @each_dtype
 def test_against_mpmath(name: str, dtype: Any) -> None:
     rng = np.random.default_rng(0)
-    x = np.concatenate(
-        [rng.normal(0, 4, 2000), rng.uniform(-800, 800, 500), 10.0 ** rng.uniform(-40, 2, 500)]
-    )
+    x = np.concatenate([rng.normal(0, 4, 2000), rng.uniform(-800, 800, 500), 10.0 ** rng.uniform(-40, 2, 500)])
     x = x.astype(dtype)
     got, exact = compute(name, x), in_mpmath(name, x)
     error = [float(abs(mpmath.mpf(float(g)) - e)) for g, e in zip(got, exact, strict=True)]

@@ -41,9 +41,7 @@ def step_tile(found: target.Target) -> str:
     """A step of a GRU without its input, as LLVM's assembly: the sums over k, the gates, the new state."""
     kind = Kind(32, found.vector_bytes // 4, found.fma)
     pointer = ir.PointerType()
-    function = ir.Function(
-        ir.Module(), ir.FunctionType(ir.VoidType(), [pointer, pointer, pointer, I64]), "step"
-    )
+    function = ir.Function(ir.Module(), ir.FunctionType(ir.VoidType(), [pointer, pointer, pointer, I64]), "step")
     b = ir.IRBuilder(function.append_basic_block())
     h_at, w_at, out_at, depth = function.args
     h = Grid(b, kind, h_at, I64(0), depth, I64(kind.lanes))
