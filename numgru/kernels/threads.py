@@ -21,6 +21,7 @@ from ._jit import piece
 SERIAL_WORK = 4_000_000
 
 _one_region = threading.Lock()
+_one_at_a_time = threading.Lock()
 _forked_after_start = False
 
 
@@ -119,10 +120,16 @@ def _in_region(parallel: Callable[..., None], parts: int, before: int, args: tup
         numba.set_num_threads(before)
 
 
+def one_at_a_time() -> threading.Lock:
+    """The lock for changes of what a layer's threads share."""
+    return _one_at_a_time
+
+
 def _after_fork() -> None:
-    """The threads of the parent's layer don't exist in a forked child, and GNU OpenMP dies when they are missing."""
-    global _forked_after_start
+    """A forked child has one thread: the layer's are missing, of which GNU OpenMP dies, and so are holders of locks."""
+    global _forked_after_start, _one_region, _one_at_a_time
     _forked_after_start = bool(numba_parallel._is_initialized)
+    _one_region, _one_at_a_time = threading.Lock(), threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

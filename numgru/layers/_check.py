@@ -28,17 +28,26 @@ def size(name: str, value: Any) -> int:
     return int(value)
 
 
+def real(name: str, value: ArrayLike) -> FloatArray:
+    """`value` as an array of real numbers."""
+    try:
+        given = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected an array, got what NumPy can't make one of: {error}") from error
+    if given.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{name}: expected real numbers (float or integer), got dtype {given.dtype}; convert them first"
+        )
+    return given
+
+
 def array(name: str, value: ArrayLike, dtype: np.dtype[Any], shape: tuple[int | str, ...]) -> FloatArray:
     """`value` as a C-contiguous, writeable, native array of `dtype`, copied only if it isn't one already.
 
     `shape` holds a number where the length is given and a letter where any length of at least 1 will do.
     One layout and one dtype reach the kernels, so that each is compiled once.
     """
-    given = np.asarray(value)
-    if given.dtype.kind not in "fiub":
-        raise TypeError(
-            f"{name}: expected real numbers (float or integer), got dtype {given.dtype}; convert it to {dtype} first"
-        )
+    given = real(name, value)
     expected = "(" + ", ".join(str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
     if given.ndim != len(shape):
         raise ValueError(f"{name}: expected {len(shape)} dimensions {expected}, got {given.ndim}: shape {given.shape}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -25,8 +26,9 @@ class Layer:
     ----------
     dtype : numpy.dtype
         float32 or float64; of the parameters, of all outputs and of all gradients.
-    parameters, gradients : dict of str to ndarray
-        By name; views into `flat_parameters` and `flat_gradients`, so either may be changed in place.
+    parameters, gradients : mapping of str to ndarray
+        By name; views into `flat_parameters` and `flat_gradients`, so either may be changed in place
+        (``parameters["bias"][...] = 0``), while the mapping itself can't be changed.
     flat_parameters, flat_gradients : ndarray, shape (n,)
         All parameters, all gradients, each one contiguous buffer in the order of the names.
     """
@@ -40,14 +42,30 @@ class Layer:
         self._name_views()
 
     def _name_views(self) -> None:
-        self.parameters: dict[str, FloatArray] = {}
-        self.gradients: dict[str, FloatArray] = {}
-        start = 0
+        self.parameters: Mapping[str, FloatArray] = self._views(self.flat_parameters)
+        self.gradients: Mapping[str, FloatArray] = self._views(self.flat_gradients)
+
+    def _views(self, flat: FloatArray) -> Mapping[str, FloatArray]:
+        views, start = {}, 0
         for name, shape in self._shapes.items():
             end = start + int(np.prod(shape))
-            self.parameters[name] = self.flat_parameters[start:end].reshape(shape)
-            self.gradients[name] = self.flat_gradients[start:end].reshape(shape)
+            views[name] = flat[start:end].reshape(shape)
             start = end
+        return MappingProxyType(views)  # another array under a name would no longer be part of the flat buffer
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or another process gets: all but views and workspaces."""
+        return {name: value for name, value in self.__dict__.items() if name not in self._transient}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._name_views()
+        self._forget()
+
+    _transient: ClassVar[frozenset[str]] = frozenset({"parameters", "gradients"})
+
+    def _forget(self) -> None:
+        """Drop workspaces and what a forward pass kept."""
 
     def _move(self, flat_parameters: FloatArray, flat_gradients: FloatArray) -> None:
         """Live in these buffers from now on (a container's), with the values held so far."""

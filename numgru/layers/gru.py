@@ -5,7 +5,6 @@ Shapes: T time, B batch, I input, H hidden.
 
 from __future__ import annotations
 
-import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -57,7 +56,7 @@ class GRU(Layer):
 
     Attributes
     ----------
-    parameters, gradients : dict
+    parameters, gradients : mapping
         ``weight_ih_l0`` (3H, I), ``weight_hh_l0`` (3H, H), ``bias_ih_l0`` (3H,), ``bias_hh_l0`` (3H,), as PyTorch
         names and orders them.
 
@@ -97,9 +96,13 @@ class GRU(Layer):
         super().__init__(shapes, dtype)
         self.flat_parameters[...] = np.random.default_rng(seed).uniform(-(H**-0.5), H**-0.5, self.flat_parameters.size)
         self._no_bias = np.empty(0, self.dtype)
+        self._forget()
+
+    _transient = Layer._transient | {"_packed", "_packed_from", "_gates", "_tape"}
+
+    def _forget(self) -> None:
         self._packed: GRUWeights | None = None
-        self._packed_from = np.empty(0, self.dtype)
-        self._packing = threading.Lock()
+        self._packed_from: FloatArray | None = None
         self._gates = np.empty(0, self.dtype)
         self._tape: _Tape | None = None
 
@@ -243,19 +246,25 @@ class GRU(Layer):
 
     def _weights(self) -> GRUWeights:
         """The packed weights, packed again if a parameter has changed since."""
-        words = np.dtype(f"i{self.dtype.itemsize}")
-        with self._packing:
-            if self._packed is None:
-                I, H, blocks = self.input_size, self.hidden_size, blocks_of(self.hidden_size, self.dtype)
-                block = blocks * TARGET.lanes(self.dtype)
-                sizes = (block * GATES * I, block * GATES * H, block * GRUCell.slots)
-                self._packed = GRUWeights(*(aligned_empty(size, self.dtype) for size in sizes))
-            elif same_bits(self.flat_parameters.view(words), self._packed_from.view(words)):
-                return self._packed
-            p = self.parameters
-            recurrent.pack_weights(
-                self._packed, p["weight_ih_l0"], p["weight_hh_l0"],
-                p.get("bias_ih_l0", self._no_bias), p.get("bias_hh_l0", self._no_bias),
-            )  # fmt: skip
-            self._packed_from = self.flat_parameters.copy()
-            return self._packed
+        if self._packed is None or not self._is_packed():
+            with threads.one_at_a_time():
+                if self._packed is None:
+                    self._packed = self._room_for_weights()
+                if not self._is_packed():
+                    self._packed_from = None
+                    p = self.parameters
+                    recurrent.pack_weights(
+                        self._packed, p["weight_ih_l0"], p["weight_hh_l0"],
+                        p.get("bias_ih_l0", self._no_bias), p.get("bias_hh_l0", self._no_bias),
+                    )  # fmt: skip
+                    self._packed_from = self.flat_parameters.copy()
+        return self._packed
+
+    def _is_packed(self) -> bool:
+        words, packed_from = np.dtype(f"i{self.dtype.itemsize}"), self._packed_from
+        return packed_from is not None and same_bits(self.flat_parameters.view(words), packed_from.view(words))
+
+    def _room_for_weights(self) -> GRUWeights:
+        block = blocks_of(self.hidden_size, self.dtype) * TARGET.lanes(self.dtype)
+        sizes = (block * GATES * self.input_size, block * GATES * self.hidden_size, block * GRUCell.slots)
+        return GRUWeights(*(aligned_empty(size, self.dtype) for size in sizes))

@@ -35,7 +35,7 @@ class Linear(Layer):
 
     Attributes
     ----------
-    parameters, gradients : dict
+    parameters, gradients : mapping
         ``weight`` (O, K), ``bias`` (O,).
     """
 
@@ -55,6 +55,11 @@ class Linear(Layer):
             shapes["bias"] = (O,)
         super().__init__(shapes, dtype)
         self.flat_parameters[...] = np.random.default_rng(seed).uniform(-(K**-0.5), K**-0.5, self.flat_parameters.size)
+        self._forget()
+
+    _transient = Layer._transient | {"_x"}
+
+    def _forget(self) -> None:
         self._x: FloatArray | None = None
 
     def __call__(self, x: ArrayLike) -> FloatArray:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from . import _check
 from ._check import FloatArray
 from .base import Layer
 
@@ -26,6 +27,11 @@ class LastStep(Layer):
     def __init__(self, *, batch_first: bool = False) -> None:
         super().__init__({})
         self.batch_first = bool(batch_first)
+        self._forget()
+
+    _transient = Layer._transient | {"_shape"}
+
+    def _forget(self) -> None:
         self._shape: tuple[int, ...] | None = None
 
     def __call__(self, x: ArrayLike) -> FloatArray:
@@ -36,7 +42,7 @@ class LastStep(Layer):
         ValueError
             If `x` doesn't have three dimensions, none of them empty.
         """
-        sequence = np.asarray(x)
+        sequence = _check.real("x", x)
         if sequence.ndim != 3 or 0 in sequence.shape:
             expected = "(B, T, H)" if self.batch_first else "(T, B, H)"
             raise ValueError(f"x: expected shape {expected} with no empty dimension, got {sequence.shape}")
@@ -58,10 +64,10 @@ class LastStep(Layer):
         """
         if self._shape is None:
             raise ValueError("backward: expected a forward pass before it, got none (each backward uses one up)")
-        shape, self._shape = self._shape, None
-        dy = np.asarray(dy)
+        shape, dy = self._shape, _check.real("dy", dy)
         if dy.shape != (expected := (shape[0] if self.batch_first else shape[1], shape[2])):
             raise ValueError(f"dy: expected shape {expected}, got {dy.shape}")
+        self._shape = None
         if not need_dx:
             return None
         dx = np.zeros(shape, dy.dtype)
@@ -86,7 +92,7 @@ class Sequential(Layer):
 
     Attributes
     ----------
-    parameters, gradients : dict
+    parameters, gradients : mapping
         Under the position of the layer and its own name, as in PyTorch: ``0.weight_ih_l0``.
 
     Examples
@@ -113,6 +119,10 @@ class Sequential(Layer):
         }
         super().__init__(names, dtypes.pop() if dtypes else layers[0].dtype)
         self.layers = layers
+        self._house()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
         self._house()
 
     def _move(self, flat_parameters: FloatArray, flat_gradients: FloatArray) -> None:

@@ -37,6 +37,7 @@ def warmup(model: Layer, *, training: bool = False) -> None:
     for parts in (1, 2) if threads.get_num_threads() > 1 else (1,):
         with threads.in_parts(parts):
             model(x)
+            model(x)  # finds the weights packed, which is a kernel of its own
             if training:
                 _train(model, x)
 
