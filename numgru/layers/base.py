@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +10,33 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from . import _check
 from ._check import FloatArray
+
+
+class Views(Mapping[str, FloatArray]):
+    """Arrays by name, all parts of one flat buffer; to assign to a name is to copy into its array."""
+
+    def __init__(self, flat: FloatArray, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self._arrays: dict[str, FloatArray] = {}
+        start = 0
+        for name, shape in shapes.items():
+            end = start + int(np.prod(shape))
+            self._arrays[name] = flat[start:end].reshape(shape)
+            start = end
+
+    def __getitem__(self, name: str) -> FloatArray:
+        return self._arrays[name]
+
+    def __setitem__(self, name: str, value: ArrayLike) -> None:
+        self._arrays[name][...] = value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __repr__(self) -> str:
+        return repr(self._arrays)
 
 
 class Layer:
@@ -27,8 +53,7 @@ class Layer:
     dtype : numpy.dtype
         float32 or float64; of the parameters, of all outputs and of all gradients.
     parameters, gradients : mapping of str to ndarray
-        By name; views into `flat_parameters` and `flat_gradients`, so either may be changed in place
-        (``parameters["bias"][...] = 0``), while the mapping itself can't be changed.
+        By name; views into `flat_parameters` and `flat_gradients`, so either may be changed in place.
     flat_parameters, flat_gradients : ndarray, shape (n,)
         All parameters, all gradients, each one contiguous buffer in the order of the names.
     """
@@ -42,16 +67,8 @@ class Layer:
         self._name_views()
 
     def _name_views(self) -> None:
-        self.parameters: Mapping[str, FloatArray] = self._views(self.flat_parameters)
-        self.gradients: Mapping[str, FloatArray] = self._views(self.flat_gradients)
-
-    def _views(self, flat: FloatArray) -> Mapping[str, FloatArray]:
-        views, start = {}, 0
-        for name, shape in self._shapes.items():
-            end = start + int(np.prod(shape))
-            views[name] = flat[start:end].reshape(shape)
-            start = end
-        return MappingProxyType(views)  # another array under a name would no longer be part of the flat buffer
+        self.parameters = Views(self.flat_parameters, self._shapes)
+        self.gradients = Views(self.flat_gradients, self._shapes)
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or another process gets: all but views and workspaces."""
