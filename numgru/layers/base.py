@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,31 +12,18 @@ from . import _check
 from ._check import FloatArray
 
 
-class Views(Mapping[str, FloatArray]):
+class Views(dict[str, FloatArray]):
     """Arrays by name, all parts of one flat buffer; to assign to a name is to copy into its array."""
 
     def __init__(self, flat: FloatArray, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self._arrays: dict[str, FloatArray] = {}
         start = 0
         for name, shape in shapes.items():
             end = start + int(np.prod(shape))
-            self._arrays[name] = flat[start:end].reshape(shape)
+            super().__setitem__(name, flat[start:end].reshape(shape))
             start = end
 
-    def __getitem__(self, name: str) -> FloatArray:
-        return self._arrays[name]
-
     def __setitem__(self, name: str, value: ArrayLike) -> None:
-        self._arrays[name][...] = value
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
-
-    def __repr__(self) -> str:
-        return repr(self._arrays)
+        self[name][...] = value
 
 
 class Layer:
@@ -52,7 +39,7 @@ class Layer:
     ----------
     dtype : numpy.dtype
         float32 or float64; of the parameters, of all outputs and of all gradients.
-    parameters, gradients : mapping of str to ndarray
+    parameters, gradients : dict of str to ndarray
         By name; views into `flat_parameters` and `flat_gradients`, so either may be changed in place.
     flat_parameters, flat_gradients : ndarray, shape (n,)
         All parameters, all gradients, each one contiguous buffer in the order of the names.

@@ -56,7 +56,7 @@ class GRU(Layer):
 
     Attributes
     ----------
-    parameters, gradients : mapping
+    parameters, gradients : dict
         ``weight_ih_l0`` (3H, I), ``weight_hh_l0`` (3H, H), ``bias_ih_l0`` (3H,), ``bias_hh_l0`` (3H,), as PyTorch
         names and orders them.
 

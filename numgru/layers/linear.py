@@ -35,7 +35,7 @@ class Linear(Layer):
 
     Attributes
     ----------
-    parameters, gradients : mapping
+    parameters, gradients : dict
         ``weight`` (O, K), ``bias`` (O,).
     """
 

@@ -92,7 +92,7 @@ class Sequential(Layer):
 
     Attributes
     ----------
-    parameters, gradients : mapping
+    parameters, gradients : dict
         Under the position of the layer and its own name, as in PyTorch: ``0.weight_ih_l0``.
 
     Examples
