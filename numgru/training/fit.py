@@ -18,7 +18,7 @@ from .epoch import Step, Trainer
 from .history import History
 from .losses import Loss
 from .optimizers import Optimizer
-from .progress import bar_class, epoch_bar
+from .progress import bar_class, run_bar
 from .schedules import Schedule
 
 
@@ -77,7 +77,7 @@ def fit(
         Visit the examples of each epoch in a new order, which depends on `seed` and the epoch alone.
     seed : int, at least 0
     progress : bool
-        Show a bar (needs tqdm).
+        Show one bar for the whole run (needs tqdm).
     checkpoint : path, optional
         File for the state of the run, replaced after each epoch.
     resume : bool
@@ -130,22 +130,22 @@ def fit(
     if path and path.exists():
         history, best = load_checkpoint(path, settings, model, optimizer, schedule)
     trainer = Trainer(model, loss, optimizer, clip_norm, clip_value, on_step)
-    while len(history) < epochs and (patience is None or len(history) - history.best_epoch < patience):
-        epoch = len(history) + 1
-        saved = str(path) if path and epoch > 1 else None
-        batches = training.shuffled(seed, epoch) if shuffle else training.in_order()
-        with epoch_bar(bar, epoch, epochs, len(training)) as advance:
+    with run_bar(bar, epochs, len(training), len(history)) as advance:
+        while len(history) < epochs and (patience is None or len(history) - history.best_epoch < patience):
+            epoch = len(history) + 1
+            saved = str(path) if path and epoch > 1 else None
+            batches = training.shuffled(seed, epoch) if shuffle else training.in_order()
             history.append(**trainer.train(batches, epoch, saved, advance))
-        if held_out:
-            history.append(validation_loss=trainer.evaluate(held_out.in_order(), epoch, saved))
-            if history.best_epoch == epoch:
-                best = model.flat_parameters.copy()
-        if schedule:
-            schedule.step(history.monitored[-1])
-        if path:
-            save_checkpoint(path, settings, model, optimizer, schedule, history, best)
-        if on_epoch:
-            on_epoch(history)
+            if held_out:
+                history.append(validation_loss=trainer.evaluate(held_out.in_order(), epoch, saved))
+                if history.best_epoch == epoch:
+                    best = model.flat_parameters.copy()
+            if schedule:
+                schedule.step(history.monitored[-1])
+            if path:
+                save_checkpoint(path, settings, model, optimizer, schedule, history, best)
+            if on_epoch:
+                on_epoch(history)
     if restore_best and best is not None:
         model.flat_parameters[...] = best
     return history

@@ -25,14 +25,18 @@ def bar_class(wanted: bool) -> Any:
 
 
 @contextmanager
-def epoch_bar(bar: Any, epoch: int, epochs: int, steps: int) -> Iterator[Callable[[float, float, float], None]]:
-    """Gives a function to call after each step with mean loss, gradient norm and clipped share."""
+def run_bar(bar: Any, epochs: int, steps: int, done: int) -> Iterator[Callable[[float, float, float], None]]:
+    """One bar for a run of `epochs` epochs of `steps` steps, of which `done` epochs lie behind it.
+
+    Gives a function to call after each step with mean loss, gradient norm and clipped share.
+    """
     if bar is None:
         yield lambda loss, norm, share: None
         return
-    with bar(total=steps, desc=f"epoch {epoch}/{epochs}", unit="step") as shown:
+    with bar(total=epochs * steps, initial=done * steps, unit="step") as shown:
 
         def advance(loss: float, norm: float, share: float) -> None:
+            shown.set_description(f"epoch {shown.n // steps + 1}/{epochs}", refresh=False)
             shown.set_postfix_str(f"loss={loss:.4g}, |g|={norm:.3g}, clipped={share:.0%}", refresh=False)
             shown.update()
 

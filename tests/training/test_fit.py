@@ -217,11 +217,17 @@ def test_steps_are_reported(make_model):
     assert np.mean([step.clipped for step in steps[5:]]) == history.clipped_share[1]
 
 
-def test_progress_bar(make_model, capsys):
+def test_progress_is_one_bar_for_the_whole_run(make_model, capsys, tmp_path):
     x, y = data()
-    run(make_model(), x, y, epochs=2, progress=True)
+    model, path = make_model(), tmp_path / "run.npz"
+    run(model, x, y, epochs=2, progress=True, checkpoint=path)
     shown = capsys.readouterr().err
     assert "epoch 2/2" in shown and "loss=" in shown and "|g|=" in shown and "clipped=0%" in shown
+    assert "10/10" in shown
+    assert shown.count("\n") == 1  # all but the last line is overwritten
+    run(model, x, y, epochs=3, progress=True, checkpoint=path, resume=True)
+    shown = capsys.readouterr().err
+    assert "10/15" in shown and "epoch 3/3" in shown and "15/15" in shown
 
 
 def test_missing_tqdm_is_one_clear_line(make_model, monkeypatch):
