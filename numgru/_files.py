@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _METADATA = "metadata.json"
+_ZIP = b"PK\x03\x04"  # its first bytes
 
 
 @contextmanager
@@ -59,17 +61,23 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], 
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
+    OSError
+        If there is no such file (FileNotFoundError), or it can't be opened.
     ValueError
         If the file isn't one of ours, or is damaged.
     """
+    expected = f"{os.fspath(path)}: expected a file saved by numgru"
+    with open(path, "rb") as file:
+        if file.read(len(_ZIP)) != _ZIP:  # NumPy would take it for a pickle
+            raise ValueError(f"{expected}, got another kind of file")
+        file.seek(0)
+        try:
+            with np.load(file, allow_pickle=False) as entries:
+                arrays = {name: entries[name] for name in entries.files}
+        except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{expected}, got a damaged one ({error})") from error
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
         metadata = json.loads(arrays.pop(_METADATA).tobytes())
-    except FileNotFoundError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{os.fspath(path)}: expected a file saved by numgru, got something else ({error})") from error
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ValueError(f"{expected}, got an archive of something else") from error
     return arrays, metadata

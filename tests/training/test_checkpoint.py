@@ -188,6 +188,18 @@ def test_another_kind_of_file_is_refused(make_model, tmp_path):
         run(make_model, path, resume=True)
 
 
+@pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", b"PK\x03\x04 and no more"], ids=["empty", "csv", "cut"])
+def test_a_foreign_file_is_one_short_line(content, make_model, tmp_path):
+    path = tmp_path / "run.npz"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="expected a file saved by numgru, got") as caught:
+        load_weights(path, make_model())
+    assert "pickle" not in str(caught.value)
+    np.savez(path, allow_pickle=False, weights=np.zeros(3))
+    with pytest.raises(ValueError, match="got an archive of something else"):
+        load_weights(path, make_model())
+
+
 def test_load_weights(make_model, tmp_path):
     path = tmp_path / "run.npz"
     last, _ = run(make_model, restore_best=False, epochs=30, y=Y * 3)
