@@ -1,6 +1,7 @@
 """A recurrent layer over a whole sequence and, below, backward through time: for any cell.
 
-A thread owns its rows of the batch from the first step to the last, so threads never wait for each other.
+A thread owns its rows of the batch from the first step to the last, so threads never wait for each other. Only rows
+too few to share out make a team of them (few_rows.py).
 Shapes: as in step.py.
 """
 
@@ -8,14 +9,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import prange
 from numba.extending import overload
 
 from ._jit import kernel, parallel_kernel, piece
+from .few_rows import CHUNK, backward_few, forward_few
 from .packing import blocks_in, lanes_of, pack_backward, pack_forward
 from .step import Gradients, Sequences, input_gradient_tile, step_backward_tile, step_tile
+from .team import Team
 from .threads import share
-from .tiles import ROWS, WIDE
+from .tiles import ROWS
 
 
 def cell_slots(weights: Any) -> tuple[tuple[int, ...], tuple[int, ...], int]:
@@ -57,28 +61,52 @@ def pack_weights_backward(weights, w_ih, w_hh, need_dx):
 @piece
 def sequences(x, h_0, y, gates, batch_first):
     """The arrays of a call, flat, in either order of time and batch."""
+    flat_x, flat_y, H = x.ravel(), y.ravel(), y.shape[2]
     if batch_first:
-        (B, T, I), H = x.shape, y.shape[2]
-        return Sequences(x.ravel(), h_0.ravel(), y.ravel(), gates, T, B, I, H, I, T * I, H, T * H)
-    (T, B, I), H = x.shape, y.shape[2]
-    return Sequences(x.ravel(), h_0.ravel(), y.ravel(), gates, T, B, I, H, B * I, I, B * H, H)
+        B, T, I = x.shape
+        x_time, x_row, y_time, y_row = I, T * I, H, T * H
+    else:
+        T, B, I = x.shape
+        x_time, x_row, y_time, y_row = B * I, I, B * H, H
+    sums = flat_y if gates is None else gates  # none yet, where gates aren't kept
+    return Sequences(flat_x, h_0.ravel(), flat_y, gates, sums, T, B, 0, T, B, I, H, x_time, x_row, y_time, y_row)
+
+
+@piece
+def _room_for_sums(weights, run, rows):
+    """Memory for the sums of few rows, where the gates don't give it."""
+    padded = blocks_in(run.H, run.y) * lanes_of(run.y)
+    return np.empty(min(CHUNK, run.T) * rows * cell_slots(weights)[2] * padded, run.y.dtype)
+
+
+@piece
+def _with_sums(run, sums, first, rows):
+    """The same with that memory for rows from row `first` on."""
+    if run.gates is not None:
+        return run
+    return Sequences(
+        run.x, run.h_0, run.y, run.gates, sums, min(CHUNK, run.T), rows, first,
+        run.T, run.B, run.I, run.H, run.x_time, run.x_row, run.y_time, run.y_row,
+    )  # fmt: skip
+
+
+@piece
+def _alone():
+    return Team(np.empty(0, np.int64), 0, 1, 0)
 
 
 @piece
 def _forward_rows(weights, run, first, last):
     """Rows first .. last - 1 of the batch, through the whole sequence."""
-    state_blocks = blocks_in(run.H, run.y)
     full = first + (last - first) // ROWS * ROWS
-    wide = state_blocks // WIDE * WIDE
-    for t in range(run.T):
-        for j in range(state_blocks):
+    for t in range(run.T if full > first else 0):
+        for j in range(blocks_in(run.H, run.y)):
             for i in range(first, full, ROWS):
-                step_tile(weights, run, t, i, j, ROWS, 1)
-        for i in range(full, last):
-            for j in range(0, wide, WIDE):
-                step_tile(weights, run, t, i, j, 1, WIDE)
-            for j in range(wide, state_blocks):
-                step_tile(weights, run, t, i, j, 1, 1)
+                step_tile(weights, run, t, i, j, ROWS, 0, ROWS, 1)
+    if full < last:
+        rows = last - full
+        few = _with_sums(run, _room_for_sums(weights, run, rows), full, rows)
+        forward_few(weights, few, full, rows, _alone())
 
 
 @piece
@@ -86,32 +114,22 @@ def _backward_rows(weights, run, gradients, first, last):
     """The gates' gradients, dx and dh_0 of rows first .. last - 1 of the batch, from the last step to the first."""
     state_blocks, input_blocks = blocks_in(run.H, run.y), blocks_in(run.I, run.y)
     full = first + (last - first) // ROWS * ROWS
-    for t in range(run.T - 1, -2, -1):
-        even, wide = state_blocks // 2 * 2, state_blocks // WIDE * WIDE
-        for j in range(0, even, 2):
+    for t in range(run.T - 1 if full > first else -2, -2, -1):
+        for j in range(0, state_blocks - 1, 2):
             for i in range(first, full, ROWS):
-                step_backward_tile(weights, run, gradients, t, i, j, ROWS, 2)
-        for j in range(even, state_blocks):
+                step_backward_tile(weights, run, gradients, t, i, j, ROWS, ROWS, 2)
+        for j in range(state_blocks // 2 * 2, state_blocks):
             for i in range(first, full, ROWS):
-                step_backward_tile(weights, run, gradients, t, i, j, ROWS, 1)
-        for i in range(full, last):
-            for j in range(0, wide, WIDE):
-                step_backward_tile(weights, run, gradients, t, i, j, 1, WIDE)
-            for j in range(wide, state_blocks):
-                step_backward_tile(weights, run, gradients, t, i, j, 1, 1)
+                step_backward_tile(weights, run, gradients, t, i, j, ROWS, ROWS, 1)
         if t >= 0:
-            even, wide = input_blocks // 2 * 2, input_blocks // WIDE * WIDE
-            for j in range(0, even, 2):
+            for j in range(0, input_blocks - 1, 2):
                 for i in range(first, full, ROWS):
-                    input_gradient_tile(weights, run, gradients, t, i, j, ROWS, 2)
-            for j in range(even, input_blocks):
+                    input_gradient_tile(weights, run, gradients, t, i, j, ROWS, False, ROWS, 2)
+            for j in range(input_blocks // 2 * 2, input_blocks):
                 for i in range(first, full, ROWS):
-                    input_gradient_tile(weights, run, gradients, t, i, j, ROWS, 1)
-            for i in range(full, last):
-                for j in range(0, wide, WIDE):
-                    input_gradient_tile(weights, run, gradients, t, i, j, 1, WIDE)
-                for j in range(wide, input_blocks):
-                    input_gradient_tile(weights, run, gradients, t, i, j, 1, 1)
+                    input_gradient_tile(weights, run, gradients, t, i, j, ROWS, False, ROWS, 1)
+    if full < last:
+        backward_few(weights, run, gradients, full, last - full, _alone())
 
 
 @kernel
@@ -130,6 +148,16 @@ def forward_parallel(weights, x, h_0, y, gates, batch_first, parts):
         _forward_rows(weights, run, first, last)
 
 
+@parallel_kernel
+def forward_team(weights, x, h_0, y, gates, batch_first, words, tiles, parts):
+    """The same by a team, for few rows."""
+    B = h_0.shape[1]
+    sums = _room_for_sums(weights, sequences(x, h_0, y, gates, batch_first), B)
+    for part in prange(parts):
+        run = _with_sums(sequences(x, h_0, y, gates, batch_first), sums, 0, B)
+        forward_few(weights, run, 0, B, Team(words, tiles, parts, part))
+
+
 @kernel
 def backward(weights, x, h_0, y, gates, dy, dx, dh_0, carry, batch_first):
     """From dy, and dh_n in `carry`, to the gates' gradients (in `gates`), dx and dh_0, on the calling thread."""
@@ -146,3 +174,12 @@ def backward_parallel(weights, x, h_0, y, gates, dy, dx, dh_0, carry, batch_firs
         gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry)
         first, last = share(run.B, part, parts, ROWS)
         _backward_rows(weights, run, gradients, first, last)
+
+
+@parallel_kernel
+def backward_team(weights, x, h_0, y, gates, dy, dx, dh_0, carry, batch_first, words, tiles, parts):
+    """The same by a team, for few rows."""
+    for part in prange(parts):
+        run = sequences(x, h_0, y, gates, batch_first)
+        gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry)
+        backward_few(weights, run, gradients, 0, run.B, Team(words, tiles, parts, part))

@@ -18,7 +18,7 @@ from numba.np.ufunc import parallel as numba_parallel
 from ._jit import piece
 
 # Below this many operations a region's fork and join cost more than the second thread saves.
-SERIAL_WORK = 4_000_000
+SERIAL_WORK = 12_000_000
 
 _one_region = threading.Lock()
 _one_at_a_time = threading.Lock()
@@ -68,7 +68,7 @@ def parts_for(work: int, rows: int) -> int:
     """Shares into which a call of `work` operations on `rows` independent rows is cut."""
     if _forced.parts:
         return _forced.parts
-    return 1 if work < SERIAL_WORK else max(1, min(_num_threads, rows))
+    return 1 if work < SERIAL_WORK or rows < 2 else min(_num_threads, rows)
 
 
 class _Forced(threading.local):
@@ -95,17 +95,19 @@ def share(count, part, parts, step):
     return min(steps * part // parts * step, count), min(steps * (part + 1) // parts * step, count)
 
 
-def run(serial: Callable[..., None], parallel: Callable[..., None], parts: int, *args: Any) -> None:
-    """Call `parallel(*args, parts)`, or `serial(*args)` where there is one part or a region must not be entered."""
+def run(
+    serial: Callable[..., None], parallel: Callable[..., None], parts: int, *args: Any, shared: tuple[Any, ...] = ()
+) -> None:
+    """Call `parallel(*args, *shared, parts)`, or `serial(*args)`: for one part, or where no region may be entered."""
     if parts == 1 or _forked_after_start:
         serial(*args)
         return
     before = numba.get_num_threads()  # also starts the threading layer
     if numba.threading_layer() != "workqueue":
-        _in_region(parallel, parts, before, args)
+        _in_region(parallel, parts, before, (*args, *shared))
     elif _one_region.acquire(blocking=False):  # workqueue aborts the process when two regions are entered at once
         try:
-            _in_region(parallel, parts, before, args)
+            _in_region(parallel, parts, before, (*args, *shared))
         finally:
             _one_region.release()
     else:

@@ -56,14 +56,14 @@ def _multiply_add(sums: Sequence[Vec], column: Sequence[Vec], row: Sequence[Vec]
 
 
 def sum_rows(
-    b: ir.IRBuilder, sums: Sequence[Vec], rows: int, depth: Any, a: Grid, weights: Callable[[Any], list[Vec]]
+    b: ir.IRBuilder, sums: Sequence[Vec], rows: Sequence[Any], depth: Any, a: Grid, weights: Callable[[Any], list[Vec]]
 ) -> list[Vec]:
-    """sums[m, j] + sum_k a[m, k] w[k, j], for rows of `a` that are contiguous in k."""
+    """sums[m, j] + sum_k a[rows[m], k] w[k, j], for rows of `a` that are contiguous in k."""
     return loop(
         b,
         depth,
         sums,
-        lambda k, sums: _multiply_add(sums, [a.broadcast(m, 0, k) for m in range(rows)], weights(k)),
+        lambda k, sums: _multiply_add(sums, [a.broadcast(m, 0, k) for m in rows], weights(k)),
     )
 
 
@@ -82,7 +82,7 @@ def affine_tile(typingctx, start, a, depth, w, y, left, rows, blocks):
         masks = edge_masks(b, y.kind, n_blocks, args[5])
         places = [(m, v) for m in range(n_rows) for v in range(n_blocks)]
         sums = sum_rows(
-            b, [start.load(m, v) for m, v in places], n_rows, args[2], a,
+            b, [start.load(m, v) for m, v in places], range(n_rows), args[2], a,
             lambda k: [w.load(k, v) for v in range(n_blocks)],
         )  # fmt: skip
         for (m, v), value in zip(places, sums, strict=True):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,6 +25,10 @@ class Views(dict[str, FloatArray]):
 
     def __setitem__(self, name: str, value: ArrayLike) -> None:
         self[name][...] = value
+
+
+# Of a buffer that nobody else holds: the layer's own and the argument of getrefcount.
+_OWN_REFERENCES = 2 if getattr(sys, "_is_gil_enabled", lambda: True)() else 0
 
 
 class Layer:
@@ -49,13 +54,39 @@ class Layer:
         self.dtype = _check.float_dtype(dtype)
         self._shapes = dict(shapes)
         size = sum(int(np.prod(shape)) for shape in shapes.values())
-        self.flat_parameters: FloatArray = np.zeros(size, self.dtype)
-        self.flat_gradients: FloatArray = np.zeros(size, self.dtype)
-        self._name_views()
+        self._flat_parameters: FloatArray = np.zeros(size, self.dtype)
+        self._exposures = 0
+        self._house_gradients(np.zeros(size, self.dtype))
 
-    def _name_views(self) -> None:
-        self.parameters = Views(self.flat_parameters, self._shapes)
-        self.gradients = Views(self.flat_gradients, self._shapes)
+    def _house_gradients(self, flat_gradients: FloatArray) -> None:
+        self.flat_gradients = flat_gradients
+        self.gradients = Views(flat_gradients, self._shapes)
+
+    @property
+    def flat_parameters(self) -> FloatArray:
+        """All parameters, shape (n,)."""
+        self._exposures += 1
+        return self._flat_parameters[:]
+
+    @flat_parameters.setter
+    def flat_parameters(self, values: ArrayLike) -> None:
+        self.flat_parameters[...] = values
+
+    @property
+    def parameters(self) -> Views:
+        """The parameters by name."""
+        self._exposures += 1
+        return self._parameters()
+
+    def _parameters(self) -> Views:
+        return Views(self._flat_parameters, self._shapes)
+
+    def _exposed(self) -> bool:
+        """Whether somebody may change a parameter without asking for it again.
+
+        Whoever holds a view of the parameters holds a reference to the buffer. Buffers inside a container's can't tell.
+        """
+        return self._flat_parameters.base is not None or sys.getrefcount(self._flat_parameters) > _OWN_REFERENCES
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or another process gets: all but views and workspaces."""
@@ -63,20 +94,21 @@ class Layer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._name_views()
+        self._house_gradients(self.flat_gradients)
         self._forget()
 
-    _transient: ClassVar[frozenset[str]] = frozenset({"parameters", "gradients"})
+    _transient: ClassVar[frozenset[str]] = frozenset({"gradients"})
 
     def _forget(self) -> None:
         """Drop workspaces and what a forward pass kept."""
 
     def _move(self, flat_parameters: FloatArray, flat_gradients: FloatArray) -> None:
         """Live in these buffers from now on (a container's), with the values held so far."""
-        flat_parameters[...] = self.flat_parameters
+        flat_parameters[...] = self._flat_parameters
         flat_gradients[...] = self.flat_gradients
-        self.flat_parameters, self.flat_gradients = flat_parameters, flat_gradients
-        self._name_views()
+        self._flat_parameters = flat_parameters
+        self._exposures += 1
+        self._house_gradients(flat_gradients)
 
     def __call__(self, x: ArrayLike) -> Any:
         """The output for `x`; nothing is kept."""
@@ -91,8 +123,8 @@ class Layer:
         raise NotImplementedError
 
     @property
-    def smallest_input(self) -> tuple[int, ...]:
-        """The shape of the smallest input the layer takes."""
+    def small_inputs(self) -> Sequence[tuple[int, ...]]:
+        """Shapes of small inputs that between them need every kernel of the layer."""
         raise NotImplementedError
 
     def zero_grad(self) -> None:

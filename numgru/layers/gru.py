@@ -5,15 +5,18 @@ Shapes: T time, B batch, I input, H hidden.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ..kernels import recurrent, threads
-from ..kernels.gru import GRUCell, GRUWeights
+from ..kernels.gru import GRUCell, GRUWeights, infer
 from ..kernels.packing import aligned_empty, blocks_of, same_bits
 from ..kernels.target import TARGET
+from ..kernels.team import memory
+from ..kernels.tiles import WIDE
 from ..kernels.weight_gradients import tiles_of, weight_gradients, weight_gradients_parallel, workspace
 from . import _check
 from ._check import FloatArray
@@ -96,13 +99,15 @@ class GRU(Layer):
         super().__init__(shapes, dtype)
         self.flat_parameters[...] = np.random.default_rng(seed).uniform(-(H**-0.5), H**-0.5, self.flat_parameters.size)
         self._no_bias = np.empty(0, self.dtype)
+        self._blocks = blocks_of(H, self.dtype)
         self._forget()
 
-    _transient = Layer._transient | {"_packed", "_packed_from", "_gates", "_tape"}
+    _transient = Layer._transient | {"_packed", "_packed_from", "_packed_at", "_gates", "_tape"}
 
     def _forget(self) -> None:
         self._packed: GRUWeights | None = None
         self._packed_from: FloatArray | None = None
+        self._packed_at = -1  # exposures of the parameters; the same number again: nobody can have changed them
         self._gates = np.empty(0, self.dtype)
         self._tape: _Tape | None = None
 
@@ -131,21 +136,25 @@ class GRU(Layer):
             For numbers that aren't real.
         """
         x, h_0 = self._checked(x, h_0)
-        y = np.empty((*x.shape[:2], self.hidden_size), self.dtype)
-        self._run(x, h_0, y, None)
+        y = self._output(x)
+        weights, parts = self._weights(), self._parts(x)
+        if parts == 1:
+            infer(*weights, x, h_0, y, self.batch_first)
+        else:
+            self._run(parts, weights, x, h_0, y, None)
         return y, self._last_state(y)
 
     def forward(self, x: ArrayLike, h_0: ArrayLike | None = None) -> tuple[FloatArray, FloatArray]:
         """Run a sequence and keep what `backward` needs. Parameters, returns and errors as for a call."""
         x, h_0 = self._checked(x, h_0)
-        y = np.empty((*x.shape[:2], self.hidden_size), self.dtype)
+        y = self._output(x)
         block = x.shape[0] * x.shape[1] * GRUCell.slots * TARGET.lanes(self.dtype)
-        size = blocks_of(self.hidden_size, self.dtype) * block
+        size = self._blocks * block
         if self._gates.size < size:
             self._gates = aligned_empty(size, self.dtype)
         self._tape = None  # of the forward pass before, whose gates are overwritten now
         gates = self._gates[:size]
-        self._run(x, h_0, y, gates)
+        self._run(self._parts(x), self._weights(), x, h_0, y, gates)
         self._tape = _Tape(x, h_0, y, gates)
         return y, self._last_state(y)
 
@@ -185,29 +194,29 @@ class GRU(Layer):
             raise ValueError("backward: expected a forward pass before it, got none (each backward uses one up)")
         x, h_0, y, gates = self._tape
         dy = _check.array("dy", dy, self.dtype, y.shape)
-        B, H = h_0.shape
+        _, B, H = h_0.shape
         lanes = TARGET.lanes(self.dtype)
-        blocks, input_blocks = blocks_of(H, self.dtype), blocks_of(self.input_size, self.dtype)
+        blocks, input_blocks = self._blocks, blocks_of(self.input_size, self.dtype)
         carry = np.zeros((B, blocks * lanes), self.dtype)
         if dh_n is not None:
             carry[:, :H] = _check.array("dh_n", dh_n, self.dtype, (1, B, H))[0]
         self._tape = None
 
-        dx, dh_0 = np.empty_like(x) if need_dx else None, np.empty((B, H), self.dtype)
-        w_ih, w_hh = self.parameters["weight_ih_l0"], self.parameters["weight_hh_l0"]
+        dx, dh_0 = np.empty_like(x) if need_dx else None, np.empty((1, B, H), self.dtype)
+        parameters = self._parameters()
+        w_ih, w_hh = parameters["weight_ih_l0"], parameters["weight_hh_l0"]
         weights = GRUWeights(
             input=aligned_empty(input_blocks * GATES * H * lanes if need_dx else 0, self.dtype),
             state=aligned_empty(blocks * GATES * H * lanes, self.dtype),
             bias=self._no_bias,
         )
         recurrent.pack_weights_backward(weights, w_ih, w_hh, need_dx)
-        work = self._work(x)
         flat_dx = None if dx is None else dx.reshape(-1)
-        threads.run(
-            recurrent.backward, recurrent.backward_parallel, threads.parts_for(work, -(-B // TARGET.rows)),
+        self._time_loop(
+            recurrent.backward, recurrent.backward_parallel, recurrent.backward_team, self._parts(x),
             weights, x, h_0, y, gates, dy, flat_dx, dh_0, carry.reshape(-1), self.batch_first,
         )  # fmt: skip
-        parts = threads.parts_for(work, blocks * (tiles_of(self.input_size) + tiles_of(H)))
+        parts = threads.parts_for(self._work(x), blocks * (tiles_of(self.input_size) + tiles_of(H)))
         d = self.gradients
         threads.run(
             weight_gradients, weight_gradients_parallel, parts,
@@ -215,56 +224,89 @@ class GRU(Layer):
             d.get("bias_ih_l0", self._no_bias), d.get("bias_hh_l0", self._no_bias), self.batch_first,
             workspace(self.input_size, H, GATES, GRUCell.slots, self.dtype, parts),
         )  # fmt: skip
-        return dx, dh_0[None]
+        return dx, dh_0
 
     @property
-    def smallest_input(self) -> tuple[int, ...]:
-        """One step of one sequence."""
-        return (1, 1, self.input_size)
+    def small_inputs(self) -> Sequence[tuple[int, ...]]:
+        """One step of one sequence, and of more than fill a tile."""
+        B = TARGET.rows + 1
+        return (1, 1, self.input_size), (B, 1, self.input_size) if self.batch_first else (1, B, self.input_size)
 
     def _checked(self, x: ArrayLike, h_0: ArrayLike | None) -> tuple[FloatArray, FloatArray]:
-        x = _check.array("x", x, self.dtype, (*("BT" if self.batch_first else "TB"), self.input_size))
-        B = x.shape[0] if self.batch_first else x.shape[1]
+        # What is right already, a controller's every step, is seen to be so without the general check.
+        if not (
+            type(x) is np.ndarray
+            and x.dtype is self.dtype
+            and x.ndim == 3
+            and x.shape[2] == self.input_size
+            and x.size
+            and x.flags.carray
+        ):
+            x = _check.array("x", x, self.dtype, (*("BT" if self.batch_first else "TB"), self.input_size))
+        shape = (1, x.shape[0] if self.batch_first else x.shape[1], self.hidden_size)
         if h_0 is None:
-            return x, np.zeros((B, self.hidden_size), self.dtype)
-        return x, _check.array("h_0", h_0, self.dtype, (1, B, self.hidden_size))[0]
+            return x, np.zeros(shape, self.dtype)
+        if not (type(h_0) is np.ndarray and h_0.dtype is self.dtype and h_0.shape == shape and h_0.flags.carray):
+            h_0 = _check.array("h_0", h_0, self.dtype, shape)
+        return x, h_0
 
-    def _run(self, x: FloatArray, h_0: FloatArray, y: FloatArray, gates: FloatArray | None) -> None:
-        parts = threads.parts_for(self._work(x), -(-h_0.shape[0] // TARGET.rows))
-        threads.run(
-            recurrent.forward, recurrent.forward_parallel, parts,
-            self._weights(), x, h_0, y, gates, self.batch_first,
-        )  # fmt: skip
+    def _output(self, x: FloatArray) -> FloatArray:
+        first, second, _ = x.shape
+        return np.empty((first, second, self.hidden_size), self.dtype)
+
+    def _parts(self, x: FloatArray) -> int:
+        """Shares of the time loop: rows, or where they are too few for all threads, blocks of units for a team."""
+        B = x.shape[0] if self.batch_first else x.shape[1]
+        shares = -(-B // TARGET.rows) if B > TARGET.rows else self._blocks // WIDE  # noqa: SIM300
+        return threads.parts_for(self._work(x), shares) if shares > 1 else 1
 
     def _work(self, x: FloatArray) -> int:
         """Operations of a forward pass."""
-        steps = int(x.shape[0] * x.shape[1])
+        steps = x.size // self.input_size
         return 2 * steps * GATES * self.hidden_size * (self.input_size + self.hidden_size)
 
+    def _run(self, parts: int, weights: GRUWeights, x: FloatArray, h_0: FloatArray, *others: Any) -> None:
+        self._time_loop(
+            recurrent.forward, recurrent.forward_parallel, recurrent.forward_team, parts,
+            weights, x, h_0, *others, self.batch_first,
+        )  # fmt: skip
+
+    def _time_loop(self, serial: Any, parallel: Any, team: Any, parts: int, *arguments: Any) -> None:
+        B = arguments[2].shape[1]
+        if parts > 1 and TARGET.rows >= B:
+            shared = memory(self._blocks, parts), self._blocks
+            threads.run(serial, team, parts, *arguments, shared=shared)
+        else:
+            threads.run(serial, parallel, parts, *arguments)
+
     def _last_state(self, y: FloatArray) -> FloatArray:
-        return (y[:, -1] if self.batch_first else y[-1]).copy()[None]
+        return y[:, -1].copy()[None] if self.batch_first else y[-1:].copy()
 
     def _weights(self) -> GRUWeights:
         """The packed weights, packed again if a parameter has changed since."""
+        if self._packed is not None and self._packed_at == self._exposures:
+            return self._packed
+        exposures = -1 if self._exposed() else self._exposures
         if self._packed is None or not self._is_packed():
             with threads.one_at_a_time():
                 if self._packed is None:
                     self._packed = self._room_for_weights()
                 if not self._is_packed():
                     self._packed_from = None
-                    p = self.parameters
+                    p = self._parameters()
                     recurrent.pack_weights(
                         self._packed, p["weight_ih_l0"], p["weight_hh_l0"],
                         p.get("bias_ih_l0", self._no_bias), p.get("bias_hh_l0", self._no_bias),
                     )  # fmt: skip
-                    self._packed_from = self.flat_parameters.copy()
+                    self._packed_from = self._flat_parameters.copy()
+        self._packed_at = exposures
         return self._packed
 
     def _is_packed(self) -> bool:
         words, packed_from = np.dtype(f"i{self.dtype.itemsize}"), self._packed_from
-        return packed_from is not None and same_bits(self.flat_parameters.view(words), packed_from.view(words))
+        return packed_from is not None and same_bits(self._flat_parameters.view(words), packed_from.view(words))
 
     def _room_for_weights(self) -> GRUWeights:
-        block = blocks_of(self.hidden_size, self.dtype) * TARGET.lanes(self.dtype)
+        block = self._blocks * TARGET.lanes(self.dtype)
         sizes = (block * GATES * self.input_size, block * GATES * self.hidden_size, block * GRUCell.slots)
         return GRUWeights(*(aligned_empty(size, self.dtype) for size in sizes))

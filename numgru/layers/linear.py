@@ -5,6 +5,7 @@ Shapes: N rows (every axis of x but the last), K inputs, O outputs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -130,9 +131,9 @@ class Linear(Layer):
         )  # fmt: skip
 
     @property
-    def smallest_input(self) -> tuple[int, ...]:
+    def small_inputs(self) -> Sequence[tuple[int, ...]]:
         """One row."""
-        return (1, self.in_features)
+        return ((1, self.in_features),)
 
     def _checked(self, x: Any) -> FloatArray:
         shape = np.shape(x)

@@ -5,6 +5,7 @@ Shapes: T time, B batch, H features.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -75,9 +76,9 @@ class LastStep(Layer):
         return dx
 
     @property
-    def smallest_input(self) -> tuple[int, ...]:
+    def small_inputs(self) -> Sequence[tuple[int, ...]]:
         """One step of one sequence of one feature."""
-        return (1, 1, 1)
+        return ((1, 1, 1),)
 
 
 class Sequential(Layer):
@@ -133,8 +134,8 @@ class Sequential(Layer):
         """Move every layer into its part of the flat buffers."""
         start = 0
         for layer in self.layers:
-            end = start + layer.flat_parameters.size
-            layer._move(self.flat_parameters[start:end], self.flat_gradients[start:end])
+            end = start + layer.flat_gradients.size
+            layer._move(self._flat_parameters[start:end], self.flat_gradients[start:end])
             start = end
 
     def __call__(self, x: ArrayLike) -> FloatArray:
@@ -160,9 +161,9 @@ class Sequential(Layer):
         return dx
 
     @property
-    def smallest_input(self) -> tuple[int, ...]:
+    def small_inputs(self) -> Sequence[tuple[int, ...]]:
         """The first layer's."""
-        return self.layers[0].smallest_input
+        return self.layers[0].small_inputs
 
 
 def _output(result: Any) -> Any:

@@ -33,13 +33,14 @@ def warmup(model: Layer, *, training: bool = False) -> None:
         for layer in model.layers:
             warmup(layer, training=training)
         return
-    x = np.zeros(model.smallest_input, model.dtype)
-    for parts in (1, 2) if threads.get_num_threads() > 1 else (1,):
-        with threads.in_parts(parts):
-            model(x)
-            model(x)  # finds the weights packed, which is a kernel of its own
-            if training:
-                _train(model, x)
+    for shape in model.small_inputs:
+        x = np.zeros(shape, model.dtype)
+        for parts in (1, 2) if threads.get_num_threads() > 1 else (1,):
+            with threads.in_parts(parts):
+                model(x)
+                model(x)  # finds the weights packed, which is a kernel of its own
+                if training:
+                    _train(model, x)
 
 
 def _train(layer: Layer, x: FloatArray) -> None:

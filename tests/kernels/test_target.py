@@ -7,9 +7,9 @@ import pytest
 from llvmlite import ir
 
 from numgru.kernels import target
-from numgru.kernels.gru import GRUCell
-from numgru.kernels.tiles import sum_rows
-from numgru.kernels.vectors import I64, Grid, Kind, Vec
+from numgru.kernels.gru import GRUCell, GRUWeights
+from numgru.kernels.step import Fields, Sequences, emit_step
+from numgru.kernels.vectors import I64, Kind
 
 llvm.initialize_all_targets()
 llvm.initialize_all_asmprinters()
@@ -38,28 +38,17 @@ def test_detect(triple: str, cpu: str, name: str, vector_bytes: int) -> None:
 
 
 def step_tile(found: target.Target) -> str:
-    """A step of a GRU without its input, as LLVM's assembly: the sums over k, the gates, the new state."""
+    """The engine's own tile of a GRU's time step, gates kept: LLVM's code before it's made for a processor."""
     kind = Kind(32, found.vector_bytes // 4, found.fma)
-    pointer = ir.PointerType()
-    function = ir.Function(ir.Module(), ir.FunctionType(ir.VoidType(), [pointer, pointer, pointer, I64]), "step")
+    arrays = {"x", "h_0", "y", "gates", "sums", *GRUWeights._fields}
+    names = [*Sequences._fields, *GRUWeights._fields, "t", "i", "j"]
+    arguments = [ir.PointerType() if name in arrays else I64 for name in names]
+    function = ir.Function(ir.Module(), ir.FunctionType(ir.VoidType(), arguments), "step")
     b = ir.IRBuilder(function.append_basic_block())
-    h_at, w_at, out_at, depth = function.args
-    h = Grid(b, kind, h_at, I64(0), depth, I64(kind.lanes))
-    w = Grid(b, kind, w_at, I64(0), I64(3 * kind.lanes), I64(0))
-    out = Grid(b, kind, out_at, I64(0), depth, I64(kind.lanes))
-    rows = range(found.rows)
-    sums = sum_rows(
-        b,
-        [w.load(0, 0, g * kind.lanes) for _ in rows for g in range(3)],
-        found.rows,
-        depth,
-        h,
-        lambda k: [w.load(k, 0, g * kind.lanes) for g in range(3)],
-    )
-    r, z, q = (Vec.stack(sums[g::3]) for g in range(3))
-    state, _ = GRUCell.step([r, z, q, q], Vec.stack([h.load(m, 0) for m in rows]))
-    for m, value in enumerate(state):
-        out.store(value, m, 0)
+    members = dict(zip(names, function.args, strict=True))
+    t, i, j = (members.pop(name) for name in "tij")
+    fields = Fields(b=b, kind=kind, **members)
+    emit_step(GRUCell, fields, fields, t, i, j, I64(found.rows), 0, found.rows, 1)
     b.ret_void()
     return str(function.module)
 

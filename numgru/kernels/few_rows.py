@@ -1,0 +1,151 @@
+"""A recurrent layer for few rows of the batch, forward and below backward, by one thread or by a team.
+
+Weights are what few rows cost: they're read for every time step. So the input's share of the sums is computed for
+several steps at once, the input's weights read once for all of them, and the tiles get wider as the rows get fewer.
+Where a team shares the work, a phase is all tiles that don't depend on each other.
+
+Shapes: as in step.py; `rows` <= ROWS rows from row `first` on.
+"""
+
+from __future__ import annotations
+
+from ._jit import piece
+from .packing import blocks_in
+from .step import input_gradient_tile, project_tile, step_backward_tile, step_tile
+from .team import claim, meet, turn
+from .tiles import ROWS, WIDE
+
+HALF = max(1, ROWS // 2)
+CHUNK = 32  # steps whose input's share is computed at once
+
+
+@piece
+def width_of(rows):
+    """Blocks of a tile of so many rows."""
+    if rows > HALF:
+        return 1
+    return 2 if 2 * rows > HALF else WIDE
+
+
+@piece
+def _tiles(blocks, width):
+    return (blocks + width - 1) // width
+
+
+@piece
+def _project(weights, run, first, rows, start, count, tile):
+    """One tile of a phase that prepares `count` steps: WIDE blocks of units, for all rows and steps."""
+    blocks = blocks_in(run.H, run.y)
+    j, last = tile * WIDE, min(blocks, tile * WIDE + WIDE)
+    for i in range(first, first + rows):
+        # Steps fill a tile's rows; a few that are left over are wide tiles of their own.
+        full = count // ROWS * ROWS if 2 * (count % ROWS) <= ROWS else count
+        for single in range(j, last):
+            for t in range(start, start + full, ROWS):
+                project_tile(weights, run, t, i, single, min(ROWS, start + full - t), ROWS, 1)
+        for t in range(start + full, start + count):
+            if last - j == WIDE:
+                project_tile(weights, run, t, i, j, 1, 1, WIDE)
+            else:
+                for single in range(j, last):
+                    project_tile(weights, run, t, i, single, 1, 1, 1)
+
+
+@piece
+def _step(weights, run, t, first, rows, tile):
+    """One tile of a time step: all rows and some blocks of units."""
+    blocks = blocks_in(run.H, run.y)
+    width = width_of(rows)
+    j = tile * width
+    if width == 1:
+        step_tile(weights, run, t, first, j, rows, 1, ROWS, 1)
+    elif width == 2:
+        if j + 2 <= blocks:
+            step_tile(weights, run, t, first, j, rows, 1, HALF, 2)
+        else:
+            step_tile(weights, run, t, first, j, rows, 1, HALF, 1)
+    else:
+        for i in range(first, first + rows):
+            if j + WIDE <= blocks:
+                step_tile(weights, run, t, i, j, 1, 1, 1, WIDE)
+            else:
+                for single in range(j, blocks):
+                    step_tile(weights, run, t, i, single, 1, 1, 1, 1)
+
+
+@piece
+def forward_few(weights, run, first, rows, team):
+    """All steps of few rows."""
+    blocks = blocks_in(run.H, run.y)
+    projections, steps = _tiles(blocks, WIDE), _tiles(blocks, width_of(rows))
+    phase, finished, total = 0, 0, 0
+    for start in range(0, run.T, CHUNK):
+        count = min(CHUNK, run.T - start)
+        phase += 1
+        total += projections
+        for o in range(projections):
+            tile = turn(team, o, projections)
+            if claim(team, tile, phase):
+                _project(weights, run, first, rows, start, count, tile)
+                finished += 1
+        meet(team, finished, total)
+        for t in range(start, start + count):
+            phase += 1
+            total += steps
+            for o in range(steps):
+                tile = turn(team, o, steps)
+                if claim(team, tile, phase):
+                    _step(weights, run, t, first, rows, tile)
+                    finished += 1
+            meet(team, finished, total)
+
+
+@piece
+def _step_backward(weights, run, gradients, t, first, rows, tile):
+    """One tile of a time step, backwards: all rows and two or WIDE blocks of units."""
+    blocks = blocks_in(run.H, run.y)
+    if rows > HALF // 2:
+        if 2 * tile + 2 <= blocks:
+            step_backward_tile(weights, run, gradients, t, first, 2 * tile, rows, ROWS, 2)
+        else:
+            step_backward_tile(weights, run, gradients, t, first, 2 * tile, rows, ROWS, 1)
+    else:
+        j = tile * WIDE
+        for i in range(first, first + rows):
+            if j + WIDE <= blocks:
+                step_backward_tile(weights, run, gradients, t, i, j, 1, 1, WIDE)
+            else:
+                for single in range(j, blocks):
+                    step_backward_tile(weights, run, gradients, t, i, single, 1, 1, 1)
+
+
+@piece
+def backward_few(weights, run, gradients, first, rows, team):
+    """All steps of few rows, from the last to the first, and then dx: for several steps at once."""
+    state_blocks, input_blocks = blocks_in(run.H, run.y), blocks_in(run.I, run.y)
+    tiles = _tiles(state_blocks, 2 if rows > HALF // 2 else WIDE)
+    phase, finished, total = 0, 0, 0
+    for t in range(run.T - 1, -2, -1):
+        phase += 1
+        total += tiles
+        for o in range(tiles):
+            tile = turn(team, o, tiles)
+            if claim(team, tile, phase):
+                _step_backward(weights, run, gradients, t, first, rows, tile)
+                finished += 1
+        meet(team, finished, total)
+    if gradients.dx is not None:
+        pairs = _tiles(input_blocks, 2)
+        tiles = rows * pairs
+        for o in range(tiles):
+            tile = turn(team, o, tiles)
+            if claim(team, tile, phase + 1):
+                i, j = first + tile // pairs, tile % pairs * 2
+                for t in range(0, run.T, ROWS):
+                    count = min(ROWS, run.T - t)
+                    if j + 2 <= input_blocks:
+                        input_gradient_tile(weights, run, gradients, t, i, j, count, True, ROWS, 2)
+                    else:
+                        input_gradient_tile(weights, run, gradients, t, i, j, count, True, ROWS, 1)
+                finished += 1
+        meet(team, finished, total + tiles)
