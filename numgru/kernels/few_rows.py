@@ -20,16 +20,16 @@ CHUNK = 32  # steps whose input's share is computed at once
 
 
 @piece
-def width_of(rows):
-    """Blocks of a tile of so many rows."""
-    if rows > HALF:
-        return 1
-    return 2 if 2 * rows > HALF else WIDE
+def _tiles(blocks, width):
+    return (blocks + width - 1) // width
 
 
 @piece
-def _tiles(blocks, width):
-    return (blocks + width - 1) // width
+def _width(rows):
+    """Blocks of a tile of so many rows: two for half a tile's rows, WIDE for single ones."""
+    if rows > HALF:
+        return 1
+    return 2 if 2 * rows > HALF else WIDE
 
 
 @piece
@@ -37,39 +37,32 @@ def _project(weights, run, first, rows, start, count, tile):
     """One tile of a phase that prepares `count` steps: WIDE blocks of units, for all rows and steps."""
     blocks = blocks_in(run.H, run.y)
     j, last = tile * WIDE, min(blocks, tile * WIDE + WIDE)
+    # Steps fill a tile's rows; a few that are left over are wide tiles of their own.
+    wide = 2 * (count % ROWS) <= ROWS and last - j == WIDE
+    full = start + (count // ROWS * ROWS if wide else count)
     for i in range(first, first + rows):
-        # Steps fill a tile's rows; a few that are left over are wide tiles of their own.
-        full = count // ROWS * ROWS if 2 * (count % ROWS) <= ROWS else count
         for single in range(j, last):
-            for t in range(start, start + full, ROWS):
-                project_tile(weights, run, t, i, single, min(ROWS, start + full - t), ROWS, 1)
-        for t in range(start + full, start + count):
-            if last - j == WIDE:
-                project_tile(weights, run, t, i, j, 1, 1, WIDE)
-            else:
-                for single in range(j, last):
-                    project_tile(weights, run, t, i, single, 1, 1, 1)
+            for t in range(start, full, ROWS):
+                project_tile(weights, run, t, i, single, min(ROWS, full - t), ROWS, 1)
+        for t in range(full, start + count):
+            project_tile(weights, run, t, i, j, 1, 1, WIDE)
 
 
 @piece
 def _step(weights, run, t, first, rows, tile):
     """One tile of a time step: all rows and some blocks of units."""
-    blocks = blocks_in(run.H, run.y)
-    width = width_of(rows)
+    blocks, width = blocks_in(run.H, run.y), _width(rows)
     j = tile * width
     if width == 1:
-        step_tile(weights, run, t, first, j, rows, 1, ROWS, 1)
-    elif width == 2:
-        if j + 2 <= blocks:
-            step_tile(weights, run, t, first, j, rows, 1, HALF, 2)
-        else:
-            step_tile(weights, run, t, first, j, rows, 1, HALF, 1)
+        step_tile(weights, run, t, first, j, rows, 0, ROWS, 1)
+    elif width == 2 and j + 2 <= blocks:
+        step_tile(weights, run, t, first, j, rows, 1, HALF, 2)
     else:
         for i in range(first, first + rows):
-            if j + WIDE <= blocks:
+            if width == WIDE and j + WIDE <= blocks:
                 step_tile(weights, run, t, i, j, 1, 1, 1, WIDE)
             else:
-                for single in range(j, blocks):
+                for single in range(j, min(j + width, blocks)):
                     step_tile(weights, run, t, i, single, 1, 1, 1, 1)
 
 
@@ -77,7 +70,7 @@ def _step(weights, run, t, first, rows, tile):
 def forward_few(weights, run, first, rows, team):
     """All steps of few rows."""
     blocks = blocks_in(run.H, run.y)
-    projections, steps = _tiles(blocks, WIDE), _tiles(blocks, width_of(rows))
+    projections, steps = _tiles(blocks, WIDE) if rows <= HALF else 0, _tiles(blocks, _width(rows))
     phase, finished, total = 0, 0, 0
     for start in range(0, run.T, CHUNK):
         count = min(CHUNK, run.T - start)

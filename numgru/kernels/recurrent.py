@@ -14,7 +14,7 @@ from numba import prange
 from numba.extending import overload
 
 from ._jit import kernel, parallel_kernel, piece
-from .few_rows import CHUNK, backward_few, forward_few
+from .few_rows import CHUNK, HALF, backward_few, forward_few
 from .packing import blocks_in, lanes_of, pack_backward, pack_forward
 from .step import Gradients, Sequences, input_gradient_tile, step_backward_tile, step_tile
 from .team import Team
@@ -96,40 +96,47 @@ def _alone():
 
 
 @piece
+def _split(first, last, few):
+    """The end of the rows that go tile by tile; up to `few` that are left over go another way."""
+    full = first + (last - first) // ROWS * ROWS
+    return full if last - full <= few else last
+
+
+@piece
 def _forward_rows(weights, run, first, last):
     """Rows first .. last - 1 of the batch, through the whole sequence."""
-    full = first + (last - first) // ROWS * ROWS
-    for t in range(run.T if full > first else 0):
+    end = _split(first, last, HALF)
+    for t in range(run.T if end > first else 0):
         for j in range(blocks_in(run.H, run.y)):
-            for i in range(first, full, ROWS):
-                step_tile(weights, run, t, i, j, ROWS, 0, ROWS, 1)
-    if full < last:
-        rows = last - full
-        few = _with_sums(run, _room_for_sums(weights, run, rows), full, rows)
-        forward_few(weights, few, full, rows, _alone())
+            for i in range(first, end, ROWS):
+                step_tile(weights, run, t, i, j, min(ROWS, end - i), 0, ROWS, 1)
+    if end < last:
+        rows = last - end
+        few = _with_sums(run, _room_for_sums(weights, run, rows), end, rows)
+        forward_few(weights, few, end, rows, _alone())
 
 
 @piece
 def _backward_rows(weights, run, gradients, first, last):
     """The gates' gradients, dx and dh_0 of rows first .. last - 1 of the batch, from the last step to the first."""
     state_blocks, input_blocks = blocks_in(run.H, run.y), blocks_in(run.I, run.y)
-    full = first + (last - first) // ROWS * ROWS
-    for t in range(run.T - 1 if full > first else -2, -2, -1):
+    end = _split(first, last, HALF // 2)
+    for t in range(run.T - 1 if end > first else -2, -2, -1):
         for j in range(0, state_blocks - 1, 2):
-            for i in range(first, full, ROWS):
-                step_backward_tile(weights, run, gradients, t, i, j, ROWS, ROWS, 2)
+            for i in range(first, end, ROWS):
+                step_backward_tile(weights, run, gradients, t, i, j, min(ROWS, end - i), ROWS, 2)
         for j in range(state_blocks // 2 * 2, state_blocks):
-            for i in range(first, full, ROWS):
-                step_backward_tile(weights, run, gradients, t, i, j, ROWS, ROWS, 1)
+            for i in range(first, end, ROWS):
+                step_backward_tile(weights, run, gradients, t, i, j, min(ROWS, end - i), ROWS, 1)
         if t >= 0:
             for j in range(0, input_blocks - 1, 2):
-                for i in range(first, full, ROWS):
-                    input_gradient_tile(weights, run, gradients, t, i, j, ROWS, False, ROWS, 2)
+                for i in range(first, end, ROWS):
+                    input_gradient_tile(weights, run, gradients, t, i, j, min(ROWS, end - i), False, ROWS, 2)
             for j in range(input_blocks // 2 * 2, input_blocks):
-                for i in range(first, full, ROWS):
-                    input_gradient_tile(weights, run, gradients, t, i, j, ROWS, False, ROWS, 1)
-    if full < last:
-        backward_few(weights, run, gradients, full, last - full, _alone())
+                for i in range(first, end, ROWS):
+                    input_gradient_tile(weights, run, gradients, t, i, j, min(ROWS, end - i), False, ROWS, 1)
+    if end < last:
+        backward_few(weights, run, gradients, end, last - end, _alone())
 
 
 @kernel
