@@ -128,17 +128,17 @@ def backward_few(weights, run, gradients, first, rows, team):
                 finished += 1
         meet(team, finished, total)
     if gradients.dx is not None:
-        pairs = _tiles(input_blocks, 2)
-        tiles = rows * pairs
+        tiles = _tiles(input_blocks, 2)
         for o in range(tiles):
             tile = turn(team, o, tiles)
             if claim(team, tile, phase + 1):
-                i, j = first + tile // pairs, tile % pairs * 2
-                for t in range(0, run.T, ROWS):
-                    count = min(ROWS, run.T - t)
-                    if j + 2 <= input_blocks:
-                        input_gradient_tile(weights, run, gradients, t, i, j, count, True, ROWS, 2)
-                    else:
-                        input_gradient_tile(weights, run, gradients, t, i, j, count, True, ROWS, 1)
+                j = tile * 2
+                for i in range(first, first + rows):
+                    for t in range(0, run.T, ROWS):
+                        count = min(ROWS, run.T - t)
+                        if j + 2 <= input_blocks:
+                            input_gradient_tile(weights, run, gradients, t, i, j, count, True, ROWS, 2)
+                        else:
+                            input_gradient_tile(weights, run, gradients, t, i, j, count, True, ROWS, 1)
                 finished += 1
         meet(team, finished, total + tiles)

@@ -274,7 +274,8 @@ class GRU(Layer):
     def _time_loop(self, serial: Any, parallel: Any, team: Any, parts: int, *arguments: Any) -> None:
         B = arguments[2].shape[1]
         if parts > 1 and TARGET.rows >= B:
-            shared = memory(self._blocks, parts), self._blocks
+            tiles = max(self._blocks, blocks_of(self.input_size, self.dtype))  # of a phase, at most
+            shared = memory(tiles, parts), tiles
             threads.run(serial, team, parts, *arguments, shared=shared)
         else:
             threads.run(serial, parallel, parts, *arguments)
