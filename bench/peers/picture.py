@@ -62,7 +62,8 @@ def draw(cells: Sequence[Cell], path: Path) -> None:
         panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         panel.xaxis.set_minor_formatter(NullFormatter())
     ratios = [cell.ratio for cell in cells if cell.ratio is not None]
-    panels[0].set_xlim(min([0.8, *ratios]) * 0.9, max([2, *ratios]) ** 1.35)  # room for the notes
+    low, high = min([0.8, *ratios]), max([2, *ratios])
+    panels[0].set_xlim(low * 0.9, high * (high / low) ** 0.3)  # room for the notes
     panels[0].set_yticks(range(len(shapes)), [str(shape) for shape in shapes])
     panels[0].set_ylabel("batch, time, input, hidden")
     panels[0].invert_yaxis()
