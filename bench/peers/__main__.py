@@ -62,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for left_out in (n for n in asked.threads if n not in threads):
         note(f"{left_out} threads: left out, this process may use {processors}")
 
+    if not threads:
+        sys.exit("nothing to measure")
+
     load = Load()
     with ExitStack() as stack:
         remotes = [stack.enter_context(closing(Remote(name, n))) for n in threads for name in names]

@@ -29,7 +29,7 @@ class Plan(NamedTuple):
 
 
 FULL = Plan(shape=60, burst=0.02, warm_up=0.005, rounds=(5, 25))
-QUICK = Plan(shape=3, burst=0.005, warm_up=0.002, rounds=(2, 9))
+QUICK = Plan(shape=2, burst=0.005, warm_up=0.002, rounds=(2, 9))
 
 
 class Turn(NamedTuple):
@@ -58,7 +58,9 @@ def measure(shape: Shape, remotes: Sequence[Remote], plan: Plan) -> Samples:
 
 
 def turn(remote: Remote, job: str, plan: Plan) -> Turn:
-    once = remote.burst(job, 1, plan.warm_up)
+    once = remote.burst(job, 1, 0)
+    if once < plan.burst:
+        once = remote.burst(job, 1, plan.warm_up)
     calls = max(1, round(plan.burst / once))
     return Turn(remote, job, calls, remote.about.spins + max(plan.warm_up, once) + calls * once)
 

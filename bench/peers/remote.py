@@ -51,7 +51,7 @@ class Remote:
         return results
 
     def burst(self, job: str, calls: int, warm_up: float) -> float:
-        """Seconds a call, of some calls in a row."""
+        """Seconds a call, of some calls in a row, after untimed ones."""
         seconds: float = self._ask("burst", job, calls, warm_up)
         time.sleep(self.about.spins)  # until the next one's cores are free
         return seconds
@@ -93,7 +93,6 @@ class Local:
     def burst(self, job: str, calls: int, warm_up: float) -> float:
         call = self.jobs[job]
         start = time.perf_counter()
-        call()
         while time.perf_counter() - start < warm_up:
             call()
         start = time.perf_counter()
