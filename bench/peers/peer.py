@@ -12,7 +12,8 @@ import numpy as np
 
 from .problem import Array, Problem, Weights
 
-# Name: the module here that wraps it, and the packages it needs.
+# Name: the module in `libraries` that wraps it, and the packages it needs. That folder has no __init__.py: asv imports
+# every module of the packages it finds, and these only import where their library is installed.
 PEERS: dict[str, tuple[str, list[str]]] = {
     "numgru": ("with_numgru", ["numgru"]),
     "PyTorch": ("with_torch", ["torch"]),
@@ -52,7 +53,7 @@ class Peer(ABC):
 
 def load(name: str) -> type[Peer]:
     """The class that wraps a library; imports the library."""
-    peer: type[Peer] = import_module(f".{PEERS[name][0]}", __package__).GRU
+    peer: type[Peer] = import_module(f".libraries.{PEERS[name][0]}", __package__).GRU
     return peer
 
 

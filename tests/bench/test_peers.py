@@ -1,8 +1,10 @@
 import json
+import pkgutil
 
 import numpy as np
 import pytest
 
+import bench.peers
 from bench.peers.__main__ import main
 from bench.peers.limits import Bound, Limits, cache_sizes, levels
 from bench.peers.measure import compare
@@ -118,6 +120,12 @@ def test_run_of_numgru_alone(tmp_path, capsys):
     assert all(each["us"]["numgru"] > 0 and each["ratio"] is None for each in result["cells"])
     assert picture.stat().st_size > 1000
     assert "inference, 1 thread" in capsys.readouterr().out
+
+
+def test_asv_does_not_find_modules_that_need_a_library():
+    found = [name for _, name, _ in pkgutil.walk_packages(bench.peers.__path__, "bench.peers.")]
+    assert "bench.peers.measure" in found
+    assert not [name for name in found if "libraries" in name]
 
 
 def test_bad_shape(capsys):

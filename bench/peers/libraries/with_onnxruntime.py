@@ -5,8 +5,8 @@ from typing import Any
 import onnxruntime
 
 from .onnx_file import onnx_file
-from .peer import Peer
-from .problem import Problem
+from ..peer import Peer
+from ..problem import Problem
 
 
 class GRU(Peer):

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from .problem import Array, Problem
+from ..problem import Array, Problem
 
 
 def onnx_file(problem: Problem) -> bytes:

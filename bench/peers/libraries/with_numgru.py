@@ -4,8 +4,8 @@ from typing import Any
 
 import numgru
 
-from .peer import Peer
-from .problem import Problem
+from ..peer import Peer
+from ..problem import Problem
 
 
 class GRU(Peer):

@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from .peer import Peer
-from .problem import Array, Problem
+from ..peer import Peer
+from ..problem import Array, Problem
 
 
 class GRU(Peer):

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .peer import Peer
-from .problem import Array, Problem, Weights
+from ..peer import Peer
+from ..problem import Array, Problem, Weights
 
 
 class GRU(Peer):
