@@ -4,9 +4,9 @@ from typing import Any
 
 import onnxruntime
 
-from .onnx_file import onnx_file
 from ..peer import Peer
 from ..problem import Problem
+from .onnx_file import onnx_file
 
 
 class GRU(Peer):
