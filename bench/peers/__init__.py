@@ -1,0 +1,1 @@
+"""numgru beside its peers, in one run: `python -m bench.peers`."""

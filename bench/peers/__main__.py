@@ -1,0 +1,156 @@
+"""numgru and each installed peer side by side, in one run.
+
+Each library has a process of its own for each number of threads. They take turns, in short bursts of calls. Before
+anything is timed, results and gradients are compared with numgru's. All compute in float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import llvmlite.binding as llvm
+import numba
+import numpy as np
+
+from ..workload import Shape
+from .limits import Limits, cache_sizes
+from .load import Load
+from .measure import FULL, QUICK, TOLERANCE, Plan, Samples, measure
+from .peer import PEERS, installed
+from .picture import draw
+from .problem import ROUNDED, SHAPES
+from .remote import Remote
+from .report import OURS, Cell, count, rounded_table, summary, tables
+
+
+def shape_of(text: str) -> Shape:
+    try:
+        shape = Shape(*map(int, text.split(",")))
+    except (TypeError, ValueError):
+        shape = None
+    if shape is None or min(shape) < 1:
+        raise argparse.ArgumentTypeError(f"expected B,T,I,H as in 32,100,128,256, got {text!r}")
+    return shape
+
+
+def arguments_of(arguments: Sequence[str] | None) -> argparse.Namespace:
+    others = [name for name in PEERS if name != OURS]
+    parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer, shorter bursts: a first look")
+    parser.add_argument("--shapes", nargs="+", type=shape_of, default=SHAPES, metavar="B,T,I,H")
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], metavar="N")
+    parser.add_argument("--peers", nargs="*", choices=others, default=others, help="only these; none: numgru alone")
+    parser.add_argument("--json", type=Path, help="write the figures to this file as well")
+    parser.add_argument("--picture", type=Path, help="draw the ratios into this file (.png, .svg, .pdf)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    asked = arguments_of(arguments)
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = [n for n in asked.threads if 1 <= n <= processors]
+    names = [name for name in (OURS, *asked.peers) if installed(name)]
+    for missing in (name for name in asked.peers if name not in names):
+        note(f"{missing}: left out, not installed")
+    for left_out in (n for n in asked.threads if n not in threads):
+        note(f"{left_out} threads: left out, this process may use {processors}")
+
+    if not threads:
+        sys.exit("nothing to measure")
+
+    load = Load()
+    with ExitStack() as stack:
+        remotes = [stack.enter_context(closing(Remote(name, n))) for n in threads for name in names]
+        versions = {remote.name: remote.about.version for remote in remotes}
+        samples, limits = measure_all(asked.shapes, remotes, QUICK if asked.quick else FULL)
+    others = load.of_others()
+    cells = cells_of(samples, limits)
+    pairs = pairs_of(cells)
+    listed = [cell for cell in cells if cell.shape in asked.shapes]
+    machine = {
+        "processor": llvm.get_host_cpu_name(),
+        "cores": processors,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        **versions,
+    }
+    figures = {
+        "machine": machine,
+        "quick": asked.quick,
+        "cores_taken_by_others": others,
+        "agreement": TOLERANCE,
+        "limits": [each._asdict() for each in limits.values()],
+        "cache_bytes": cache_sizes(),
+        "cells": [cell.as_json() for cell in listed],
+        "summary": summary(listed),
+        "rounded": [{"sizes": odd.as_json(), "rounded": even.as_json()} for odd, even in pairs],
+    }
+    print(", ".join(f"{name} {version}" for name, version in machine.items()))
+    print(*map(limits_line, limits.values()), sep="\n")
+    if others is not None:
+        print(f"Other programs took {others:.2f} cores meanwhile.")
+    print(f"Results and gradients agree with numgru's within {TOLERANCE:g} of the largest.\n")
+    print(tables(listed))
+    if pairs:
+        print("", rounded_table(pairs), sep="\n")
+    if asked.json:
+        asked.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    if asked.picture:
+        draw(listed, asked.picture)
+
+
+def measure_all(
+    shapes: Iterable[Shape], remotes: list[Remote], plan: Plan
+) -> tuple[dict[Shape, Samples], dict[int, Limits]]:
+    """Shape by shape; in between, the machine's limits, of which the best measurement counts."""
+    samples: dict[Shape, Samples] = {}
+    limits: dict[int, Limits] = {}
+    ours = [remote for remote in remotes if remote.name == OURS]
+    for shape in shapes:
+        note(str(shape))
+        for n in dict.fromkeys(remote.threads for remote in remotes):
+            now = Limits.measured(n)
+            limits[n] = now.best(limits.get(n, now))
+        samples[shape] = measure(shape, remotes, plan)
+        if shape in ROUNDED:
+            samples.setdefault(ROUNDED[shape], measure(ROUNDED[shape], ours, plan))
+    return samples, limits
+
+
+def cells_of(samples: dict[Shape, Samples], limits: dict[int, Limits]) -> list[Cell]:
+    return [
+        Cell(shape, job, threads, times, limits[threads].bound(shape, job))
+        for shape, cases in samples.items()
+        for (job, threads), times in cases.items()
+    ]
+
+
+def pairs_of(cells: Iterable[Cell]) -> list[tuple[Cell, Cell]]:
+    """Cells of sizes that fill no register, each with the one of the sizes rounded up."""
+    by_case = {(cell.shape, cell.job, cell.threads): cell for cell in cells}
+    return [
+        (cell, by_case[ROUNDED[shape], job, threads])
+        for (shape, job, threads), cell in by_case.items()
+        if shape in ROUNDED
+    ]
+
+
+def limits_line(limits: Limits) -> str:
+    reads = ", ".join(f"{level} {rate:.0f}" for level, rate in limits.reads.items())
+    return f"{count(limits.threads)} at most: {limits.gflops:.0f} GFLOP/s of FMAs; reads in GB/s: {reads}"
+
+
+def note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Taking turns: short bursts of calls, round after round, so that a slow moment of the machine falls on all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ..workload import Shape
+from .problem import Array, Weights
+from .remote import Remote, Results
+
+JOBS = ["inference", "training"]
+# Largest difference over largest value. float32 sums of another order differ by less; a coarser format by more.
+TOLERANCE = 1e-4
+
+Case = tuple[str, int]  # a job, a number of threads
+Samples = dict[Case, dict[str, list[float]]]  # seconds a call in each burst, by library
+
+
+class Plan(NamedTuple):
+    """How long to measure; times in seconds."""
+
+    shape: float  # all bursts of a shape; more where the fewest rounds take longer
+    burst: float  # the timed calls of a burst; one call where that takes longer
+    warm_up: float  # untimed calls before; at least one
+    rounds: tuple[int, int]  # fewest, most
+
+
+FULL = Plan(shape=60, burst=0.02, warm_up=0.005, rounds=(5, 25))
+QUICK = Plan(shape=2, burst=0.005, warm_up=0.002, rounds=(2, 9))
+
+
+class Turn(NamedTuple):
+    """One library's next burst of one job."""
+
+    remote: Remote
+    job: str
+    calls: int
+    cost: float
+
+
+def measure(shape: Shape, remotes: Sequence[Remote], plan: Plan) -> Samples:
+    """Compare all results with those of the first, numgru, then time them all."""
+    expected = remotes[0].prepare(shape)
+    for remote in remotes[1:]:
+        compare(remote.name, shape, remote.prepare(shape), expected)
+    turns = [turn(remote, job, plan) for remote in remotes for job in JOBS if job == JOBS[0] or remote.about.trains]
+    fewest, most = plan.rounds
+    rounds = int(np.clip(plan.shape / sum(turn.cost for turn in turns), fewest, most))
+    samples: Samples = {(job, remote.threads): {} for remote, job, *_ in turns}
+    for n in range(rounds):
+        for remote, job, calls, _ in turns[:: -1 if n % 2 else 1]:
+            seconds = remote.burst(job, calls, plan.warm_up)
+            samples[job, remote.threads].setdefault(remote.name, []).append(seconds)
+    return samples
+
+
+def turn(remote: Remote, job: str, plan: Plan) -> Turn:
+    once = remote.burst(job, 1, 0)
+    if once < plan.burst:
+        once = remote.burst(job, 1, plan.warm_up)
+    calls = max(1, round(plan.burst / once))
+    return Turn(remote, job, calls, remote.about.spins + max(plan.warm_up, once) + calls * once)
+
+
+def compare(name: str, shape: Shape, results: Results, expected: Results) -> None:
+    """Refuse to time what computes something else."""
+    pairs: list[tuple[str, Array, Array]] = [
+        ("y", results.y, expected.y),
+        ("h_n", results.h_n, expected.h_n),
+    ]
+    if results.gradients is not None and expected.gradients is not None:
+        names = (f"d{field}" for field in Weights._fields)
+        pairs += zip(names, results.gradients, expected.gradients, strict=True)
+    for what, theirs, ours in pairs:
+        off, largest = float(np.abs(theirs - ours).max()), float(np.abs(ours).max())
+        if not off <= TOLERANCE * largest:
+            raise ValueError(
+                f"{name}, {shape}: expected numgru's {what}, got {off:.1e} off where the largest is {largest:.1e}"
+            )

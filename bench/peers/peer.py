@@ -1,0 +1,61 @@
+"""What a library must offer to be measured, and which ones do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .problem import Array, Problem, Weights
+
+# Name: the module in `libraries` that wraps it, and the packages it needs. That folder has no __init__.py: asv imports
+# every module of the packages it finds, and these only import where their library is installed.
+PEERS: dict[str, tuple[str, list[str]]] = {
+    "numgru": ("with_numgru", ["numgru"]),
+    "PyTorch": ("with_torch", ["torch"]),
+    "ONNX Runtime": ("with_onnxruntime", ["onnxruntime", "onnx"]),
+    "OpenVINO": ("with_openvino", ["openvino", "onnx"]),
+    "JAX": ("with_jax", ["jax", "jaxlib"]),
+}
+
+
+class Peer(ABC):
+    """A GRU of one library, prepared for a problem and a number of threads."""
+
+    version: ClassVar[str]
+    trains: ClassVar[bool] = True
+    # Seconds after a call in which idle threads may still spin, seen of GNU OpenMP's at most 0.01.
+    spins: ClassVar[float] = 0.02
+
+    @abstractmethod
+    def __init__(self, problem: Problem, threads: int) -> None: ...
+
+    def array(self, array: Array) -> Any:
+        """What the library computes with; converted once, untimed."""
+        return array
+
+    @abstractmethod
+    def inference(self, x: Any, h_0: Any) -> tuple[Any, Any]:
+        """All states and the last one, finished when this returns."""
+
+    def training(self, x: Any, dy: Any) -> Sequence[Any]:
+        """Forward from a state of zero, and backward: the gradients of the weights, fresh, and of nothing else."""
+        raise NotImplementedError
+
+    def gradients(self, result: Sequence[Any]) -> Weights:
+        """What `training` returned, as NumPy arrays in numgru's layout; untimed."""
+        return Weights(*(np.asarray(each) for each in result))
+
+
+def load(name: str) -> type[Peer]:
+    """The class that wraps a library; imports the library."""
+    peer: type[Peer] = import_module(f".libraries.{PEERS[name][0]}", __package__).GRU
+    return peer
+
+
+def installed(name: str) -> bool:
+    return all(find_spec(package) for package in PEERS[name][1])

@@ -1,0 +1,134 @@
+import json
+import pkgutil
+
+import numpy as np
+import pytest
+
+import bench.peers
+from bench.peers.__main__ import main
+from bench.peers.limits import Bound, Limits, cache_sizes, levels
+from bench.peers.measure import compare
+from bench.peers.problem import Problem
+from bench.peers.remote import Local
+from bench.peers.report import Cell, rounded_table, speed_ups, summary, tables
+from bench.workload import Shape
+
+SMALL, LARGE = Shape(1, 1, 64, 64), Shape(1, 100, 32, 64)
+
+
+def cell(shape=SMALL, job="inference", threads=1, **times):
+    return Cell(shape, job, threads, {name: [time] * 3 for name, time in times.items()}, Bound(1e-6, "arithmetic"))
+
+
+CELLS = [
+    cell(numgru=2e-6, quick=4e-6, slow=9e-6),
+    cell(LARGE, numgru=1e-6, quick=9e-6, slow=8e-6),
+    cell(threads=2, numgru=4e-6, quick=3e-6),
+]
+
+
+def test_ratio_to_the_best_peer():
+    assert [each.best_peer for each in CELLS] == ["quick", "slow", "quick"]
+    assert [each.ratio for each in CELLS] == pytest.approx([2, 8, 0.75])
+    assert CELLS[0].of_limit == pytest.approx(0.5)
+    assert CELLS[0].gflops == pytest.approx(2 * 3 * 64 * 128 / 2e-6 / 1e9)
+
+
+def test_without_peers_there_is_no_ratio():
+    alone = cell(numgru=1e-6)
+    assert alone.best_peer is None
+    assert alone.ratio is None
+    assert summary([alone]) == []
+    assert "numgru" in tables([alone])
+
+
+def test_summary():
+    one, two = summary(CELLS)
+    assert (one["job"], one["threads"], one["its B,T,I,H"], one["its best peer"]) == (
+        "inference",
+        1,
+        str(SMALL),
+        "quick",
+    )
+    assert one["geometric_mean"] == pytest.approx(4)
+    assert one["smallest"] == pytest.approx(2)
+    assert two["geometric_mean"] == two["smallest"] == pytest.approx(0.75)
+
+
+def test_ratios_that_are_equal_all_count():
+    cells = [
+        cell(numgru=1e-6, peer=2e-6),
+        cell(LARGE, numgru=1e-6, peer=2e-6),
+        cell(Shape(2, 1, 1, 1), numgru=1e-6, peer=16e-6),
+    ]
+    assert summary(cells)[0]["geometric_mean"] == pytest.approx(4)
+
+
+def test_speed_up():
+    assert speed_ups(CELLS)[SMALL, "inference", 2] == pytest.approx(0.5)
+
+
+def test_tables():
+    text = tables(CELLS)
+    assert "| 1,1,64,64 | 2.0 (0.0) | 4.0 (0.0) | 9.0 (0.0) | 2.00 | 1.00 | 50% | arithmetic |" in text
+    assert "| inference | 1 | 4.00 | 2.00 | 1,1,64,64 | quick |" in text
+    assert rounded_table([(CELLS[0], CELLS[0])]).endswith("| 1.00 |")
+
+
+def test_the_limit_that_binds():
+    limits = Limits(1, 100.0, dict.fromkeys(levels(), 10.0))
+    batch = limits.bound(Shape(64, 10, 8, 32), "inference")
+    assert batch == (Shape(64, 10, 8, 32).forward_flops / 100e9, "arithmetic")
+    one = limits.bound(Shape(1, 10, 8, 32), "training")
+    assert one.seconds == pytest.approx(4 * 96 * (2 * 10 * 32 + 8) / 10e9)
+    assert one.by == "weights from L1"
+
+
+def test_levels():
+    sizes = cache_sizes()
+    assert list(sizes.values()) == sorted(sizes.values())
+    both = Limits(2, 1.0, {})
+    assert both.level_of(sizes["L1"] * 2) == "L1"
+    assert both.level_of(max(sizes.values()) * 2 + 1) == "memory"
+
+
+def test_what_computes_something_else_is_refused():
+    ours = Local("numgru", 1).prepare(LARGE)
+    compare("same", LARGE, ours, ours)
+    compare("infers only", LARGE, ours._replace(gradients=None), ours)
+    with pytest.raises(ValueError, match="other, 1,100,32,64: expected numgru's h_n"):
+        compare("other", LARGE, ours._replace(h_n=ours.h_n * np.float32(1.001)), ours)
+    gradients = ours.gradients._replace(b_hh=np.full_like(ours.gradients.b_hh, np.nan))
+    with pytest.raises(ValueError, match="db_hh"):
+        compare("other", LARGE, ours._replace(gradients=gradients), ours)
+
+
+def test_problem_is_the_same_everywhere():
+    one, other = Problem.of(LARGE), Problem.of(LARGE)
+    for a, b in zip((*one.weights, *one[2:]), (*other.weights, *other[2:]), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_run_of_numgru_alone(tmp_path, capsys):
+    figures, picture = tmp_path / "peers.json", tmp_path / "peers.png"
+    shapes = [str(SMALL), "3,4,5,17"]
+    main(
+        ["--quick", "--peers", "--threads", "1", "--shapes", *shapes, "--json", str(figures), "--picture", str(picture)]
+    )
+    result = json.loads(figures.read_text())
+    assert [each["B,T,I,H"] for each in result["cells"]] == [shape for shape in shapes for _ in range(2)]
+    assert all(each["us"]["numgru"] > 0 and each["ratio"] is None for each in result["cells"])
+    assert picture.stat().st_size > 1000
+    assert "inference, 1 thread" in capsys.readouterr().out
+
+
+def test_asv_does_not_find_modules_that_need_a_library():
+    found = [name for _, name, _ in pkgutil.walk_packages(bench.peers.__path__, "bench.peers.")]
+    assert "bench.peers.measure" in found
+    assert not [name for name in found if "libraries" in name]
+
+
+def test_bad_shape(capsys):
+    with pytest.raises(SystemExit):
+        main(["--shapes", "1,2,0,4"])
+    assert "expected B,T,I,H" in capsys.readouterr().err
