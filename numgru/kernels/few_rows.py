@@ -4,7 +4,7 @@ Weights are what few rows cost: they're read for every time step. So the input's
 several steps at once, the input's weights read once for all of them, and the tiles get wider as the rows get fewer.
 Where a team shares the work, a phase is all tiles that don't depend on each other.
 
-Shapes: as in step.py; `rows` <= ROWS rows from row `first` on.
+Shapes: as in sequences.py; `rows` <= ROWS rows from row `first` on.
 """
 
 from __future__ import annotations

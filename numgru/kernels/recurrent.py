@@ -2,7 +2,7 @@
 
 A thread owns its rows of the batch from the first step to the last, so threads never wait for each other. Only rows
 too few to share out make a team of them (few_rows.py).
-Shapes: as in step.py.
+Shapes: as in sequences.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from numba.extending import overload
 from ._jit import kernel, parallel_kernel, piece
 from .few_rows import CHUNK, HALF, backward_few, forward_few
 from .packing import blocks_in, lanes_of, pack_backward, pack_forward
-from .step import Gradients, Sequences, input_gradient_tile, step_backward_tile, step_tile
+from .sequences import Gradients, Sequences
+from .step import input_gradient_tile, step_backward_tile, step_tile
 from .team import Team
 from .threads import share
 from .tiles import ROWS

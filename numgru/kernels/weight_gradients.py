@@ -4,8 +4,8 @@ Every sum is one chain over the examples, from the last time step to the first a
 share out the weights, not the examples, so the sums don't depend on their number; and as time runs as it does in the
 backward pass, a sequence treated in several pieces gives the same chain.
 
-Shapes: as in step.py. A part of the work takes some columns of the weights of one block of units after the other, in
-a workspace of its own:
+Shapes: as in sequences.py. A part of the work takes some columns of the weights of one block of units after the
+other, in a workspace of its own:
 
     panel  (EXAMPLES, slot, LANES)                       the block's gates' gradients
     sums   (slot, LANES)                                 its bias gradients

@@ -8,7 +8,8 @@ from llvmlite import ir
 
 from numgru.kernels import target
 from numgru.kernels.gru import GRUCell, GRUWeights
-from numgru.kernels.step import Fields, Sequences, emit_step
+from numgru.kernels.sequences import Fields, Sequences
+from numgru.kernels.step import emit_step
 from numgru.kernels.vectors import I64, Kind
 
 llvm.initialize_all_targets()
