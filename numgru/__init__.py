@@ -1,6 +1,7 @@
 """GRU networks on CPUs, trained and run by fused Numba kernels."""
 
 from .kernels.threads import get_num_threads, set_num_threads
+from .layers.base import Layer
 from .layers.gru import GRU
 from .layers.linear import Linear
 from .layers.sequential import LastStep, Sequential
@@ -8,5 +9,15 @@ from .layers.warmup import warmup
 from .training import *  # noqa: F403
 from .training import __all__ as _training
 
-__all__ = ["GRU", "LastStep", "Linear", "Sequential", "get_num_threads", "set_num_threads", "warmup", *_training]
+__all__ = [
+    "GRU",
+    "LastStep",
+    "Layer",
+    "Linear",
+    "Sequential",
+    "get_num_threads",
+    "set_num_threads",
+    "warmup",
+    *_training,
+]
 __version__ = "0.1.0"

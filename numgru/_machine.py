@@ -22,6 +22,11 @@ def versions() -> dict[str, str]:
     }
 
 
+def has_cached_kernels() -> bool:
+    """Whether any kernel was compiled before and kept."""
+    return any(_jit.cache_folder().glob("*"))
+
+
 def machine() -> dict[str, str]:
     """The processor as the compiler sees it, how the kernels use it, and where they are kept."""
     pool = numba.get_num_threads()  # starts the threading layer, which has no name before

@@ -22,7 +22,7 @@ from . import __version__, _machine, set_num_threads
 from ._files import atomic_write
 from .data import DataError, Series, read_csv
 from .data.windows import split_in_time
-from .forecasting import Forecaster, Run, RunError, Settings, beyond
+from .forecasting import Forecaster, Run, RunError, Settings, beyond, compile_kernels
 from .forecasting import train as train_forecaster
 from .forecasting.report import forecast_csv, summary
 from .training import History, TrainingDivergedError
@@ -89,7 +89,7 @@ def _setting(name: str, kind: Any, text: str) -> Callable[..., Any]:
     return click.option(name, type=kind, default=getattr(Settings, field), help=text)
 
 
-@commands.command()
+@commands.command(short_help="Train a forecaster on a column of a CSV file.")
 @click.argument("csv_file", metavar="[CSV]", required=False, type=click.Path(path_type=Path))
 @_setting("--column", kind=str, text="Column to forecast; may be left out if it is the only one.")
 @_setting("--window", kind=POSITIVE, text="Values that a forecast sees.")
@@ -139,6 +139,10 @@ def train(
     if not quiet:
         click.echo(f"{series.name}: {series.note}")
     with _ended_early(place):
+        if not _machine.has_cached_kernels():
+            if not quiet:
+                click.echo("compiling kernels (first run only)...")
+            compile_kernels(forecaster, series)
         with _bar(chosen.epochs, quiet) as show:
             history = train_forecaster(forecaster, series, checkpoint=place.checkpoint, resume=resume, on_epoch=show)
         seconds = time.perf_counter() - started
@@ -149,7 +153,7 @@ def train(
         click.echo(f"{place.folder}: written after {time.perf_counter() - started:.1f} s")
 
 
-@commands.command()
+@commands.command(short_help="Forecast what follows the end of a series.")
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("csv_file", metavar="[CSV]", required=False, type=click.Path(path_type=Path))
 @click.option("--output", default="-", help="File to write; - is standard output.")
@@ -172,7 +176,7 @@ def predict(folder: Path, csv_file: Path | None, output: str, threads: int | Non
             raise Mistake(f"--output {output}: can't be written ({error.strerror})") from error
 
 
-@commands.command()
+@commands.command(short_help="Print versions, processor, threads, cache folder.")
 def info() -> None:
     """Print versions, processor, threads and the folder of compiled kernels."""
     facts = _machine.versions() | _machine.machine()

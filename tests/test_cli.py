@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 import numgru
+from numgru import _machine, cli
 from numgru._files import load_arrays, save_arrays
 from numgru.cli import run
-from numgru.forecasting import forecaster
-from numgru.training import TrainingDivergedError
+from numgru.data import Series
+from numgru.forecasting import Run, Settings, forecaster
+from numgru.training import History, TrainingDivergedError
+from tests.cases import count_compiled, run_elsewhere
 
 SMALL = ["--window", "12", "--horizon", "4", "--hidden-size", "8", "--epochs", "4", "--batch-size", "16"]
 FILES = ["checkpoint.npz", "forecast.png", "metrics.json", "model.npz", "settings.json", "training.png"]
@@ -69,7 +72,7 @@ def test_the_embedded_series(capsys):
 def test_a_file_of_the_user(sales, capsys):
     assert run(["train", sales, "--column", "sold", *SMALL]) == 0
     out = capsys.readouterr().out
-    assert "sold: 1 of 150 values were missing, in 1 gaps" in out
+    assert "sold: 1 of 150 values was missing, in one gap" in out
     metrics = json.loads(Path("runs/sales/metrics.json").read_text())
     assert metrics["settings"]["season"] == 12  # found in the fitted part
 
@@ -90,6 +93,54 @@ def test_without_a_season_there_is_persistence_only(sales):
 def test_quiet_prints_nothing(sales, capsys):
     assert run(["train", sales, "--column", "sold", *SMALL, "--clip-value", "0.1", "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_first_run_compiles_before_the_bar(sales, capsys, monkeypatch):
+    order = []
+    monkeypatch.setattr(cli, "compile_kernels", lambda *_: order.append("compile"))
+    monkeypatch.setattr(cli, "train_forecaster", lambda *_, **__: order.append("train") or History())
+    monkeypatch.setattr(Run, "finish", lambda *_: {"margin": {}})
+    monkeypatch.setattr(cli, "summary", lambda *_: "")
+    for number, (cached, quiet) in enumerate([(False, False), (False, True), (True, False)]):
+        monkeypatch.setattr(_machine, "has_cached_kernels", lambda cached=cached: cached)
+        order.clear()
+        train = ["train", sales, "--column", "sold", *SMALL, "--output", f"run{number}", *["--quiet"] * quiet]
+        assert run(train) == 0
+        assert order == (["train"] if cached else ["compile", "train"])
+        assert ("compiling kernels (first run only)..." in capsys.readouterr().out) == (not cached and not quiet)
+
+
+def test_nothing_is_compiled_in_training_after_compile_kernels():
+    code = "from tests.test_cli import compiled_later; compiled_later()"
+    assert run_elsewhere(code).split() == ["0"]
+
+
+def compiled_later():
+    values = 10 + np.sin(np.arange(150) / 2) + np.arange(150) / 50
+    series = Series("wave", values, np.zeros(150, bool))
+    settings = Settings(window=12, horizon=4, hidden_size=8, epochs=2, batch_size=16)
+    subject = forecaster.Forecaster.untrained(settings, series)
+    forecaster.compile_kernels(subject, series)
+    untouched = forecaster.Forecaster.untrained(settings, series)
+    assert (subject.model.flat_parameters == untouched.model.flat_parameters).all()
+    before = count_compiled()
+    forecaster.train(subject, series)
+    print(count_compiled() - before)
+
+
+def test_kernels_are_cached_once_the_folder_has_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(_machine._jit, "cache_folder", lambda: tmp_path / "kernels")
+    assert not _machine.has_cached_kernels()
+    (tmp_path / "kernels").mkdir()
+    assert not _machine.has_cached_kernels()
+    (tmp_path / "kernels" / "forward.nbi").touch()
+    assert _machine.has_cached_kernels()
+
+
+def test_help_shows_each_command_in_a_whole_line(capsys):
+    assert run(["--help"]) == 0
+    listed = capsys.readouterr().out.partition("Commands:")[2].splitlines()
+    assert len([line for line in listed if line.endswith(".") and not line.endswith("...")]) == 3
 
 
 def test_an_interrupted_run_resumes_to_the_same_bits(sales, capsys, monkeypatch):

@@ -148,11 +148,14 @@ def _read_rows(path: str | os.PathLike[str]) -> tuple[list[str], list[list[str]]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: expected a CSV file in UTF-8, got something else ({error})") from error
     if len(numbered) < 2:
-        raise DataError(f"{path}: expected a header line and rows below it, got {len(numbered)} line(s)")
+        raise DataError(
+            f"{path}: expected a header line and rows below it, got {'one line' if numbered else 'nothing'}"
+        )
     header = [name.strip() for name in numbered[0][0]]
     for row, line in numbered[1:]:
         if len(row) != len(header):
-            raise DataError(f"{path}, line {line}: expected {len(header)} cells as in the header, got {len(row)}")
+            cells = "cell" if len(header) == 1 else "cells"
+            raise DataError(f"{path}, line {line}: expected {len(header)} {cells} as in the header, got {len(row)}")
     return header, [row for row, _ in numbered[1:]], [line for _, line in numbered[1:]]
 
 
@@ -198,11 +201,12 @@ def _number(path: Any, column: str, cell: str, line: int) -> float:
 
 def _note(filled: NDArray[np.bool_], cut: int, dates: Dates | None) -> str:
     gaps = int(np.count_nonzero(np.diff(filled.astype(np.int8)) == 1))
-    parts = [f"{filled.sum()} of {filled.size} values were missing, in {gaps} gaps: interpolated linearly"]
+    were, in_gaps = "was" if filled.sum() == 1 else "were", "one gap" if gaps == 1 else f"{gaps} gaps"
+    parts = [f"{filled.sum()} of {filled.size} values {were} missing, in {in_gaps}: interpolated linearly"]
     if not filled.any():
         parts = [f"{filled.size} values, none missing"]
     if cut:
-        parts.append(f"{cut} empty rows at the ends cut off")
+        parts.append(f"{cut} empty {'row' if cut == 1 else 'rows'} at the ends cut off")
     if dates is not None and len(dates) > 1 and next_dates(dates, 1) is None:
         parts.append("the dates are unevenly spaced and only the order of the rows counts")
     return "; ".join(parts)

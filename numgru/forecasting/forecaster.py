@@ -16,7 +16,7 @@ from .._files import load_arrays, save_arrays
 from ..data import DataError, Series, baselines, load_co2, read_csv
 from ..data.baselines import Errors
 from ..data.series import Floats
-from ..data.windows import ChangeScaler, Origins, split_in_time, targets, windows
+from ..data.windows import ChangeScaler, Origins, Split, split_in_time, targets, windows
 from ..layers.gru import GRU
 from ..layers.linear import Linear
 from ..layers.sequential import LastStep, Sequential
@@ -153,8 +153,34 @@ def train(
     -------
     History
     """
+    split = split_in_time(series, forecaster.settings.window, forecaster.settings.horizon)
+    return _train(forecaster, series, split, checkpoint, resume, on_epoch)
+
+
+def compile_kernels(forecaster: Forecaster, series: Series) -> None:
+    """Compile what `train` needs, and no more, by one step of a twin; `forecaster` is left as it is."""
     settings = forecaster.settings
     split = split_in_time(series, settings.window, settings.horizon)
+    few = slice(settings.batch_size)
+    low = 1e-9  # so that there is something to clip
+    clip_norm, clip_value = settings.clip_norm and low, settings.clip_value and low
+    step = replace(settings, epochs=1, clip_norm=clip_norm, clip_value=clip_value)
+    _train(
+        Forecaster(step, forecaster.scaler),
+        series,
+        replace(split, fit=split.fit[few], validation=split.validation[few]),
+    )
+
+
+def _train(
+    forecaster: Forecaster,
+    series: Series,
+    split: Split,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[History], object] | None = None,
+) -> History:
+    settings = forecaster.settings
     optimizer = Adam(forecaster.model, lr=settings.learning_rate)
     return fit(
         forecaster.model,

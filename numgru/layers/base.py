@@ -24,7 +24,13 @@ class Views(dict[str, FloatArray]):
             start = end
 
     def __setitem__(self, name: str, value: ArrayLike) -> None:
+        if name not in self:
+            raise KeyError(f"name: expected one of {list(self)}, got {name!r}")
         self[name][...] = value
+
+
+class Parameters(Views):
+    """Views that are no gradients: clipping refuses them."""
 
 
 # Of a buffer that nobody else holds: the layer's own and the argument of getrefcount.
@@ -73,13 +79,13 @@ class Layer:
         self.flat_parameters[...] = values
 
     @property
-    def parameters(self) -> Views:
+    def parameters(self) -> Parameters:
         """The parameters by name."""
         self._exposures += 1
         return self._parameters()
 
-    def _parameters(self) -> Views:
-        return Views(self._flat_parameters, self._shapes)
+    def _parameters(self) -> Parameters:
+        return Parameters(self._flat_parameters, self._shapes)
 
     def _exposed(self) -> bool:
         """Whether somebody may change a parameter without asking for it again.
@@ -87,6 +93,12 @@ class Layer:
         Whoever holds a view of the parameters holds a reference to the buffer. Buffers inside a container's can't tell.
         """
         return self._flat_parameters.base is not None or sys.getrefcount(self._flat_parameters) > _OWN_REFERENCES
+
+    def _made_by(self, *arguments: object, **options: tuple[object, object]) -> str:
+        """The call that made it, with those of the options (value, default) that aren't the default."""
+        shown = [str(argument) for argument in arguments]
+        shown += [f"{name}={value}" for name, (value, default) in options.items() if value != default]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or another process gets: all but views and workspaces."""

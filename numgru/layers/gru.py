@@ -102,6 +102,15 @@ class GRU(Layer):
         self._blocks = blocks_of(H, self.dtype)
         self._forget()
 
+    def __repr__(self) -> str:
+        return self._made_by(
+            self.input_size,
+            self.hidden_size,
+            bias=(self.bias, True),
+            batch_first=(self.batch_first, False),
+            dtype=(self.dtype, np.float32),
+        )
+
     _transient = Layer._transient | {"_packed", "_packed_from", "_packed_at", "_gates", "_tape"}
 
     def _forget(self) -> None:

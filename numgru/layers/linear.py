@@ -58,6 +58,10 @@ class Linear(Layer):
         self.flat_parameters[...] = np.random.default_rng(seed).uniform(-(K**-0.5), K**-0.5, self.flat_parameters.size)
         self._forget()
 
+    def __repr__(self) -> str:
+        bias = "bias" in self._shapes
+        return self._made_by(self.in_features, self.out_features, bias=(bias, True), dtype=(self.dtype, np.float32))
+
     _transient = Layer._transient | {"_x"}
 
     def _forget(self) -> None:

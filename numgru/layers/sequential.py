@@ -30,6 +30,9 @@ class LastStep(Layer):
         self.batch_first = bool(batch_first)
         self._forget()
 
+    def __repr__(self) -> str:
+        return self._made_by(batch_first=(self.batch_first, False))
+
     _transient = Layer._transient | {"_shape"}
 
     def _forget(self) -> None:
@@ -121,6 +124,9 @@ class Sequential(Layer):
         super().__init__(names, dtypes.pop() if dtypes else layers[0].dtype)
         self.layers = layers
         self._house()
+
+    def __repr__(self) -> str:
+        return self._made_by(*self.layers)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

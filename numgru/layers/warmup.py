@@ -10,8 +10,8 @@ from .base import Layer
 from .sequential import Sequential
 
 
-def warmup(model: Layer, *, training: bool = False) -> None:
-    """Compile what `model` needs, or load it from the cache, so that no later call has to wait for it.
+def warmup(model: Layer, *, training: bool = False, need_dx: bool = True) -> None:
+    """Compile what `model` needs, or load it from the cache, so that no later call of the model has to wait for it.
 
     Parameters
     ----------
@@ -21,6 +21,9 @@ def warmup(model: Layer, *, training: bool = False) -> None:
         The kernels of `forward` and `backward`, too, not only those of a call.
 
         A forward pass that still waits for its backward pass is forgotten.
+    need_dx : bool
+        Of the backward pass, too, what it needs to return dx. `fit` and other loops that call
+        ``backward(dy, need_dx=False)`` do without, which takes less time.
 
     Raises
     ------
@@ -30,8 +33,8 @@ def warmup(model: Layer, *, training: bool = False) -> None:
     if not isinstance(model, Layer):
         raise TypeError(f"model: expected a numgru layer, got {type(model).__name__}")
     if isinstance(model, Sequential):
-        for layer in model.layers:
-            warmup(layer, training=training)
+        for at, layer in enumerate(model.layers):
+            warmup(layer, training=training, need_dx=need_dx or at > 0)
         return
     for shape in model.small_inputs:
         x = np.zeros(shape, model.dtype)
@@ -40,13 +43,13 @@ def warmup(model: Layer, *, training: bool = False) -> None:
                 model(x)
                 model(x)  # finds the weights packed, which is a kernel of its own
                 if training:
-                    _train(model, x)
+                    _train(model, x, need_dx)
 
 
-def _train(layer: Layer, x: FloatArray) -> None:
+def _train(layer: Layer, x: FloatArray, need_dx: bool) -> None:
     gradients = layer.flat_gradients.copy()
-    for need_dx in (False, True):
+    for wanted in (False, True) if need_dx else (False,):
         y = layer.forward(x)
         y = y[0] if isinstance(y, tuple) else y
-        layer.backward(np.zeros_like(y), need_dx=need_dx)
+        layer.backward(np.zeros_like(y), need_dx=wanted)
     layer.flat_gradients[...] = gradients

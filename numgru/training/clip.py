@@ -11,6 +11,7 @@ import numpy as np
 
 from ..kernels import clip as kernels
 from ..layers._check import FloatArray
+from ..layers.base import Layer, Parameters
 from . import _check
 
 Gradients: TypeAlias = Mapping[str, FloatArray] | Iterable[FloatArray] | FloatArray
@@ -48,7 +49,7 @@ def clip_grad_norm_(gradients: Gradients, max_norm: float) -> float:
     ValueError
         If `max_norm` is negative or NaN, or an array is read-only.
     TypeError
-        If something isn't a float32 or float64 array.
+        If something isn't a float32 or float64 array, or for a layer or its `parameters` in place of gradients.
     """
     max_norm = _check.number("max_norm", max_norm, "a number of at least 0", lambda v: v >= 0)
     named = _named(gradients)
@@ -81,7 +82,7 @@ def clip_grad_value_(gradients: Gradients, clip_value: float) -> int:
     ValueError
         If `clip_value` is negative or NaN, or an array is read-only.
     TypeError
-        If something isn't a float32 or float64 array.
+        If something isn't a float32 or float64 array, or for a layer or its `parameters` in place of gradients.
     """
     clip_value = _check.number("clip_value", clip_value, "a number of at least 0", lambda v: v >= 0)
     named = _named(gradients)
@@ -134,6 +135,9 @@ def _limit(array: FloatArray, value: float) -> Any:
 
 
 def _named(gradients: Gradients) -> dict[str, FloatArray]:
+    if isinstance(gradients, Layer | Parameters):
+        got = "a layer's parameters" if isinstance(gradients, Parameters) else f"the layer {gradients!r}"
+        raise TypeError(f"gradients: expected gradients, got {got}; pass layer.gradients")
     if isinstance(gradients, np.ndarray):
         named = {"gradients": gradients}
     elif isinstance(gradients, Mapping):

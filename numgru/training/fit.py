@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..layers.base import Layer
+from ..layers.gru import GRU
 from . import _check
 from .batches import Batches, batch_axes
 from .checkpoint import load_checkpoint, model_settings, save_checkpoint
@@ -159,6 +160,11 @@ def _check_parts(model: Layer, loss: Loss, optimizer: Optimizer, schedule: Sched
     ):
         if not isinstance(value, kind):
             raise TypeError(f"{name}: expected a numgru {kind.__name__}, got {type(value).__name__} ({value!r})")
+    if isinstance(model, GRU):
+        raise TypeError(
+            f"model: expected a layer that returns one array, got {model!r}, which returns (y, h_n); "
+            "pass numgru.Sequential(gru), made before the optimizer, with a LastStep if wanted"
+        )
     if optimizer.model is not model:
         raise ValueError("optimizer: expected the optimizer of this model, got one of another; make it with model")
     if schedule is not None and not isinstance(schedule, Schedule):

@@ -37,7 +37,7 @@ def test_gaps_inside_are_interpolated_and_those_at_the_ends_cut(write):
     series = read_csv(write('a\nNaN\n1\nnull\n""\n4\nNA\n'), "a")
     assert series.values.tolist() == [1, 2, 3, 4]
     assert series.filled.tolist() == [False, True, True, False]
-    assert "2 of 4" in series.note and "in 1 gaps" in series.note and "2 empty rows" in series.note
+    assert "2 of 4" in series.note and "in one gap" in series.note and "2 empty rows" in series.note
 
 
 def test_dates_are_found_and_cut_with_the_gaps(write):
@@ -61,14 +61,15 @@ def test_month_13_is_no_date(write):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "expected a header line and rows"),
-        ("a\n", "expected a header line and rows"),
+        ("", "expected a header line and rows below it, got nothing"),
+        ("a\n", "expected a header line and rows below it, got one line"),
         ("b,c\n1,2\n", "no column 'a'; the file has 'b', 'c'"),
         ("a,a\n1,2\n", "more than one column 'a'"),
         ("a\n1\ntwo\n", "line 3: expected a number in column 'a', got 'two'"),
         ('a,b\n1,"x\ny"\ntwo,z\n', "line 4: expected a number"),
         ("a\n1\ninf\n", "line 3: expected a number"),
         ("a,b\n1,2\n3\n", "line 3: expected 2 cells as in the header, got 1"),
+        ("a\n1\n2,3\n", "line 3: expected 1 cell as in the header, got 2"),
         ("a\nnan\nnan\n", "got only gaps"),
         ("day,a\n2020-01-02,1\n2020-01-01,2\n", "line 3: expected dates that ascend"),
     ],

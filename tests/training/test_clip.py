@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from numgru import GRU, Linear, Sequential
 from numgru.kernels.loss import LANES
 from numgru.training import NonFiniteGradientError, clip_grad_norm_, clip_grad_value_
 
@@ -188,6 +189,20 @@ def test_bad_arguments(clip, argument):
     with pytest.raises(ValueError, match=r"gradients\[1\]: expected a writeable array"):
         clip([array, read_only], 0.1)
     assert (array == 1).all()
+
+
+@pytest.mark.parametrize("clip", [clip_grad_norm_, clip_grad_value_])
+def test_a_layer_and_its_parameters_are_no_gradients(clip):
+    model = Sequential(GRU(3, 4, seed=0), Linear(4, 1, seed=1))
+    before = model.state_dict()
+    for layer in (model, model.layers[0]):
+        with pytest.raises(TypeError, match=r"gradients: expected gradients, got the layer .*; pass layer\.gradients"):
+            clip(layer, 0.01)
+        with pytest.raises(TypeError, match=r"gradients: expected gradients, got a layer's parameters; pass layer\.g"):
+            clip(layer.parameters, 0.01)
+        clip(layer.gradients, 0.01)
+    for name, value in model.parameters.items():
+        np.testing.assert_array_equal(value, before[name])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from numgru import GRU
 from numgru.training import (
     SGD,
     Adam,
@@ -278,6 +279,12 @@ def test_diverged_validation(make_model):
     x, y = data()
     with pytest.raises(TrainingDivergedError, match="epoch 1, validation: the loss is nan"):
         run(make_model(), x, y, validation=(x, y * np.nan))
+
+
+def test_a_bare_gru_is_to_be_wrapped():
+    model = GRU(3, 2, seed=0)
+    with pytest.raises(TypeError, match=r"model: .* one array, got GRU\(3, 2\), .*; pass numgru\.Sequential\(gru\)"):
+        run(model, np.zeros((8, 5, 3)), np.zeros((8, 5, 2)))
 
 
 def test_history_of_nothing():
