@@ -64,11 +64,11 @@ def set_num_threads(n: int) -> None:
     _num_threads = n
 
 
-def parts_for(work: int, rows: int) -> int:
-    """Shares into which a call of `work` operations on `rows` independent rows is cut."""
+def parts_for(work: int, shares: int) -> int:
+    """Into how many parts a call of `work` operations is cut, where it can be cut into `shares` at most."""
     if _forced.parts:
         return _forced.parts
-    return 1 if work < SERIAL_WORK or rows < 2 else min(_num_threads, rows)
+    return 1 if work < SERIAL_WORK or shares < 2 else min(_num_threads, shares)
 
 
 class _Forced(threading.local):
