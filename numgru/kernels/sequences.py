@@ -48,6 +48,7 @@ class Options(NamedTuple):
     zoneout_row: int = 0
     mask: NDArray[Any] | None = None  # (B, H): factors of the state where it enters products
     dropped: NDArray[Any] | None = None  # (T + 1, B, H): the state times `mask`, before every step
+    last_backward: int = -1  # the step that the backward pass ends with: -1 is the state before the first
 
 
 class Sequences(NamedTuple):
@@ -86,7 +87,7 @@ class Gradients(NamedTuple):
 @piece
 def no_options():
     """None of it; kernels don't know a tuple's defaults."""
-    return Options(0, 0, 0, None, None, None, None, None, None, 0, 0, None, None)
+    return Options(0, 0, 0, None, None, None, None, None, None, 0, 0, None, None, -1)
 
 
 @piece
