@@ -12,8 +12,8 @@ from llvmlite import ir
 from numba import types
 
 from ._jit import intrinsic
-from .sequences import TRUE, Fields, carry_of, fields_of, gates_of, rows_up_to, state_before, sums_of
-from .tiles import edge_masks, sum_rows
+from .sequences import TRUE, Fields, carry_of, fields_of, gates_of, state_before, sums_of
+from .tiles import edge_masks, rows_up_to, sum_rows
 from .vectors import I64, Grid, Vec, loop
 
 

@@ -20,11 +20,11 @@ import numpy as np
 from numba import prange
 
 from ._jit import kernel, parallel_kernel, piece
-from .packing import aligned_empty, blocks_in, lanes_of
+from .packing import blocks_in, lanes_of
 from .recurrent import cell_slots, sequences
 from .target import TARGET
 from .threads import share
-from .tiles import ROWS, View, gradient_tile, panel_tile
+from .tiles import ROWS, View, add_transposed, gradient_tile, panel_tile
 
 EXAMPLES = 128  # of a panel, which so stays in the first-level cache
 
@@ -34,22 +34,22 @@ def tiles_of(width: int) -> int:
     return -(-width // ROWS)
 
 
-def workspace(I: int, H: int, gates: int, slots: int, dtype: np.dtype[Any], parts: int) -> np.ndarray[Any, Any]:
-    """Memory for `parts` parts; H is 0 where there are no state's weights."""
+def workspace_size(I: int, H: int, gates: int, slots: int, dtype: np.dtype[Any], parts: int) -> int:
+    """Numbers that `parts` parts need memory for; H is 0 where there are no state's weights."""
     columns = (tiles_of(I) + tiles_of(H)) * ROWS
-    return aligned_empty(parts * (columns * gates + (EXAMPLES + 1) * slots) * TARGET.lanes(dtype), dtype)
+    return parts * (columns * gates + (EXAMPLES + 1) * slots) * TARGET.lanes(dtype)
 
 
 @piece
 def _add(dw, tiles, tile, gates, unit, units, first, last):
     """Columns first .. last - 1 of a block of units, transposed, into dw (gate units, width)."""
-    lanes = lanes_of(dw)
+    lanes, width = lanes_of(dw), dw.shape[1]
+    flat_dw = dw.ravel()
     for gate in range(gates):
-        for lane in range(min(lanes, units - unit)):
-            row = gate * units + unit + lane
-            at = (tile * ROWS * gates + gate) * lanes + lane
-            for column in range(first, last):
-                dw[row, column] += tiles[at + (column - first) * gates * lanes]
+        for column in range(first, last, lanes):
+            at = ((tile * ROWS + column - first) * gates + gate) * lanes
+            out = View(flat_dw, (gate * units + unit) * width + column, width, 0)
+            add_transposed(View(tiles, at, gates * lanes, 0), units - unit, last - column, out)
 
 
 @piece
