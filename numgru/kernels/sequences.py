@@ -208,12 +208,6 @@ def sums_of(run: Fields, cell: Any, t: Any, i: Any, slot: int, in_time: Any = FA
     return _slot(run, run.sums, cell, run.sums_rows, b.srem(t, run.sums_steps), b.sub(i, run.sums_first), slot, in_time)
 
 
-def rows_up_to(b: ir.IRBuilder, rows: int, count: Any) -> list[Any]:
-    """Row indices of a tile of which `count` rows are in use: the others repeat the last of them."""
-    last = b.sub(count, I64(1))
-    return [b.select(b.icmp_signed("<", I64(m), last), I64(m), last) for m in range(rows)]
-
-
 def _starts(run: Fields, side: str, t: Any, i: Any, row_of: Sequence[Any], in_time: Any = FALSE) -> list[Any]:
     """Where step t of a tile's rows lies in x or dx, or in y or dy (`side`); `in_time`, its rows are steps of row i."""
     b, members = run.b, vars(run)

@@ -21,13 +21,12 @@ from .sequences import (
     inputs_of,
     is_reset,
     outputs_of,
-    rows_up_to,
     states_before,
     states_in,
     states_in_products,
     sums_of,
 )
-from .tiles import edge_masks, sum_rows
+from .tiles import edge_masks, rows_up_to, sum_rows
 from .vectors import I64, Grid, Vec, loop
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ._jit import intrinsic
 from .target import TARGET
-from .vectors import I64, Grid, Kind, Vec, first_lanes, loop
+from .vectors import I64, Grid, Kind, Vec, first_lanes, loop, transposed
 
 ROWS = TARGET.rows
 WIDE = 4  # registers of a one-row tile: with 3 gates, enough independent sums to keep the multipliers busy
@@ -65,6 +65,12 @@ def sum_rows(
         sums,
         lambda k, sums: _multiply_add(sums, [a.broadcast(m, 0, k) for m in rows], weights(k)),
     )
+
+
+def rows_up_to(b: ir.IRBuilder, rows: int, count: Any) -> list[Any]:
+    """Indices of which `count` are in use: the others repeat the last of them, so that nothing beyond it is read."""
+    last = b.sub(count, I64(1))
+    return [b.select(b.icmp_signed("<", I64(m), last), I64(m), last) for m in range(rows)]
 
 
 def edge_masks(b: ir.IRBuilder, kind: Kind, blocks: int, left: Any) -> list[Any]:
@@ -136,8 +142,7 @@ def gradient_tile(typingctx, x, columns_left, panel, slots, dw, outer, inner):
         x, panel, dw = (grid(context, b, sig.args[i], args[i]) for i in (0, 2, 4))
         lanes = dw.kind.lanes
         chosen = [b.mul(slot, I64(lanes)) for slot in cgutils.unpack_tuple(b, args[3])]
-        last = b.sub(args[1], I64(1))  # columns beyond it repeat it: nothing beyond x is read
-        column = [b.select(b.icmp_signed("<", I64(c), last), I64(c), last) for c in range(ROWS)]
+        column = rows_up_to(b, ROWS, args[1])
 
         def example(o, i, sums):
             x.prefetch(i, o, 64 * 8 // x.kind.bits)  # what the next tile of columns will read
@@ -152,3 +157,19 @@ def gradient_tile(typingctx, x, columns_left, panel, slots, dw, outer, inner):
         return context.get_dummy_value()
 
     return types.void(x, columns_left, panel, slots, dw, outer, inner), codegen
+
+
+@intrinsic
+def add_transposed(typingctx, tiles, rows_left, columns_left, dw):
+    """dw[s, c] += tiles[c, s] for at most LANES rows s and columns c of `dw`, of which there are that many left."""
+
+    def codegen(context, b, sig, args):
+        tiles, dw = (grid(context, b, sig.args[i], args[i]) for i in (0, 3))
+        mask = first_lanes(b, dw.kind, args[2])
+        columns = [tiles.load(c, 0) for c in rows_up_to(b, dw.kind.lanes, args[2])]
+        for s, row in enumerate(transposed(columns)):
+            with b.if_then(b.icmp_signed("<", I64(s), args[1])):
+                dw.store(dw.load(s, 0, mask=mask) + row, s, 0, mask=mask)
+        return context.get_dummy_value()
+
+    return types.void(tiles, rows_left, columns_left, dw), codegen

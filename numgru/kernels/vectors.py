@@ -137,6 +137,22 @@ def first_lanes(b: ir.IRBuilder, kind: Kind, count: Any) -> Any:
     return b.icmp_signed("<", lane, _splat(b, count, kind.lanes))
 
 
+def transposed(rows: Sequence[Vec]) -> list[Vec]:
+    """As many registers as they have lanes, of which lane c of register r becomes lane r of register c."""
+    b, kind, registers = rows[0].b, rows[0].kind, [row.registers[0] for row in rows]
+    lanes = range(kind.lanes)
+    step = kind.lanes // 2
+    while step:  # registers `step` apart exchange the lanes that are
+        low = [lane if not lane & step else lane - step + kind.lanes for lane in lanes]
+        high = [lane + step if not lane & step else lane + kind.lanes for lane in lanes]
+        masks = [ir.Constant(ir.VectorType(I32, kind.lanes), mask) for mask in (low, high)]
+        for r in (r for r in lanes if not r & step):
+            pair = registers[r], registers[r + step]
+            registers[r], registers[r + step] = (b.shuffle_vector(*pair, mask) for mask in masks)
+        step //= 2
+    return [Vec(b, kind, register) for register in registers]
+
+
 class _Places:
     """Registers by row m and block v; a subclass knows where they lie."""
 

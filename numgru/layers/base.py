@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,7 +20,7 @@ class Views(dict[str, FloatArray]):
     def __init__(self, flat: FloatArray, shapes: Mapping[str, tuple[int, ...]]) -> None:
         start = 0
         for name, shape in shapes.items():
-            end = start + int(np.prod(shape))
+            end = start + prod(shape)
             super().__setitem__(name, flat[start:end].reshape(shape))
             start = end
 
@@ -59,7 +60,7 @@ class Layer:
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: DTypeLike = np.float32) -> None:
         self.dtype = _check.float_dtype(dtype)
         self._shapes = dict(shapes)
-        size = sum(int(np.prod(shape)) for shape in shapes.values())
+        size = sum(prod(shape) for shape in shapes.values())
         self._flat_parameters: FloatArray = np.zeros(size, self.dtype)
         self._exposures = 0
         self._house_gradients(np.zeros(size, self.dtype))

@@ -18,7 +18,7 @@ from ..kernels.sequences import Options
 from ..kernels.target import TARGET
 from ..kernels.team import memory
 from ..kernels.tiles import WIDE
-from ..kernels.weight_gradients import tiles_of, weight_gradients, weight_gradients_parallel, workspace
+from ..kernels.weight_gradients import tiles_of, weight_gradients, weight_gradients_parallel, workspace_size
 from . import _check
 from ._check import FloatArray
 from .base import Layer
@@ -112,13 +112,13 @@ class GRU(Layer):
             dtype=(self.dtype, np.float32),
         )
 
-    _transient = Layer._transient | {"_packed", "_packed_from", "_packed_at", "_gates", "_tape"}
+    _transient = Layer._transient | {"_packed", "_packed_from", "_packed_at", "_room", "_tape"}
 
     def _forget(self) -> None:
         self._packed: GRUWeights | None = None
         self._packed_from: FloatArray | None = None
         self._packed_at = -1  # exposures of the parameters; the same number again: nobody can have changed them
-        self._gates = np.empty(0, self.dtype)
+        self._room: dict[str, FloatArray] = {}  # memory of training calls, kept for the next one
         self._tape: _Tape | None = None
 
     def __call__(self, x: ArrayLike, h_0: ArrayLike | None = None) -> tuple[FloatArray, FloatArray]:
@@ -159,11 +159,8 @@ class GRU(Layer):
         x, h_0 = self._checked(x, h_0)
         y = self._output(x)
         block = x.shape[0] * x.shape[1] * GRUCell.slots * TARGET.lanes(self.dtype)
-        size = self._blocks * block
-        if self._gates.size < size:
-            self._gates = aligned_empty(size, self.dtype)
         self._tape = None  # of the forward pass before, whose gates are overwritten now
-        gates = self._gates[:size]
+        gates = self._room_for("gates", self._blocks * block)
         self._run(self._parts(x), self._weights(), x, h_0[0], y, gates)
         self._tape = _Tape(x, h_0, y, gates)
         return y, self._last_state(y)
@@ -216,8 +213,8 @@ class GRU(Layer):
         parameters = self._parameters()
         w_ih, w_hh = parameters["weight_ih_l0"], parameters["weight_hh_l0"]
         weights = GRUWeights(
-            input=aligned_empty(input_blocks * GATES * H * lanes if need_dx else 0, self.dtype),
-            state=aligned_empty(blocks * GATES * H * lanes, self.dtype),
+            input=self._room_for("input", input_blocks * GATES * H * lanes) if need_dx else self._no_bias,
+            state=self._room_for("state", blocks * GATES * H * lanes),
             bias=self._no_bias,
         )
         recurrent.pack_weights_backward(weights, w_ih, w_hh, need_dx)
@@ -231,10 +228,16 @@ class GRU(Layer):
         threads.run(
             weight_gradients, weight_gradients_parallel, parts,
             weights, x, h_0[0], y, gates, None, d["weight_ih_l0"], d["weight_hh_l0"],
-            d.get("bias_ih_l0", self._no_bias), d.get("bias_hh_l0", self._no_bias), self.batch_first, 0,
-            workspace(self.input_size, H, GATES, GRUCell.slots, self.dtype, parts),
+            d.get("bias_ih_l0", self._no_bias), d.get("bias_hh_l0", self._no_bias), self.batch_first, 0, True, True,
+            self._room_for("sums", workspace_size(self.input_size, H, GATES, GRUCell.slots, self.dtype, parts)),
         )  # fmt: skip
         return dx, dh_0
+
+    def _room_for(self, name: str, size: int) -> FloatArray:
+        room = self._room.get(name)
+        if room is None or room.size < size:
+            room = self._room[name] = aligned_empty(size, self.dtype)
+        return room[:size]
 
     @property
     def small_inputs(self) -> Sequence[tuple[int, ...]]:
