@@ -134,7 +134,7 @@ def backward_few(weights, run, gradients, first, rows, team):
     wide = rows <= HALF // 2
     tiles = _tiles(state_blocks, WIDE if wide else 2)
     phase, finished, total = 0, 0, 0
-    for t in range(run.T - 1, run.options.last_backward - 1, -1):
+    for t in range(run.T - 1, run.options.continued - 2, -1):
         going_on, now = _active(run, t + 1, first, rows), _active(run, t, first, rows)
         phase += 1
         total += tiles

@@ -110,7 +110,7 @@ def _forward_rows(weights, run, first, last):
 def _backward_rows(weights, run, gradients, first, last):
     """The gates' gradients, dx and dh_0 of rows first .. last - 1 of the batch, from the last step to the first."""
     end = _split(first, last, HALF // 2)
-    for t in range(run.T - 1 if end > first else -2, run.options.last_backward - 1, -1):
+    for t in range(run.T - 1 if end > first else -2, run.options.continued - 2, -1):
         going_on, stop = min(end, active_rows(run, t + 1)), min(end, active_rows(run, t))
         _state_gradients(weights, run, gradients, t, first, going_on, run.H)
         _state_gradients(weights, run, gradients, t, max(first, going_on), stop, 0)
@@ -207,9 +207,7 @@ def backward_parallel(weights, x, h_0, y, gates, dy, dx, dh_0, carry, batch_firs
 
 
 @parallel_kernel
-def backward_team(
-    weights, x, h_0, y, gates, dy, dx, dh_0, carry, batch_first, direction, options, words, tiles, parts
-):
+def backward_team(weights, x, h_0, y, gates, dy, dx, dh_0, carry, batch_first, direction, options, words, tiles, parts):
     """The same by a team, for few rows."""
     for part in prange(parts):
         run = sequences(x, h_0, y, gates, batch_first, direction, options)

@@ -48,7 +48,7 @@ class Options(NamedTuple):
     zoneout_row: int = 0
     mask: NDArray[Any] | None = None  # (B, H): factors of the state where it enters products
     dropped: NDArray[Any] | None = None  # (T + 1, B, H): the state times `mask`, before every step
-    last_backward: int = -1  # the step that the backward pass ends with: -1 is the state before the first
+    continued: int = 0  # 1: of more steps before the first, whose states are in y
 
 
 class Sequences(NamedTuple):
@@ -87,7 +87,7 @@ class Gradients(NamedTuple):
 @piece
 def no_options():
     """None of it; kernels don't know a tuple's defaults."""
-    return Options(0, 0, 0, None, None, None, None, None, None, 0, 0, None, None, -1)
+    return Options(0, 0, 0, None, None, None, None, None, None, 0, 0, None, None, 0)
 
 
 @piece
@@ -125,7 +125,7 @@ def steps_of(run, i):
     return _steps_of(run.options.lengths, run.T, i)
 
 
-def _active_rows(active, T, B, t):  # type: ignore[no-untyped-def]
+def _active_rows(active, T, B, t):
     raise NotImplementedError
 
 
@@ -136,7 +136,7 @@ def _(active, T, B, t):
     return lambda active, T, B, t: active[max(t, 0)]
 
 
-def _steps_of(lengths, T, i):  # type: ignore[no-untyped-def]
+def _steps_of(lengths, T, i):
     raise NotImplementedError
 
 
@@ -239,10 +239,10 @@ def carry_of(run: Fields, d: Fields, i: Any) -> Grid:
     return run.grid(d.carry, run.b.mul(i, width), width, I64(run.kind.lanes))
 
 
-def states_in(run: Fields, data: Any, i: Any, row_of: Sequence[Any], t: Any = I64(0)) -> Rows:
+def states_in(run: Fields, data: Any, i: Any, row_of: Sequence[Any], t: Any = None) -> Rows:
     """Step t of an array (T, B, H), or an array (B, H)."""
     b = run.b
-    step = b.mul(t, run.B)
+    step = I64(0) if t is None else b.mul(t, run.B)
     return run.rows(data, [b.mul(b.add(step, b.add(i, m)), run.H) for m in row_of])
 
 
@@ -271,7 +271,7 @@ def states_in_products(run: Fields, t: Any, i: Any, row_of: Sequence[Any]) -> Ro
 
 def _first_or(run: Fields, t: Any, i: Any, row_of: Sequence[Any], first: Rows, before: Rows) -> Rows:
     b = run.b
-    at_start = b.icmp_signed("==", t, I64(0))
+    at_start = b.icmp_signed("==", b.add(t, run.continued), I64(0))
     addresses = []
     for m, begin, address in zip(row_of, first.addresses, before.addresses, strict=True):
         anew = at_start if run.resets is None else b.or_(at_start, is_reset(run, t, i, m))

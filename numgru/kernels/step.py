@@ -27,7 +27,7 @@ from .sequences import (
     sums_of,
 )
 from .tiles import edge_masks, rows_up_to, sum_rows
-from .vectors import I64, Grid, Vec, loop
+from .vectors import I64, Grid, Rows, Vec, loop
 
 
 def _panel(run: Fields, data: Any, j: Any, depth: Any, width: int) -> Grid:
@@ -197,7 +197,7 @@ def step_backward_tile(typingctx, weights, run, gradients, t, i, j, count, depth
                             dh[at] = _unless(b, cut[m], dh[at], outside[at] + 0.0)
                         kept = [slot.load(m, v, unit) for slot in slots]
                         before = h.load(m, v, unit, masks[v])
-                        if run.zoneout is None:
+                        if zoneout is None:
                             direct_h, da = cell.step_backward(dh[at], kept, before)
                         else:
                             share = zoneout.load(m, v, unit, masks[v])

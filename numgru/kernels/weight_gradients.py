@@ -37,9 +37,7 @@ def tiles_of(width: int) -> int:
     return -(-width // ROWS)
 
 
-def workspace_size(
-    I: int, H: int, gates: int, slots: int, dtype: np.dtype[Any], parts: int, blocks: int = 1
-) -> int:
+def workspace_size(I: int, H: int, gates: int, slots: int, dtype: np.dtype[Any], parts: int, blocks: int = 1) -> int:
     """Numbers that `parts` parts need memory for; H is 0 where there are no state's weights.
 
     `blocks` is 1, or the number of all blocks of units where the examples come in several calls.
@@ -73,17 +71,17 @@ def _part(weights, run, places, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memor
     input_tiles = (run.I + ROWS - 1) // ROWS
     state_tiles = (dw_hh.shape[1] + ROWS - 1) // ROWS
     columns = input_tiles + state_tiles
-    own = memory[memory.size // parts * part : memory.size // parts * (part + 1)]
-    panel, held = np.split(own, (EXAMPLES * example,))
-    size = (columns * ROWS * gates + slots) * lanes
+    whole = memory[memory.size // parts * part : memory.size // parts * (part + 1)]
+    panel, held = np.split(whole, (EXAMPLES * example,))
+    size = (columns * ROWS * gates + slots) * lanes  # of a block's sums and tiles
     steps, rows = max(1, EXAMPLES // run.B), min(EXAMPLES, run.B)
 
     first, last = share(blocks_in(run.H, memory) * columns, part, parts, 1)
     for block in range(first // columns, (last + columns - 1) // columns):
         unit = block * lanes
         start, stop = max(0, first - block * columns), min(columns, last - block * columns)
-        at = 0 if opens and closes else (block - first // columns) * size
-        sums, tiles = np.split(held[at : at + size], (example,))
+        own = 0 if opens and closes else (block - first // columns) * size
+        sums, tiles = np.split(held[own : own + size], (example,))
         if opens:
             sums[:], tiles[:] = 0, 0
         for top in range(run.T - 1, -1, -steps):
@@ -99,7 +97,9 @@ def _part(weights, run, places, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memor
                 panel_tile(d, places, top, padded, run.H - unit, packed, View(sums, 0, 0, 0), outer, inner, weights)
                 for tile in range(start, min(stop, input_tiles)):
                     c = tile * ROWS
-                    x = _downwards(run.x, run.x_start + top * run.x_time + i * run.x_row + c, run.x_time, run.x_row, run.B)
+                    x = _downwards(
+                        run.x, run.x_start + top * run.x_time + i * run.x_row + c, run.x_time, run.x_row, run.B
+                    )
                     dw = View(tiles, c * gates * lanes, gates * lanes, lanes)
                     gradient_tile(x, run.I - c, packed, input_slots, dw, outer, inner)
                 # The state before step t is y of step t - 1, and h_0 before the first.
@@ -111,8 +111,8 @@ def _part(weights, run, places, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memor
                 for tile in range(max(start, input_tiles), stop):
                     c = (tile - input_tiles) * ROWS
                     dw = View(tiles, tile * ROWS * gates * lanes, gates * lanes, lanes)
-                    before = run.y_start + (top - 1) * run.y_time + i * run.y_row + c
-                    y = _downwards(run.y, before, run.y_time, run.y_row, run.B)
+                    at = run.y_start + (top - 1) * run.y_time + i * run.y_row + c
+                    y = _downwards(run.y, at, run.y_time, run.y_row, run.B)
                     gradient_tile(y, run.H - c, packed, state_slots, dw, outer, inner)
                     if later < count:
                         h_0 = View(run.h_0, i * run.H + c, run.H, 0)

@@ -69,6 +69,62 @@ def array(name: str, value: ArrayLike, dtype: np.dtype[Any], shape: tuple[int | 
     return np.require(given, dtype, ("C", "W", "A"))
 
 
+def probability(name: str, value: Any) -> float:
+    """`value` as a number in [0, 1)."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__} ({value!r})")
+    if not 0 <= value < 1:
+        raise ValueError(f"{name}: expected at least 0 and less than 1, got {value}")
+    return float(value)
+
+
+def brief(value: Any) -> str:
+    """What a value is, for an error."""
+    return f"shape {value.shape}" if isinstance(value, np.ndarray) else f"{type(value).__name__}"
+
+
+def sequences(name: str, value: Any, dtype: np.dtype[Any], features: int) -> list[FloatArray]:
+    """`value` as a list of arrays (T_b, features)."""
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{name}: expected a list of sequences, at least one, got {brief(value)}")
+    return [array(f"{name}[{at}]", one, dtype, ("T", features)) for at, one in enumerate(value)]
+
+
+def lengths(name: str, value: ArrayLike, B: int, T: int) -> NDArray[np.int64]:
+    """`value` as B lengths, each 1 to T."""
+    given = np.asarray(value)
+    if given.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integers, got dtype {given.dtype}")
+    if given.shape != (B,):
+        raise ValueError(f"{name}: expected shape ({B},), one for each sequence, got {given.shape}")
+    if given.min() < 1 or given.max() > T:
+        wrong = given.min() if given.min() < 1 else given.max()
+        raise ValueError(f"{name}: expected 1 to {T}, the steps of x, got {wrong}")
+    return given.astype(np.int64)
+
+
+def booleans(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """`value` as booleans of that shape."""
+    given = np.asarray(value)
+    if given.dtype != np.bool_:
+        raise TypeError(f"{name}: expected booleans, got dtype {given.dtype}")
+    if given.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {given.shape}")
+    return given
+
+
+def output(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], *read: FloatArray) -> None:
+    """`value` can be written to while the arrays `read` are read."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name}: expected an ndarray, got {type(value).__name__}")
+    if value.dtype != dtype or value.shape != shape:
+        raise ValueError(f"{name}: expected {dtype} of shape {shape}, got {value.dtype} of shape {value.shape}")
+    if not value.flags.carray:
+        raise ValueError(f"{name}: expected a writeable C-contiguous array, got one that isn't; np.empty makes one")
+    if any(np.may_share_memory(value, other) for other in read):
+        raise ValueError(f"{name}: expected memory of its own, got some that another argument uses, too")
+
+
 def entries(name: str, given: Mapping[str, Any], expected: Mapping[str, FloatArray]) -> None:
     """`given` has exactly the names of `expected`."""
     missing = [key for key in expected if key not in given]
