@@ -47,15 +47,16 @@ class Batch:
     @cached_property
     def active(self) -> Indices:
         """Rows that have a step t, for t = 0 .. T."""
-        ended = np.searchsorted(self.lengths[::-1], np.arange(self.T + 1), side="right")
-        active: Indices = self.B - ended
-        return active
+        ended: Indices = np.searchsorted(self.lengths[::-1], np.arange(self.T + 1), side="right").astype(np.int64)
+        return self.B - ended
 
     def _first_places(self, direction: int) -> tuple[Indices, int]:
         """Where each row's first step lies as it's read in that direction, and how far it is to the next."""
         starts = np.arange(self.B) * self.distance if self.own_starts is None else self.own_starts
         starts, stride = starts[self.order], self.stride
-        return (starts + (self.lengths - 1) * stride, -stride) if direction else (starts, stride)
+        if direction:
+            starts = starts + (self.lengths - 1) * stride
+        return starts, -stride if direction else stride
 
     def places(self, direction: int, first: int, last: int) -> Indices:
         """Where steps first .. last - 1 lie, shape (steps, B); a row that has ended repeats its last place."""
