@@ -20,6 +20,7 @@ import click
 from .pages import with_local_libraries
 
 ROOT = Path(__file__).parents[1]
+MACHINES = Path.home() / ".asv-machine.json"  # asv's, of all projects
 SOME_FAILED = 2  # asv's exit status: an old commit may lack what a benchmark calls
 
 
@@ -42,6 +43,8 @@ class History:
 
     def measure(self, commit: str, *options: str) -> None:
         """Run the suite with the code of this commit, and keep the results under its hash."""
+        if not MACHINES.exists():
+            self._asv("machine", "--yes")
         with self._checked_out(commit) as folder:
             environment = os.environ | {"ASV_PYTHONPATH": str(folder), "NUMBA_CACHE_DIR": str(self.kernels)}
             status = self._asv(

@@ -16,7 +16,8 @@ def with_local_libraries(page: Path, libraries: Path) -> list[str]:
 
     def local(found: re.Match[str]) -> str:
         name = found["name"]
-        copies = [file for wanted in (name, name.replace(".min.", ".")) for file in sorted(libraries.rglob(wanted))]
+        plain = re.sub(r"-\d[\d.]*(?=\.)", "", name)  # jquery-3.3.1.min.js is jquery.min.js in its package
+        copies = [file for wanted in (plain, plain.replace(".min.", ".")) for file in sorted(libraries.rglob(wanted))]
         if not copies:
             missing.append(name)
             return found[0]
