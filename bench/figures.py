@@ -10,9 +10,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ import numpy as np
 import numgru
 
 from .machine import fma_peak
+from .start import measure_start
 from .workload import Shape, Workload, median_seconds
 
 SHAPES = [Shape(64, 50, 512, 512), Shape(32, 100, 128, 256), Shape(32, 100, 32, 64)]
@@ -32,30 +30,13 @@ BURST = 0.05  # seconds, but at least five calls
 JOBS = ["forward", "forward + backward"]
 COLUMNS = ["B,T,I,H", "float32", "threads", "µs", "quartiles apart", "GFLOP/s", "of the FMA peak", "speed-up"]
 
-FRESH_PROCESS = """
-import json, time
-marks = [time.perf_counter()]
-def mark(): marks.append(time.perf_counter())
-import numpy, numba; mark()
-import numgru; mark()
-gru = numgru.GRU(32, 64, seed=0)
-x = numpy.zeros((4, 16, 32), "float32")
-mark(); y, h = gru(x); mark()
-y, h = gru.forward(x); gru.backward(y, need_dx=False); mark()
-print(json.dumps([b - a for a, b in zip(marks, marks[1:])]))
-"""
-FRESH_STEPS = [
-    "import numpy, numba",
-    "import numgru after them",
-    "",
-    "first inference",
-    "first training step",
-]
-
 
 def measure_rates(rounds: int) -> dict[str, Any]:
     """The FMA peaks, and a row per shape, job and number of threads."""
     workloads = {shape: Workload(shape) for shape in SHAPES}
+    for workload in workloads.values():
+        workload.inference()
+        workload.training()
     peaks: dict[int, list[float]] = {threads: [] for threads in THREADS}
     times: dict[tuple[Shape, str, int], list[float]] = {
         (shape, job, threads): [] for shape in SHAPES for job in JOBS for threads in THREADS
@@ -86,27 +67,6 @@ def rate_row(
         "of_fma_peak": flops / median / 1e9 / peak,
         "speed_up": float(np.median(times[shape, job, 1]) / median),
     }
-
-
-def measure_start(repeats: int) -> dict[str, dict[str, float]]:
-    """Seconds in a fresh process: once with an empty cache of compiled code, then with it filled (median)."""
-    with tempfile.TemporaryDirectory() as cache:
-        runs = [fresh_process(cache) for _ in range(repeats + 1)]
-    with_cache = np.median(runs[1:], axis=0)
-    return {
-        name: {"compiling": first, "from_cache": float(cached)}
-        for name, first, cached in zip(FRESH_STEPS, runs[0], with_cache, strict=True)
-        if name
-    }
-
-
-def fresh_process(cache: str) -> list[float]:
-    environment = os.environ | {"NUMBA_CACHE_DIR": cache}
-    ended = subprocess.run(
-        [sys.executable, "-c", FRESH_PROCESS], env=environment, capture_output=True, text=True, check=True
-    )
-    times: list[float] = json.loads(ended.stdout)
-    return times
 
 
 def markdown(figures: dict[str, Any]) -> str:

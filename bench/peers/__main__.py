@@ -19,20 +19,20 @@ import llvmlite.binding as llvm
 import numba
 import numpy as np
 
-from ..workload import Shape
+from ..workload import SHAPES, Shape
 from .limits import Limits, cache_sizes
 from .load import Load
 from .measure import FULL, QUICK, TOLERANCE, Plan, Samples, measure
 from .peer import PEERS, installed
 from .picture import draw
-from .problem import ROUNDED, SHAPES
+from .problem import ROUNDED
 from .remote import Remote
 from .report import OURS, Cell, count, rounded_table, summary, tables
 
 
 def shape_of(text: str) -> Shape:
     try:
-        shape = Shape(*map(int, text.split(",")))
+        shape = Shape.parse(text)
     except (TypeError, ValueError):
         shape = None
     if shape is None or min(shape) < 1:

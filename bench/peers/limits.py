@@ -72,11 +72,11 @@ class Limits(NamedTuple):
 
         Each step reads the recurrent weights at least once, forward and again backward; the input's are read once.
         """
-        flops, passes = (shape.forward_flops, 1) if job == "inference" else (shape.training_flops, 2)
+        passes = 1 if job == "inference" else 2
         level = self.level_of(3 * shape.H * shape.H * WORD)
         read = WORD * 3 * shape.H * (passes * shape.T * shape.H + shape.I)
         return max(
-            Bound(flops / self.gflops / 1e9, "arithmetic"),
+            Bound(shape.flops(job) / self.gflops / 1e9, "arithmetic"),
             Bound(read / self.reads[level] / 1e9, f"weights from {level}"),
         )
 

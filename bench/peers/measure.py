@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..workload import Shape
+from ..workload import JOBS, Shape
 from .problem import Array, Weights
 from .remote import Remote, Results
 
-JOBS = ["inference", "training"]
 # Largest difference over largest value. float32 sums of another order differ by less; a coarser format by more.
 TOLERANCE = 1e-4
 

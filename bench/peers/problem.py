@@ -14,23 +14,6 @@ from ..workload import Shape
 
 Array = NDArray[np.float32]
 
-# B,T,I,H: one step of a stream, sequences one by one and in batches, long ones, and sizes that fill no register.
-SHAPES = [
-    Shape(1, 1, 64, 64),
-    Shape(1, 100, 32, 64),
-    Shape(1, 100, 128, 256),
-    Shape(1, 100, 512, 1024),
-    Shape(4, 100, 64, 128),
-    Shape(32, 100, 32, 64),
-    Shape(32, 100, 128, 256),
-    Shape(64, 50, 512, 512),
-    Shape(128, 28, 28, 128),
-    Shape(64, 100, 256, 1024),
-    Shape(7, 33, 13, 50),
-    Shape(3, 1000, 5, 17),
-    Shape(256, 20, 8, 32),
-    Shape(16, 2000, 8, 96),
-]
 # Sizes that fill no register, and the next larger ones that do with 16 lanes.
 ROUNDED = {
     Shape(7, 33, 13, 50): Shape(8, 33, 16, 64),

@@ -44,8 +44,7 @@ class Cell:
 
     @property
     def gflops(self) -> float:
-        flops = self.shape.forward_flops if self.job == "inference" else self.shape.training_flops
-        return flops / self.medians[OURS] / 1e9
+        return self.shape.flops(self.job) / self.medians[OURS] / 1e9
 
     def as_json(self) -> dict[str, Any]:
         return {
