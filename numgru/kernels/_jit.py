@@ -92,9 +92,9 @@ class _KernelCache(caching.FunctionCache):
         try:
             return super().load_overload(sig, target_context)
         except Exception:  # a truncated or foreign file raises whatever unpickling it comes upon
-            for file in cache_folder().glob(f"{self._impl.filename_base}*"):
-                with suppress(OSError):
-                    file.unlink()
+            with suppress(OSError):  # of a folder that may not be read or written
+                for file in cache_folder().glob(f"{self._impl.filename_base}*"):
+                    file.unlink(missing_ok=True)
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:

@@ -1,0 +1,138 @@
+"""How much resident memory a call takes at its peak, beside PyTorch: `python -m bench.memory`. Linux only.
+
+Each figure is the least of several fresh processes: an allocator's choices differ from one to the next. There the
+library is loaded and compiled by small calls, inputs and parameters are made, and then one call is watched: the growth
+is the peak of resident memory within it, less what was resident before. It counts all that this call is the first to
+touch: outputs, what is kept for the backward pass, workspaces, packed weights, and the gradients of the weights.
+
+Shapes: B batch, T time, I input, H hidden.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import multiprocessing
+import re
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from .peers.__main__ import note, shape_of
+from .peers.measure import JOBS
+from .peers.peer import Peer, installed, load
+from .peers.problem import Problem
+from .peers.remote import confined
+from .peers.report import OURS, head, row
+from .workload import Shape
+
+NAMES = [OURS, "PyTorch"]
+SHAPES = [
+    Shape(32, 100, 128, 256),
+    Shape(64, 50, 512, 512),
+    Shape(64, 100, 256, 1024),
+    Shape(16, 2000, 8, 96),
+    Shape(1, 100, 512, 1024),
+    Shape(3, 1000, 5, 17),
+]
+# Few rows of the batch and many, with work enough for every thread: between them they need every kernel.
+SMALL = [Shape(1, 32, 32, 384), Shape(16, 16, 32, 128)]
+WORD = 4  # bytes of a float32
+MB = 1e6
+CLEAR = Path("/proc/self/clear_refs")
+
+
+def allowed(shape: Shape, job: str) -> int:
+    """Bytes that numgru may take.
+
+    Training: 5 T B H values and the output; of the weights, their gradients, packed ones for either direction, and the
+    copy by which a change is noticed. Inference: the output, packed weights and that copy. On top come a few states
+    and panels, and with small H what it takes to fill whole registers.
+    """
+    B, T, I, H = shape
+    weights = 3 * H * (I + H + 2)
+    values = T * B * H + 2 * weights if job == JOBS[0] else 6 * T * B * H + 4 * weights
+    return WORD * values
+
+
+def growth(name: str, shape: Shape, job: str, threads: int) -> int:
+    """Bytes, measured in this process, which must be a fresh one."""
+    peer_class = load(name)
+    for small in SMALL:
+        _call(peer_class, small, job, threads)()
+    call = _call(peer_class, shape, job, threads)
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what has been freed doesn't help the call
+    CLEAR.write_text("5")  # the peak is now what is resident
+    before = _resident("VmRSS")
+    result = call()
+    after = _resident("VmHWM")
+    del result
+    return after - before
+
+
+def _call(peer_class: type[Peer], shape: Shape, job: str, threads: int) -> Any:
+    problem = Problem.of(shape)
+    peer = peer_class(problem, threads)
+    x, h_0, dy = map(peer.array, (problem.x, problem.h_0, problem.dy))
+    return (lambda: peer.inference(x, h_0)) if job == JOBS[0] else (lambda: peer.training(x, dy))
+
+
+def _resident(field: str) -> int:
+    """VmRSS, now, or VmHWM, at the peak."""
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return 1024 * int(found[1])
+
+
+def measure(name: str, shape: Shape, job: str, threads: int) -> int:
+    """The same in a fresh process, confined to that many processors."""
+    context = multiprocessing.get_context("spawn")
+    with confined(threads), ProcessPoolExecutor(1, mp_context=context) as process:
+        return process.submit(growth, name, shape, job, threads).result()
+
+
+def rows_of(names: Sequence[str], shapes: Sequence[Shape], threads: int, processes: int) -> list[dict[str, Any]]:
+    rows = []
+    for job in JOBS:
+        for shape in shapes:
+            note(f"{job}, {shape}")
+            taken = {name: min(measure(name, shape, job, threads) for _ in range(processes)) for name in names}
+            rows.append({"B,T,I,H": str(shape), "job": job, "bytes": taken, "allowed": allowed(shape, job)})
+    return rows
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    names = list(rows[0]["bytes"])
+    others = [f"numgru / {name}" for name in names if name != OURS]
+    lines = head(["job", "B,T,I,H", *(f"{name}, MB" for name in names), "allowed, MB", *others])
+    for each in rows:
+        taken = each["bytes"]
+        sizes = [f"{size / MB:.1f}" for size in (*taken.values(), each["allowed"])]
+        ratios = [f"{taken[OURS] / taken[name]:.2f}" for name in names if name != OURS]
+        lines.append(row([each["job"], each["B,T,I,H"], *sizes, *ratios]))
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.memory", description=__doc__)
+    parser.add_argument("--shapes", nargs="+", type=shape_of, default=SHAPES, metavar="B,T,I,H")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=3, help="for each figure; the least counts")
+    parser.add_argument("--json", type=Path, help="write the figures to this file as well")
+    asked = parser.parse_args(arguments)
+    if not CLEAR.exists():
+        sys.exit(f"expected Linux, which resets the peak through {CLEAR}")
+    names = [name for name in NAMES if installed(name)]
+    rows = rows_of(names, asked.shapes, asked.threads, asked.processes)
+    print(table(rows))
+    if asked.json:
+        asked.json.write_text(json.dumps({"threads": asked.threads, "rows": rows}, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

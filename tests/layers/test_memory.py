@@ -1,0 +1,88 @@
+"""What a pass allocates: nothing as large as a sequence but what its design names.
+
+`tracemalloc` counts NumPy's arrays. It doesn't see those that kernels make: of the GRU's, one, for the sums of few rows
+over a few steps. Resident memory, which knows no such difference, is measured in tests/bench/test_memory.py.
+
+Shapes: T time, B batch, I input, H hidden.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numgru
+from numgru.kernels.packing import blocks_of
+from numgru.kernels.target import TARGET
+from tests.cases import Arrays, gru_layer, gru_problem
+
+B, I = 12, 40
+
+
+def allocated(call: Callable[[], object]) -> int:
+    """Bytes of the arrays that are alive at once, at most, of those made within the call."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def train(gru: numgru.GRU, problem: Arrays) -> list[Any]:
+    y = gru.forward(problem["x"], problem["h_0"])
+    return [y, gru.backward(problem["dy"], problem["dh_n"])]
+
+
+def passes(T: int, H: int, dtype: Any) -> tuple[int, int]:
+    """Bytes of inference and of training, each by a layer that hasn't packed its weights."""
+    numgru.set_num_threads(1)  # each thread has a workspace
+    problem = gru_problem(T, B, I, H, dtype)
+    one, other = gru_layer(problem), gru_layer(problem)
+    return allocated(lambda: one(problem["x"], problem["h_0"])), allocated(lambda: train(other, problem))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiled() -> None:
+    """A compiler's own arrays aren't meant."""
+    for dtype in (np.float32, np.float64):
+        numgru.warmup(numgru.GRU(1, 1, dtype=dtype), training=True)
+
+
+def padded(n: int, dtype: Any) -> int:
+    """In whole registers."""
+    return blocks_of(n, np.dtype(dtype)) * TARGET.lanes(np.dtype(dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("H", [1, 17, 64, 100])
+def test_what_grows_with_the_sequence(H: int, dtype: Any) -> None:
+    """Inference: the output. Training: that, dx, and four values a unit, which fill whole registers."""
+    short, long = (np.array(passes(T, H, dtype)) // np.dtype(dtype).itemsize for T in (100, 1100))
+    inference, training = (long - short) / (1000 * B)
+    assert inference <= 1.01 * H  # Python's own objects are counted, too
+    assert training <= 1.01 * (4 * padded(H, dtype) + H + I)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("H", [64, 100])
+@pytest.mark.parametrize("T", [1, 20, 400])
+def test_bound(T: int, H: int, dtype: Any) -> None:
+    """5 T B H, the output and dx; packed weights and the copy by which a change is noticed; states and workspaces."""
+    inference, training = (size // np.dtype(dtype).itemsize for size in passes(T, H, dtype))
+    weights = 3 * (padded(I, dtype) + padded(H, dtype)) * padded(H, dtype)
+    small = 10 * B * H + 40_000  # the second: panels and sums of the weight gradients, and Python's own objects
+    assert inference <= T * B * H + 2 * weights + small
+    assert training <= 5 * T * B * H + T * B * H + T * B * I + 3 * weights + small
+
+
+def test_second_pass_reuses_what_the_first_kept() -> None:
+    problem = gru_problem(300, B, I, 64)
+    gru = gru_layer(problem)
+    train(gru, problem)
+    values = allocated(lambda: train(gru, problem)) // 4
+    assert values <= 300 * B * (64 + I) + 3 * (I + 64 + 16) * 64 + 10 * B * 64 + 40_000
