@@ -1,0 +1,133 @@
+"""Layers with several options at once, and the problems that they are given.
+
+Each combination of what is named in `COMBINATIONS` is compiled for itself, which takes seconds: tests choose among
+these few. Layers, directions, biases, dropout between layers, learned states, tokens and the order of axes aren't.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from numpy.typing import DTypeLike
+
+import numgru
+from tests import reference
+from tests.cases import (
+    Arrays,
+    assert_exact,
+    glued,
+    gru_layer,
+    gru_problem,
+    infer,
+    learned,
+    of_tokens,
+    parameters,
+    ragged,
+    run,
+)
+
+BEFORE, LENGTHS, RESET, ZONEOUT, RECURRENT = "reset before", "lengths", "reset", "zoneout", "recurrent dropout"
+# Any two of them together, each without the other, and neither; and the four that go with any cell at once.
+COMBINATIONS = [
+    frozenset(names)
+    for names in [
+        (),
+        (BEFORE, LENGTHS, RESET, RECURRENT),
+        (BEFORE, LENGTHS, ZONEOUT),
+        (BEFORE, RESET, RECURRENT),
+        (LENGTHS, ZONEOUT, RECURRENT),
+        (RESET, ZONEOUT),
+        (LENGTHS, RESET, ZONEOUT, RECURRENT),
+    ]
+]
+EVERYTHING = COMBINATIONS[-1]
+NOISE = {ZONEOUT: "zoneout", RECURRENT: "recurrent_dropout"}
+SIZES = [1, 2, 3, 5, 7, 8, 9]
+UNITS = [1, 2, 3, 7, 8, 9, 15, 17, 31, 33]
+BOTH_WAYS = {"num_layers": 2, "bidirectional": True}
+each_depth = pytest.mark.parametrize("depth", [{}, {"num_layers": 3}, BOTH_WAYS], ids=["one", "three", "both ways"])
+BY_ROW = ("y", "h_n", "dx", "dh_0")
+
+
+class Case(NamedTuple):
+    """A problem, and the options of a layer for it."""
+
+    problem: Arrays
+    options: dict[str, Any]
+
+    def layer(self, **others: Any) -> numgru.GRU:
+        """The same parameters and the same noise each time."""
+        return gru_layer(self.problem, **{"seed": 5, **self.options, **others})
+
+    def without_noise(self) -> numgru.GRU:
+        """The layer with rates at which no noise ever strikes in training; what runs is the same."""
+        return self.layer(**{name: 1e-17 for name in NOISE.values() if name in self.options})
+
+    @property
+    def cell(self) -> reference.Cell:
+        return reference.GRU if self.options.get("reset_after", True) else reference.GRU_BEFORE
+
+    def check(self) -> None:
+        """Training, with the noise that was drawn, and inference are what the oracle says."""
+        gru = self.layer()
+        results = run(gru, self.problem)
+        assert_exact(results, self.problem | gru.masks, self.cell)
+        T, B, _ = self.problem["dy"].shape
+        share = np.full((T, B, gru.hidden_size), self.options.get("zoneout", 0.0))
+        names = [name.replace("weight_hh", "zoneout") for name in gru.parameters if name.startswith("weight_hh")]
+        assert_exact(infer(gru, self.problem), self.problem | dict.fromkeys(names, share), self.cell)
+
+
+def case(
+    combination: frozenset[str],
+    shape: tuple[int, int, int, int],
+    dtype: DTypeLike = np.float64,
+    *,
+    bias: bool = True,
+    num_layers: int = 1,
+    bidirectional: bool = False,
+    learn_h_0: bool = False,
+    tokens: bool = False,
+    seed: int = 0,
+    **options: Any,
+) -> Case:
+    """A problem with what the combination says, and the layer's `options` with it."""
+    problem = gru_problem(*shape, dtype, bias, seed, num_layers, bidirectional)
+    for wanted, made in [(LENGTHS in combination, ragged), (RESET in combination, glued), (tokens, of_tokens)]:
+        problem = made(problem, seed) if wanted else problem
+    problem = learned(problem) if learn_h_0 else problem
+    options |= {name: 0.25 for noise, name in NOISE.items() if noise in combination}
+    return Case(problem, {"learn_h_0": learn_h_0, "reset_after": BEFORE not in combination, **options})
+
+
+def part_of(problem: Arrays, rows: Any, steps: slice = slice(None)) -> Arrays:
+    """Some rows of a problem, and some of their steps."""
+    by_step = {name: problem[name][steps, rows] for name in ("x", "dy", "reset") if name in problem}
+    by_row = {name: problem[name][:, rows] for name in ("h_0", "dh_n")}
+    lengths = {"lengths": problem["lengths"][rows]} if "lengths" in problem else {}
+    return parameters(problem) | by_step | by_row | lengths
+
+
+def rows_of(results: Arrays, rows: Any) -> Arrays:
+    """The same rows of the results that have rows."""
+    return {name: results[name][:, rows] for name in BY_ROW if name in results}
+
+
+@st.composite
+def cases(draw: st.DrawFn, dtype: DTypeLike = np.float64) -> Case:
+    """Any combination, with any of the options that aren't compiled for themselves, and any small shape."""
+    num_layers = draw(st.integers(1, 3))
+    flags = ("bias", "bidirectional", "learn_h_0", "tokens", "batch_first")
+    return case(
+        draw(st.sampled_from(COMBINATIONS)),
+        tuple(draw(st.sampled_from(sizes)) for sizes in (SIZES, SIZES, SIZES, UNITS)),
+        dtype,
+        num_layers=num_layers,
+        dropout=draw(st.sampled_from([0.0, 0.5])) if num_layers > 1 else 0.0,
+        checkpoint_every=draw(st.sampled_from([None, 1, 2, 3, 20])),
+        seed=draw(st.integers(0, 99)),
+        **{name: draw(st.booleans()) for name in flags},
+    )
