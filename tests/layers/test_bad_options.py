@@ -186,14 +186,14 @@ def read_only(*shape: int) -> Any:
 )
 def test_out(out: Any, error: Any) -> None:
     gru = numgru.GRU(I, H, dtype=np.float64)
-    with pytest.raises(error, match="out: expected .*got "):
+    with pytest.raises(error, match=r"out: expected .*got "):
         gru(np.ones((T, B, I)), out=out)
     assert not np.any(out)
 
 
 def test_out_of_step() -> None:
     gru = numgru.GRU(I, H, dtype=np.float64)
-    with pytest.raises(ValueError, match="out: expected .*got "):
+    with pytest.raises(ValueError, match=r"out: expected .*got "):
         gru.step(zeros(B, I), zeros(1, B, H), out=zeros(1, B, H + 1))
 
 
@@ -219,7 +219,7 @@ def test_stream_rows(rows: Any) -> None:
     stream = numgru.GRU(I, H, 2, dtype=np.float64).stream(B)
     stream(np.ones((T, B, I)))
     state = stream.state.copy()
-    with pytest.raises((TypeError, ValueError, IndexError), match="rows: expected .*got "):
+    with pytest.raises((TypeError, ValueError, IndexError), match=r"rows: expected .*got "):
         stream.reset(rows)
     assert_same_bits({"state": stream.state}, {"state": state})
 
@@ -233,7 +233,7 @@ def test_stream_of_another_layers_file(tmp_path: Any) -> None:
     with pytest.raises(ValueError, match=r"expected .*\(2, 3, 6\).*got \(2, 3, 7\)"):
         stream.load(path)
     path.write_bytes(b"not a state")
-    with pytest.raises(ValueError, match="expected .*got "):
+    with pytest.raises(ValueError, match=r"expected .*got "):
         stream.load(path)
     assert_same_bits({"state": stream.state}, {"state": state})
 
