@@ -93,31 +93,35 @@ def affine_tile(typingctx, start, a, depth, w, y, left, rows, blocks):
 
 
 @intrinsic
-def panel_tile(typingctx, d, slot_width, left, panel, sums, outer, inner, weights):
+def panel_tile(typingctx, d, places, top, slot_width, left, panel, sums, outer, inner, weights):
     """Copy one register of units of every slot from `d` into `panel` (example, slot, LANES), and add it to `sums`.
 
-    An example is (row i, block o) of `d`: `outer` x `inner` of them.
+    An example is (row i, block o) of `d`: `outer` x `inner` of them. With `places`, row i is row places[top - i].
     """
-    n_slots = weights.instance_class.cell().slots
+    n_slots, indexed = weights.instance_class.cell().slots, isinstance(places, types.Array)
 
     def codegen(context, b, sig, args):
-        d, panel, sums = (grid(context, b, sig.args[i], args[i]) for i in (0, 3, 4))
+        d, panel, sums = (grid(context, b, sig.args[i], args[i]) for i in (0, 5, 6))
         lanes = d.kind.lanes
-        mask = first_lanes(b, d.kind, args[2])
+        mask = first_lanes(b, d.kind, args[4])
 
         def example(o, i, totals):
-            units = [d.load(i, o, b.mul(args[1], I64(s)), mask) for s in range(n_slots)]
+            row = i
+            if indexed:
+                place = b.gep(pointer(context, b, sig.args[1], args[1]), [b.sub(args[2], i)], source_etype=I64)
+                row = b.load(place, typ=I64)
+            units = [d.load(row, o, b.mul(args[3], I64(s)), mask) for s in range(n_slots)]
             for s, value in enumerate(units):
                 panel.store(value, i, o, s * lanes)
             return [total + value for total, value in zip(totals, units, strict=True)]
 
         totals = [sums.load(0, 0, s * lanes) for s in range(n_slots)]
-        totals = loop(b, args[5], totals, lambda o, t: loop(b, args[6], t, lambda i, t: example(o, i, t)))
+        totals = loop(b, args[7], totals, lambda o, t: loop(b, args[8], t, lambda i, t: example(o, i, t)))
         for s, total in enumerate(totals):
             sums.store(total, 0, 0, s * lanes)
         return context.get_dummy_value()
 
-    return types.void(d, slot_width, left, panel, sums, outer, inner, weights), codegen
+    return types.void(d, places, top, slot_width, left, panel, sums, outer, inner, weights), codegen
 
 
 @intrinsic

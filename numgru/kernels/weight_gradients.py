@@ -21,7 +21,8 @@ from numba import prange
 
 from ._jit import kernel, parallel_kernel, piece
 from .packing import aligned_empty, blocks_in, lanes_of
-from .recurrent import cell_slots, sequences
+from .recurrent import cell_slots
+from .sequences import no_options, sequences
 from .target import TARGET
 from .threads import share
 from .tiles import ROWS, View, gradient_tile, panel_tile
@@ -53,7 +54,7 @@ def _add(dw, tiles, tile, gates, unit, units, first, last):
 
 
 @piece
-def _part(weights, run, dw_ih, dw_hh, db_ih, db_hh, memory, part, parts):
+def _part(weights, run, places, dw_ih, dw_hh, db_ih, db_hh, memory, part, parts):
     """A part's share of all sums."""
     input_slots, state_slots, slots = cell_slots(weights)
     gates = len(input_slots)
@@ -79,12 +80,14 @@ def _part(weights, run, dw_ih, dw_hh, db_ih, db_hh, memory, part, parts):
                 height = min(rows, run.B - i)
                 # A batch of one has its time steps in the place of rows, which makes one loop of two.
                 outer, inner = (1, count) if run.B == 1 else (count, height)
-                d = _downwards(run.gates, top * time + i * row + unit, time, row, run.B)
+                d = View(run.gates, unit, row, 0)
+                if places is None:
+                    d = _downwards(run.gates, top * time + i * row + unit, time, row, run.B)
                 packed = View(panel, 0, example, height * example)
-                panel_tile(d, padded, run.H - unit, packed, View(sums, 0, 0, 0), outer, inner, weights)
+                panel_tile(d, places, top, padded, run.H - unit, packed, View(sums, 0, 0, 0), outer, inner, weights)
                 for tile in range(start, min(stop, input_tiles)):
                     c = tile * ROWS
-                    x = _downwards(run.x, top * run.x_time + i * run.x_row + c, run.x_time, run.x_row, run.B)
+                    x = _downwards(run.x, run.x_start + top * run.x_time + i * run.x_row + c, run.x_time, run.x_row, run.B)
                     dw = View(tiles, c * gates * lanes, gates * lanes, lanes)
                     gradient_tile(x, run.I - c, packed, input_slots, dw, outer, inner)
                 # The state before step t is y of step t - 1, and h_0 before the first.
@@ -96,7 +99,8 @@ def _part(weights, run, dw_ih, dw_hh, db_ih, db_hh, memory, part, parts):
                 for tile in range(max(start, input_tiles), stop):
                     c = (tile - input_tiles) * ROWS
                     dw = View(tiles, tile * ROWS * gates * lanes, gates * lanes, lanes)
-                    y = _downwards(run.y, (top - 1) * run.y_time + i * run.y_row + c, run.y_time, run.y_row, run.B)
+                    before = run.y_start + (top - 1) * run.y_time + i * run.y_row + c
+                    y = _downwards(run.y, before, run.y_time, run.y_row, run.B)
                     gradient_tile(y, run.H - c, packed, state_slots, dw, outer, inner)
                     if later < count:
                         h_0 = View(run.h_0, i * run.H + c, run.H, 0)
@@ -119,14 +123,22 @@ def _downwards(data, at, time, row, B):
 
 
 @kernel
-def weight_gradients(weights, x, h_0, y, gates, dw_ih, dw_hh, db_ih, db_hh, batch_first, memory):
-    """Add the sums over all examples to dw and db (empty: not wanted), on the calling thread."""
-    _part(weights, sequences(x, h_0, y, gates, batch_first), dw_ih, dw_hh, db_ih, db_hh, memory, 0, 1)
+def weight_gradients(
+    weights, x, h_0, y, gates, places, dw_ih, dw_hh, db_ih, db_hh, batch_first, direction, memory
+):
+    """Add the sums over all examples to dw and db (empty: not wanted), on the calling thread.
+
+    With `places` (T,), the batch is one row: step t's gates lie at row places[t] of all gates.
+    """
+    run = sequences(x, h_0, y, gates, batch_first, direction, no_options())
+    _part(weights, run, places, dw_ih, dw_hh, db_ih, db_hh, memory, 0, 1)
 
 
 @parallel_kernel
-def weight_gradients_parallel(weights, x, h_0, y, gates, dw_ih, dw_hh, db_ih, db_hh, batch_first, memory, parts):
+def weight_gradients_parallel(
+    weights, x, h_0, y, gates, places, dw_ih, dw_hh, db_ih, db_hh, batch_first, direction, memory, parts
+):
     """The same in `parts` shares of the weights."""
     for part in prange(parts):
-        run = sequences(x, h_0, y, gates, batch_first)
-        _part(weights, run, dw_ih, dw_hh, db_ih, db_hh, memory, part, parts)
+        run = sequences(x, h_0, y, gates, batch_first, direction, no_options())
+        _part(weights, run, places, dw_ih, dw_hh, db_ih, db_hh, memory, part, parts)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from ..kernels import recurrent, threads
 from ..kernels.gru import GRUCell, GRUWeights, infer
 from ..kernels.packing import aligned_empty, blocks_of, same_bits
+from ..kernels.sequences import Options
 from ..kernels.target import TARGET
 from ..kernels.team import memory
 from ..kernels.tiles import WIDE
@@ -148,9 +149,9 @@ class GRU(Layer):
         y = self._output(x)
         weights, parts = self._weights(), self._parts(x)
         if parts == 1:
-            infer(*weights, x, h_0, y, self.batch_first)
+            infer(*weights, x, h_0[0], y, self.batch_first)
         else:
-            self._run(parts, weights, x, h_0, y, None)
+            self._run(parts, weights, x, h_0[0], y, None)
         return y, self._last_state(y)
 
     def forward(self, x: ArrayLike, h_0: ArrayLike | None = None) -> tuple[FloatArray, FloatArray]:
@@ -163,7 +164,7 @@ class GRU(Layer):
             self._gates = aligned_empty(size, self.dtype)
         self._tape = None  # of the forward pass before, whose gates are overwritten now
         gates = self._gates[:size]
-        self._run(self._parts(x), self._weights(), x, h_0, y, gates)
+        self._run(self._parts(x), self._weights(), x, h_0[0], y, gates)
         self._tape = _Tape(x, h_0, y, gates)
         return y, self._last_state(y)
 
@@ -223,14 +224,14 @@ class GRU(Layer):
         flat_dx = None if dx is None else dx.reshape(-1)
         self._time_loop(
             recurrent.backward, recurrent.backward_parallel, recurrent.backward_team, self._parts(x),
-            weights, x, h_0, y, gates, dy, flat_dx, dh_0, carry.reshape(-1), self.batch_first,
+            weights, x, h_0[0], y, gates, dy, flat_dx, dh_0, carry.reshape(-1), self.batch_first, 0, Options(),
         )  # fmt: skip
         parts = threads.parts_for(self._work(x), blocks * (tiles_of(self.input_size) + tiles_of(H)))
         d = self.gradients
         threads.run(
             weight_gradients, weight_gradients_parallel, parts,
-            weights, x, h_0, y, gates, d["weight_ih_l0"], d["weight_hh_l0"],
-            d.get("bias_ih_l0", self._no_bias), d.get("bias_hh_l0", self._no_bias), self.batch_first,
+            weights, x, h_0[0], y, gates, None, d["weight_ih_l0"], d["weight_hh_l0"],
+            d.get("bias_ih_l0", self._no_bias), d.get("bias_hh_l0", self._no_bias), self.batch_first, 0,
             workspace(self.input_size, H, GATES, GRUCell.slots, self.dtype, parts),
         )  # fmt: skip
         return dx, dh_0
@@ -277,11 +278,11 @@ class GRU(Layer):
     def _run(self, parts: int, weights: GRUWeights, x: FloatArray, h_0: FloatArray, *others: Any) -> None:
         self._time_loop(
             recurrent.forward, recurrent.forward_parallel, recurrent.forward_team, parts,
-            weights, x, h_0, *others, self.batch_first,
+            weights, x, h_0, *others, self.batch_first, 0, Options(),
         )  # fmt: skip
 
     def _time_loop(self, serial: Any, parallel: Any, team: Any, parts: int, *arguments: Any) -> None:
-        B = arguments[2].shape[1]
+        B = arguments[2].shape[0]
         if parts > 1 and TARGET.rows >= B:
             tiles = max(self._blocks, blocks_of(self.input_size, self.dtype))  # of a phase, at most
             shared = memory(tiles, parts), tiles
