@@ -51,11 +51,9 @@ def gru_problem(
 
 
 def ragged(problem: Arrays, seed: int = 0) -> Arrays:
-    """The problem with sequences of different lengths, one of them the longest there can be."""
+    """The problem with sequences of different lengths."""
     T, B = problem["x"].shape[:2]
-    lengths = np.random.default_rng(seed).integers(1, T + 1, B)
-    lengths[seed % B] = T
-    return problem | {"lengths": lengths}
+    return problem | {"lengths": np.random.default_rng(seed).integers(1, T + 1, B)}
 
 
 def glued(problem: Arrays, seed: int = 0) -> Arrays:
@@ -112,14 +110,15 @@ def time_first(gru: numgru.GRU, a: Any) -> Any:
 
 
 def run(gru: numgru.GRU, problem: Arrays) -> Arrays:
-    """Every result of one forward and one backward pass of the library."""
+    """Every result of one forward and one backward pass of the library, and the noise that it drew."""
     gru.zero_grad()
     y, h_n = gru.forward(**arguments(gru, problem))
+    drawn = {name: mask.copy() for name, mask in gru.masks.items()}
     dx, dh_0 = gru.backward(time_first(gru, problem["dy"]), problem["dh_n"])
     results = {"y": time_first(gru, y), "h_n": h_n, "dx": time_first(gru, dx), "dh_0": dh_0}
     if problem["x"].dtype.kind == "i":
         assert results.pop("dx") is None
-    return results | {name: value.copy() for name, value in gru.gradients.items()}
+    return results | drawn | {name: value.copy() for name, value in gru.gradients.items()}
 
 
 def infer(gru: numgru.GRU, problem: Arrays) -> Arrays:
@@ -139,7 +138,8 @@ def exact(problem: Arrays, cell: reference.Cell = reference.GRU) -> Arrays:
     lengths, reset = wide.get("lengths", np.full(B, T)), wide.get("reset", np.zeros((T, B), bool))
     y, h_n, parts = reference.gru(cell, x, h_0, p, lengths, reset, noise(wide))
     dx, dh_0, dp = reference.gru_backward(cell, wide["dy"], wide["dh_n"], x, parts, p)
-    return {"y": y, "h_n": h_n, "dx": dx, "dh_0": dh_0, "h_0": dh_0.sum(axis=1, keepdims=True)} | dp
+    results = {"y": y, "h_n": h_n, "dx": dx, "dh_0": dh_0, "h_0": dh_0.sum(axis=1, keepdims=True)}
+    return results | dp | noise(wide)
 
 
 def rounding(cell: reference.Cell, eps: float, rng: np.random.Generator) -> reference.Cell:

@@ -23,6 +23,7 @@ from tests.cases import (
     gru_problem,
     infer,
     learned,
+    noise,
     of_tokens,
     parameters,
     ragged,
@@ -74,7 +75,7 @@ class Case(NamedTuple):
         """Training, with the noise that was drawn, and inference are what the oracle says."""
         gru = self.layer()
         results = run(gru, self.problem)
-        assert_exact(results, self.problem | gru.masks, self.cell)
+        assert_exact(results, self.problem | noise(results), self.cell)
         T, B, _ = self.problem["dy"].shape
         share = np.full((T, B, gru.hidden_size), self.options.get("zoneout", 0.0))
         names = [name.replace("weight_hh", "zoneout") for name in gru.parameters if name.startswith("weight_hh")]
@@ -99,7 +100,7 @@ def case(
     for wanted, made in [(LENGTHS in combination, ragged), (RESET in combination, glued), (tokens, of_tokens)]:
         problem = made(problem, seed) if wanted else problem
     problem = learned(problem) if learn_h_0 else problem
-    options |= {name: 0.25 for noise, name in NOISE.items() if noise in combination}
+    options |= {name: 0.25 for kind, name in NOISE.items() if kind in combination}
     return Case(problem, {"learn_h_0": learn_h_0, "reset_after": BEFORE not in combination, **options})
 
 

@@ -10,7 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.cases import Arrays, assert_same_bits, gru_layer, gru_problem, infer, of_tokens, ragged, run
+from tests.cases import (
+    Arrays,
+    assert_exact,
+    assert_same_bits,
+    gru_layer,
+    gru_problem,
+    infer,
+    noise,
+    of_tokens,
+    ragged,
+    run,
+)
 from tests.combinations import (
     BOTH_WAYS,
     BY_ROW,
@@ -120,3 +131,14 @@ def test_glued_by_reset_is_two_sequences(combination: frozenset[str], depth: dic
     assert_same_bits({name: whole[name] for name in BY_ROW}, expected)
     y, h_n = np.concatenate([infer(gru, part)["y"] for part in parts]), infer(gru, parts[1])["h_n"]
     assert_same_bits(inferred, {"y": y, "h_n": h_n})
+
+
+@pytest.mark.parametrize("longest", [1, 5])
+def test_steps_that_no_sequence_has(longest: int) -> None:
+    """They cost nothing but zeros in the output."""
+    drawn = case(EVERYTHING, SHAPE, **BOTH_WAYS, dropout=0.5)
+    problem = drawn.problem | {"lengths": np.minimum(drawn.problem["lengths"], longest)}
+    results = run(drawn.layer(), problem)
+    assert not results["y"][longest:].any()
+    assert not results["dx"][longest:].any()
+    assert_exact(results, problem | noise(results))

@@ -42,7 +42,7 @@ def run_torch(problem: dict[str, Any], batch_first: bool = False) -> dict[str, A
         given = torch.nn.utils.rnn.pack_padded_sequence(given, lengths, batch_first, enforce_sorted=False)
     y, h_n = gru(given, h_0)
     if "lengths" in problem:
-        y, _ = torch.nn.utils.rnn.pad_packed_sequence(y, batch_first)
+        y, _ = torch.nn.utils.rnn.pad_packed_sequence(y, batch_first, total_length=len(problem["x"]))
     torch.autograd.backward([swap(y), h_n], [torch.from_numpy(problem["dy"]), torch.from_numpy(problem["dh_n"])])
     results = {"y": swap(y).detach(), "h_n": h_n.detach(), "dx": x.grad, "dh_0": h_0.grad}
     results |= {name: parameter.grad for name, parameter in gru.named_parameters()}
