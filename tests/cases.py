@@ -51,9 +51,11 @@ def gru_problem(
 
 
 def ragged(problem: Arrays, seed: int = 0) -> Arrays:
-    """The problem with sequences of different lengths."""
+    """The problem with sequences of different lengths, one of them shorter than x."""
     T, B = problem["x"].shape[:2]
-    return problem | {"lengths": np.random.default_rng(seed).integers(1, T + 1, B)}
+    lengths = np.random.default_rng(seed).integers(1, T + 1, B)
+    lengths[seed % B] = T - 1
+    return problem | {"lengths": lengths}
 
 
 def glued(problem: Arrays, seed: int = 0) -> Arrays:
@@ -113,7 +115,7 @@ def run(gru: numgru.GRU, problem: Arrays) -> Arrays:
     """Every result of one forward and one backward pass of the library, and the noise that it drew."""
     gru.zero_grad()
     y, h_n = gru.forward(**arguments(gru, problem))
-    drawn = {name: mask.copy() for name, mask in gru.masks.items()}
+    drawn = {n: time_first(gru, m) if n.startswith("dropout") else m for n, m in gru.masks.items()}
     dx, dh_0 = gru.backward(time_first(gru, problem["dy"]), problem["dh_n"])
     results = {"y": time_first(gru, y), "h_n": h_n, "dx": time_first(gru, dx), "dh_0": dh_0}
     if problem["x"].dtype.kind == "i":

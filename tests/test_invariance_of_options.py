@@ -9,7 +9,7 @@ import pytest
 
 import numgru
 from tests.cases import assert_same_bits, gru_layer, gru_problem, infer, parameters, run
-from tests.combinations import BOTH_WAYS, COMBINATIONS, EVERYTHING, case, each_depth, part_of, rows_of
+from tests.combinations import BOTH_WAYS, EVERYTHING, PLAIN, RECOMPUTED, case, each_depth, part_of, rows_of
 
 SHAPE = (9, 11, 3, 17)
 
@@ -19,6 +19,7 @@ SHAPE = (9, 11, 3, 17)
 def test_any_batch(B: int, depth: dict[str, Any]) -> None:
     drawn = case(EVERYTHING, SHAPE, **depth)
     problem, gru, quiet = drawn.problem, drawn.layer(), drawn.without_noise()
+    np.minimum(problem["lengths"], SHAPE[0] - 1, out=problem["lengths"])
     whole, inferred = run(quiet, problem), infer(gru, problem)
     for rows in (np.arange(B), np.random.default_rng(B).permutation(SHAPE[1])[:B]):
         part = part_of(problem, rows)
@@ -39,7 +40,7 @@ def test_any_number_of_threads(B: int) -> None:
         assert_same_bits(infer(drawn.layer(), drawn.problem), inferred)
 
 
-@pytest.mark.parametrize("combination", COMBINATIONS, ids=", ".join)
+@pytest.mark.parametrize("combination", RECOMPUTED, ids=", ".join)
 @pytest.mark.parametrize("every", [1, 4, 9, 100])
 def test_recomputation(combination: frozenset[str], every: int) -> None:
     """Of all gradients, the parameters' too, and with the same noise."""
@@ -47,9 +48,9 @@ def test_recomputation(combination: frozenset[str], every: int) -> None:
     assert_same_bits(run(drawn.layer(checkpoint_every=every), drawn.problem), run(drawn.layer(), drawn.problem))
 
 
-@pytest.mark.parametrize("combination", [COMBINATIONS[0], EVERYTHING], ids=["plain", "everything"])
+@pytest.mark.parametrize("combination", [PLAIN, EVERYTHING], ids=["plain", "everything"])
 def test_batch_first(combination: frozenset[str]) -> None:
-    drawn = case(combination, SHAPE, **BOTH_WAYS, dropout=0.5)
+    drawn = case(combination, SHAPE, **BOTH_WAYS)
     assert_same_bits(run(drawn.layer(batch_first=True), drawn.problem), run(drawn.layer(), drawn.problem))
     assert_same_bits(infer(drawn.layer(batch_first=True), drawn.problem), infer(drawn.layer(), drawn.problem))
 

@@ -9,7 +9,7 @@ import pytest
 
 import numgru
 from tests.cases import Arrays, arguments, assert_same_bits, run, time_first
-from tests.combinations import BOTH_WAYS, LENGTHS, RESET, case
+from tests.combinations import BOTH_WAYS, EVERYTHING, case
 
 T, B, I, H = SHAPE = (4, 3, 5, 6)
 LAYER = {**BOTH_WAYS, "batch_first": True}
@@ -69,8 +69,8 @@ PASSED = [
 @pytest.mark.parametrize("how", ["__call__", "forward"])
 @pytest.mark.parametrize(("name", "value", "error", "message"), PASSED)
 def test_forward(how: str, name: str, value: Any, error: Any, message: str) -> None:
-    drawn = case(frozenset({LENGTHS, RESET}), SHAPE, **LAYER)
-    gru, problem = drawn.layer(), drawn.problem
+    drawn = case(EVERYTHING, SHAPE, **LAYER)
+    gru, problem = drawn.without_noise(), drawn.problem
     expected = run(gru, problem)
     gru.zero_grad()
     gru.forward(**arguments(gru, problem))

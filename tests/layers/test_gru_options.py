@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 
 from tests.cases import assert_exact, gru_layer, gru_problem, learned, run
-from tests.combinations import COMBINATIONS, EVERYTHING, UNITS, Case, case, cases
+from tests.combinations import COMBINATIONS, EVERYTHING, PLAIN, UNITS, Case, case, cases
 
 SHAPE = (7, 5, 3, 17)
-PLAIN = COMBINATIONS[0]
 
 
 @pytest.mark.parametrize("combination", COMBINATIONS, ids=", ".join)

@@ -15,8 +15,11 @@ from tests.combinations import BEFORE, RESET, ZONEOUT, case
 SHAPE = (9, 11, 3, 17)
 T, B, I, H = SHAPE
 L = 3
-each_cell = pytest.mark.parametrize("combination", [(), (BEFORE, ZONEOUT)], ids=["plain", "before, zoneout"])
-each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+each_kind = pytest.mark.parametrize(
+    ("combination", "dtype"),
+    [((), np.float32), ((), np.float64), ((BEFORE, ZONEOUT), np.float64)],
+    ids=["float32", "float64", "before, zoneout"],
+)
 
 
 def problem_and_layer(combination: Any = (), dtype: Any = np.float64, **options: Any) -> tuple[Any, numgru.GRU]:
@@ -24,8 +27,7 @@ def problem_and_layer(combination: Any = (), dtype: Any = np.float64, **options:
     return drawn.problem, drawn.layer()
 
 
-@each_cell
-@each_dtype
+@each_kind
 @pytest.mark.parametrize("num_layers", [1, L])
 def test_step(combination: Any, dtype: Any, num_layers: int) -> None:
     problem, gru = problem_and_layer(combination, dtype, num_layers=num_layers)
@@ -61,8 +63,7 @@ def test_step_of_tokens() -> None:
     assert_same_bits({"row": row}, {"row": h[:, 4]})
 
 
-@each_cell
-@each_dtype
+@each_kind
 @pytest.mark.parametrize("pieces", [[1] * T, [4, 5], [2, 3, 1, 3], [T]], ids=str)
 def test_stream(combination: Any, dtype: Any, pieces: list[int]) -> None:
     problem, gru = problem_and_layer(combination, dtype)

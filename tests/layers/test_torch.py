@@ -76,7 +76,7 @@ def test_layers_and_directions(num_layers: int, bidirectional: bool, lengths: bo
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_everything_pytorch_has(batch_first: bool, bias: bool) -> None:
-    check(ragged(gru_problem(6, 9, 4, 15, np.float32, bias, num_layers=2, bidirectional=True)), batch_first)
+    check(ragged(gru_problem(6, 9, 4, 15, np.float64, bias, num_layers=2, bidirectional=True)), batch_first)
 
 
 @pytest.mark.parametrize(("num_layers", "bidirectional"), [(1, False), (2, True)])
