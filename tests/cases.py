@@ -24,58 +24,132 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def gru_problem(
-    T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32, bias: bool = True, seed: int = 0
+    T: int,
+    B: int,
+    I: int,
+    H: int,
+    dtype: DTypeLike = np.float32,
+    bias: bool = True,
+    seed: int = 0,
+    num_layers: int = 1,
+    bidirectional: bool = False,
 ) -> Arrays:
     """Inputs, upstream gradients and parameters of a GRU; of a size that keeps the gates off 0 and 1."""
     rng = np.random.default_rng([seed, T, B, I, H])
-    shapes: dict[str, tuple[int, ...]] = {"x": (T, B, I), "h_0": (1, B, H), "dy": (T, B, H), "dh_n": (1, B, H)}
+    D = 1 + bidirectional
+    state = (num_layers * D, B, H)
+    shapes: dict[str, tuple[int, ...]] = {"x": (T, B, I), "h_0": state, "dy": (T, B, D * H), "dh_n": state}
     problem = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
-    shapes = {"weight_ih_l0": (3 * H, I), "weight_hh_l0": (3 * H, H)}
-    if bias:
-        shapes |= {"bias_ih_l0": (3 * H,), "bias_hh_l0": (3 * H,)}
+    shapes = {}
+    for k in range(num_layers):
+        for suffix in (f"_l{k}", f"_l{k}_reverse")[:D]:
+            shapes |= {f"weight_ih{suffix}": (3 * H, D * H if k else I), f"weight_hh{suffix}": (3 * H, H)}
+            if bias:
+                shapes |= {f"bias_ih{suffix}": (3 * H,), f"bias_hh{suffix}": (3 * H,)}
     problem |= {name: rng.uniform(-1.5, 1.5, shape) * shape[-1] ** -0.5 for name, shape in shapes.items()}
     return {name: value.astype(dtype) for name, value in problem.items()}
+
+
+def ragged(problem: Arrays, seed: int = 0) -> Arrays:
+    """The problem with sequences of different lengths, one of them shorter than x."""
+    T, B = problem["x"].shape[:2]
+    lengths = np.random.default_rng(seed).integers(1, T + 1, B)
+    lengths[seed % B] = T - 1
+    return problem | {"lengths": lengths}
+
+
+def glued(problem: Arrays, seed: int = 0) -> Arrays:
+    """The problem with new sequences starting within a row, and one at a row's first step."""
+    reset = np.random.default_rng(seed).random(problem["x"].shape[:2]) < 0.3
+    reset[0, 0] = reset[-1, -1] = True
+    return problem | {"reset": reset}
+
+
+def learned(problem: Arrays) -> Arrays:
+    """The problem with one first state for the whole batch, a parameter."""
+    return problem | {"h_0": problem["h_0"][:, :1]}
+
+
+def of_tokens(problem: Arrays, seed: int = 0) -> Arrays:
+    """The problem with integers for an input."""
+    vocabulary = problem["weight_ih_l0"].shape[1]
+    return problem | {"x": np.random.default_rng(seed).integers(0, vocabulary, problem["x"].shape[:2])}
 
 
 def parameters(problem: Arrays) -> Arrays:
     return {name: value for name, value in problem.items() if name.startswith(("weight", "bias"))}
 
 
-def gru_layer(problem: Arrays, **options: Any) -> numgru.GRU:
+def noise(problem: Arrays) -> Arrays:
+    return {n: value for n, value in problem.items() if n.startswith(("dropout", "recurrent_dropout", "zoneout"))}
+
+
+def gru_layer(problem: Arrays, learn_h_0: bool = False, **options: Any) -> numgru.GRU:
     """A layer with the problem's parameters."""
     three_h, I = problem["weight_ih_l0"].shape
-    bias = "bias_ih_l0" in problem
-    gru = numgru.GRU(I, three_h // 3, bias=bias, dtype=problem["x"].dtype, **options)
-    gru.load_state_dict(parameters(problem))
+    p = parameters(problem)
+    options = {
+        "num_layers": sum(name.startswith("weight_ih") and not name.endswith("_reverse") for name in p),
+        "bias": "bias_ih_l0" in p,
+        "bidirectional": "weight_ih_l0_reverse" in p,
+    } | options
+    gru = numgru.GRU(I, three_h // 3, learn_h_0=learn_h_0, dtype=problem["dy"].dtype, **options)
+    gru.load_state_dict(p | ({"h_0": problem["h_0"]} if learn_h_0 else {}))
     return gru
 
 
+def arguments(gru: numgru.GRU, problem: Arrays) -> dict[str, Any]:
+    """What both kinds of forward pass are called with: x, h_0 unless it is learned, lengths and reset if there are."""
+    given = {name: problem[name] for name in ("x", "h_0", "lengths", "reset") if name in problem}
+    if gru.learn_h_0:
+        del given["h_0"]
+    return given | {name: time_first(gru, given[name]) for name in ("x", "reset") if name in given}
+
+
+def time_first(gru: numgru.GRU, a: Any) -> Any:
+    """Time first instead of the layer's order of axes, and back."""
+    return a.swapaxes(0, 1) if gru.batch_first and a is not None else a
+
+
 def run(gru: numgru.GRU, problem: Arrays) -> Arrays:
-    """Every result of one forward and one backward pass of the library."""
-
-    def swap(a: Any) -> Any:
-        return a.swapaxes(0, 1) if gru.batch_first else a
-
+    """Every result of one forward and one backward pass of the library, and the noise that it drew."""
     gru.zero_grad()
-    y, h_n = gru.forward(swap(problem["x"]), problem["h_0"])
-    dx, dh_0 = gru.backward(swap(problem["dy"]), problem["dh_n"])
-    gradients = {name: value.copy() for name, value in gru.gradients.items()}
-    return {"y": swap(y), "h_n": h_n, "dx": swap(dx), "dh_0": dh_0} | gradients
+    y, h_n = gru.forward(**arguments(gru, problem))
+    drawn = {n: time_first(gru, m) if n.startswith("dropout") else m for n, m in gru.masks.items()}
+    dx, dh_0 = gru.backward(time_first(gru, problem["dy"]), problem["dh_n"])
+    results = {"y": time_first(gru, y), "h_n": h_n, "dx": time_first(gru, dx), "dh_0": dh_0}
+    if problem["x"].dtype.kind == "i":
+        assert results.pop("dx") is None
+    return results | drawn | {name: value.copy() for name, value in gru.gradients.items()}
+
+
+def infer(gru: numgru.GRU, problem: Arrays) -> Arrays:
+    """y and h_n of a call."""
+    y, h_n = gru(**arguments(gru, problem))
+    return {"y": time_first(gru, y), "h_n": h_n}
 
 
 def exact(problem: Arrays, cell: reference.Cell = reference.GRU) -> Arrays:
-    """The same results from the oracle, in float64."""
-    wide = {name: value.astype(np.float64) for name, value in problem.items()}
-    p = {name.removesuffix("_l0"): value for name, value in parameters(wide).items()}
-    y, (h_n,), tape = reference.forward(cell, wide["x"], (wide["h_0"][0],), p)
-    dx, (dh_0,), dp = reference.backward(cell, wide["dy"], (wide["dh_n"][0],), tape, p)
-    return {"y": y, "h_n": h_n[None], "dx": dx, "dh_0": dh_0[None]} | {f"{k}_l0": v for k, v in dp.items()}
+    """The same results from the oracle, in float64; the gradient named h_0 is that of a learned one."""
+    wide = {n: value.astype(np.float64) if value.dtype.kind == "f" else value for n, value in problem.items()}
+    p, x = parameters(wide), wide["x"]
+    if x.ndim == 2:
+        x = np.eye(p["weight_ih_l0"].shape[1])[x]
+    T, B = x.shape[:2]
+    h_0 = np.repeat(wide["h_0"], B // wide["h_0"].shape[1], axis=1)
+    lengths, reset = wide.get("lengths", np.full(B, T)), wide.get("reset", np.zeros((T, B), bool))
+    y, h_n, parts = reference.gru(cell, x, h_0, p, lengths, reset, noise(wide))
+    dx, dh_0, dp = reference.gru_backward(cell, wide["dy"], wide["dh_n"], x, parts, p)
+    results = {"y": y, "h_n": h_n, "dx": dx, "dh_0": dh_0, "h_0": dh_0.sum(axis=1, keepdims=True)}
+    return results | dp | noise(wide)
 
 
 def rounding(cell: reference.Cell, eps: float, rng: np.random.Generator) -> reference.Cell:
     """The cell, with each number that a step reads, keeps or gives off by up to `eps` of itself."""
 
     def off(value: Any) -> Any:
+        if value is None:
+            return None
         if isinstance(value, tuple):
             return tuple(off(v) for v in value)
         if isinstance(value, dict):
@@ -88,7 +162,7 @@ def rounding(cell: reference.Cell, eps: float, rng: np.random.Generator) -> refe
     )
 
 
-def tolerances(problem: Arrays, draws: int = 4) -> dict[str, float]:
+def tolerances(problem: Arrays, cell: reference.Cell = reference.GRU, draws: int = 4) -> dict[str, float]:
     """How far each result may be from the oracle's.
 
     The yardstick is the problem's own: how far the exact results move when all that a step reads, keeps or
@@ -97,15 +171,15 @@ def tolerances(problem: Arrays, draws: int = 4) -> dict[str, float]:
     sums add up to some sqrt(K) / 4 of what the roundings of the summands do. Hence the factor, with the
     longest chain there is.
     """
-    eps = np.finfo(problem["x"].dtype).eps
+    eps = np.finfo(problem["dy"].dtype).eps
     rng = np.random.default_rng(1)
-    results = exact(problem)
+    results = exact(problem, cell)
     moved = dict.fromkeys(results, 0.0)
     for _ in range(draws):
-        for name, value in exact(problem, rounding(reference.GRU, eps, rng)).items():
+        for name, value in exact(problem, rounding(cell, eps, rng)).items():
             moved[name] = max(moved[name], np.abs(value - results[name]).max())
-    T, B, I = problem["x"].shape
-    chain = max(T * B, I + problem["h_0"].shape[-1])
+    T, B, H = problem["dy"].shape[0], *problem["dh_n"].shape[1:]
+    chain = max(T * B, *(p.shape[-1] + H for p in parameters(problem).values() if p.ndim == 2))
     return {name: (4 + chain**0.5 / 4) * distance for name, distance in moved.items()}
 
 
@@ -117,11 +191,11 @@ def assert_close(got: Arrays, expected: Arrays, tolerance: dict[str, float]) -> 
         assert error <= tolerance[name], f"{name}: off by {error:.2e}, allowed {tolerance[name]:.2e}"
 
 
-def assert_exact(got: Arrays, problem: Arrays) -> None:
+def assert_exact(got: Arrays, problem: Arrays, cell: reference.Cell = reference.GRU) -> None:
     """`got` is what the oracle says, as near as its dtype allows."""
-    assert_close(got, exact(problem), tolerances(problem))
+    assert_close(got, exact(problem, cell), tolerances(problem, cell))
     for name, value in got.items():
-        assert value.dtype == problem["x"].dtype, f"{name}: dtype {value.dtype}, not {problem['x'].dtype}"
+        assert value.dtype == problem["dy"].dtype, f"{name}: dtype {value.dtype}, not {problem['dy'].dtype}"
 
 
 def assert_same_bits(got: Arrays, expected: Arrays) -> None:

@@ -1,32 +1,34 @@
 """The oracle: forward and backward passes as the equations say, in plain float64 NumPy, step by step.
 
-It shares nothing with the library it checks. A cell is two functions: a step, and directly below it its
-backward, which quotes the lines it differentiates; `forward` and `backward` run any cell over a sequence.
+It shares nothing with the library it checks. A cell is two functions: a step, and directly below it its backward,
+which quotes the lines it differentiates. `steps` runs a cell in one direction over sequences of one length, `layers`
+a stack of directions and layers, `gru` a batch of sequences of any lengths; each is followed by its backward.
 Gradients are named d + name; a parameter's gradient has its name.
 
-Shapes: T time, B batch, I input, H hidden.
-    x, dx (T, B, I)    y, dy (T, B, H)    states (B, H): a tuple of one for the GRU
-    weight_ih (3H, I)  weight_hh (3H, H)  bias_ih, bias_hh (3H), or absent; gates r, z, n one below the other
+Shapes: T time, B batch, I input, H hidden, L layers, D directions (1 or 2).
+    x, dx (T, B, I)    y, dy (T, B, D*H)    h_0, h_n (L*D, B, H)    h, a direction's state (B, H)
+    weight_ih (3H, I), in layers above the first (3H, D*H)    weight_hh (3H, H)    bias_ih, bias_hh (3H), or absent
+    reset (T, B)    noise: dropout_l* (T, B, D*H), recurrent_dropout_l* (B, H), zoneout_l* (T, B, H)
+Gates r, z, n stand one below the other. A name ends in _l0, _l1, ..., the reverse direction's in _l0_reverse, ...
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-State = tuple[Array, ...]
-Parameters = dict[str, Array]
+Array = NDArray[Any]
+Named = dict[str, Array]
 
 
 class Cell(NamedTuple):
-    """`step(x, state, p)` gives the new state, whose first part is the output, and what to keep."""
+    """`step(x, h, p, mask)` gives the new state and what to keep; `mask` multiplies h where weights do, or is None."""
 
-    step: Callable[[Array, State, Parameters], tuple[State, Any]]
-    step_backward: Callable[[State, Array, State, Any, Parameters], tuple[Array, State, Parameters]]
+    step: Callable[[Array, Array, Named, Array | None], tuple[Array, Any]]
+    step_backward: Callable[[Array, Array, Array, Any, Named, Array | None], tuple[Array, Array, Named]]
 
 
 def sigmoid(v: Array) -> Array:
@@ -46,56 +48,199 @@ def linear_backward(dy: Array, x: Array, weight: Array) -> tuple[Array, Array, A
     return dx, dy.T @ x, dy.sum(axis=0)
 
 
-def gru_step(x: Array, state: State, p: Parameters) -> tuple[State, Any]:
-    (h,) = state
+def masked(a: Array, mask: Array | None) -> Array:
+    """`a` times the mask; its own backward."""
+    return a if mask is None else a * mask
+
+
+def gru_step(x: Array, h: Array, p: Named, mask: Array | None = None) -> tuple[Array, Any]:
     x_r, x_z, x_n = np.split(linear(x, p["weight_ih"], p.get("bias_ih")), 3, axis=-1)
-    h_r, h_z, q = np.split(linear(h, p["weight_hh"], p.get("bias_hh")), 3, axis=-1)
+    h_r, h_z, q = np.split(linear(masked(h, mask), p["weight_hh"], p.get("bias_hh")), 3, axis=-1)
     r = sigmoid(x_r + h_r)
     z = sigmoid(x_z + h_z)
     n = np.tanh(x_n + r * q)
-    return ((1 - z) * n + z * h,), (r, z, n, q)
+    return (1 - z) * n + z * h, (r, z, n, q)
 
 
 def gru_step_backward(
-    dstate: State, x: Array, state: State, kept: Any, p: Parameters
-) -> tuple[Array, State, Parameters]:
-    (dh_new,), (h,), (r, z, n, q) = dstate, state, kept
+    dh_new: Array, x: Array, h: Array, kept: Any, p: Named, mask: Array | None = None
+) -> tuple[Array, Array, Named]:
+    r, z, n, q = kept
     dz = dh_new * (h - n) * z * (1 - z)  # h' = (1 - z) n + z h,  z = sigmoid(x_z + h_z)
     dn = dh_new * (1 - z) * (1 - n**2)  # n = tanh(x_n + r q)
     dr = dn * q * r * (1 - r)  # r = sigmoid(x_r + h_r)
     dq = dn * r
     from_x, from_h = np.concatenate([dr, dz, dn], axis=-1), np.concatenate([dr, dz, dq], axis=-1)
     dx, dweight_ih, dbias_ih = linear_backward(from_x, x, p["weight_ih"])
-    dh, dweight_hh, dbias_hh = linear_backward(from_h, h, p["weight_hh"])
+    dh, dweight_hh, dbias_hh = linear_backward(from_h, masked(h, mask), p["weight_hh"])
     dp = {"weight_ih": dweight_ih, "weight_hh": dweight_hh, "bias_ih": dbias_ih, "bias_hh": dbias_hh}
-    return dx, (dh + dh_new * z,), dp
+    return dx, masked(dh, mask) + dh_new * z, dp
+
+
+def gru_before_step(x: Array, h: Array, p: Named, mask: Array | None = None) -> tuple[Array, Any]:
+    """The reset gate before the product: r multiplies the state, not what the weights make of it."""
+    (weights, weight_n), (biases, bias_n) = split_gates(p)
+    x_r, x_z, x_n = np.split(linear(x, p["weight_ih"], p.get("bias_ih")), 3, axis=-1)
+    h_r, h_z = np.split(linear(masked(h, mask), weights, biases), 2, axis=-1)
+    r = sigmoid(x_r + h_r)
+    z = sigmoid(x_z + h_z)
+    n = np.tanh(x_n + linear(r * masked(h, mask), weight_n, bias_n))
+    return (1 - z) * n + z * h, (r, z, n)
+
+
+def gru_before_step_backward(
+    dh_new: Array, x: Array, h: Array, kept: Any, p: Named, mask: Array | None = None
+) -> tuple[Array, Array, Named]:
+    (weights, weight_n), _ = split_gates(p)
+    r, z, n = kept
+    u = masked(h, mask)
+    dz = dh_new * (h - n) * z * (1 - z)  # h' = (1 - z) n + z h,  z = sigmoid(x_z + h_z)
+    dn = dh_new * (1 - z) * (1 - n**2)  # n = tanh(x_n + W_hn (r u) + b_hn),  u = h masked
+    dru, dweight_n, dbias_n = linear_backward(dn, r * u, weight_n)
+    dr = dru * u * r * (1 - r)  # r = sigmoid(x_r + h_r)
+    dx, dweight_ih, dbias_ih = linear_backward(np.concatenate([dr, dz, dn], axis=-1), x, p["weight_ih"])
+    du, dweights, dbiases = linear_backward(np.concatenate([dr, dz], axis=-1), u, weights)
+    dp = {"weight_ih": dweight_ih, "weight_hh": np.concatenate([dweights, dweight_n])}
+    dp |= {"bias_ih": dbias_ih, "bias_hh": np.concatenate([dbiases, dbias_n])}
+    return dx, masked(du + dru * r, mask) + dh_new * z, dp
+
+
+def split_gates(p: Named) -> tuple[tuple[Array, Array], tuple[Any, Any]]:
+    """The state's weights and biases: those of r and z, and those of n."""
+    H, bias = p["weight_hh"].shape[1], p.get("bias_hh")
+    biases = (None, None) if bias is None else (bias[: 2 * H], bias[2 * H :])
+    return (p["weight_hh"][: 2 * H], p["weight_hh"][2 * H :]), biases
 
 
 GRU = Cell(gru_step, gru_step_backward)
+GRU_BEFORE = Cell(gru_before_step, gru_before_step_backward)
 
 
-def forward(cell: Cell, x: Array, state: State, p: Parameters) -> tuple[Array, State, list[Any]]:
-    """The outputs, the last state, and for `backward` each step's input, state and what it kept."""
-    y, tape = [], []
-    for x_t in x:
-        new, kept = cell.step(x_t, state, p)
-        tape.append((x_t, state, kept))
-        y.append(new[0])
-        state = new
-    return np.stack(y), state, tape
+def steps(cell: Cell, x: Array, h_0: Array, p: Named, reset: Array, mask: Any, zoneout: Any) -> tuple[Array, Any]:
+    """The states after each step, and for the backward each step's input, state before it and what it kept.
+
+    Where `reset` is True a sequence starts anew; zoneout is the part of the state that stays as it was, or None.
+    """
+    y, tape, h = [], [], h_0
+    for t, x_t in enumerate(x):
+        before = np.where(reset[t][:, None], h_0, h)
+        h, kept = cell.step(x_t, before, p, mask)
+        if zoneout is not None:
+            h = zoneout[t] * before + (1 - zoneout[t]) * h
+        y.append(h)
+        tape.append((x_t, before, kept))
+    return np.stack(y), tape
 
 
-def backward(cell: Cell, dy: Array, dstate: State, tape: list[Any], p: Parameters) -> tuple[Array, State, Parameters]:
-    """dx, the gradient of the first state and that of each parameter; `dstate` is the last state's."""
-    dx = []
+def steps_backward(
+    cell: Cell, dy: Array, dh_n: Array, tape: Any, p: Named, reset: Array, mask: Any, zoneout: Any
+) -> tuple[Array, Array, Named]:
+    """dx, dh_0 and the gradient of each parameter."""
+    dx, dh, dh_0 = [], dh_n, np.zeros_like(dh_n)
     dp = {name: np.zeros_like(value) for name, value in p.items()}
-    for dy_t, (x_t, state, kept) in reversed(list(zip(dy, tape, strict=True))):
-        dstate = (
-            dstate[0] + dy_t,
-            *dstate[1:],
-        )  # y_t is the first of the states, read by the next step as well
-        dx_t, dstate, step_dp = cell.step_backward(dstate, x_t, state, kept, p)
+    for t in reversed(range(len(dy))):
+        dh = dh + dy[t]
+        kept_back = 0 if zoneout is None else zoneout[t] * dh  # h' = zoneout h + (1 - zoneout) step(h)
+        dh = dh if zoneout is None else (1 - zoneout[t]) * dh
+        dx_t, dh, step_dp = cell.step_backward(dh, *tape[t], p, mask)
+        dh = dh + kept_back
+        dh_0 = dh_0 + np.where(reset[t][:, None], dh, 0)  # before = h_0 where reset, else h
+        dh = np.where(reset[t][:, None], 0, dh)
         dx.append(dx_t)
         for name in dp:
             dp[name] += step_dp[name]
-    return np.stack(dx[::-1]), dstate, dp
+    return np.stack(dx[::-1]), dh_0 + dh, dp
+
+
+def directions(p: Named) -> Iterator[tuple[int, list[tuple[str, slice]]]]:
+    """Each layer, with its directions: what their names end with, and the order of time."""
+    k = 0
+    while f"weight_ih_l{k}" in p:
+        both = [(f"_l{k}", slice(None)), (f"_l{k}_reverse", slice(None, None, -1))]
+        yield k, [(suffix, time) for suffix, time in both if f"weight_ih{suffix}" in p]
+        k += 1
+
+
+def layers(cell: Cell, x: Array, h_0: Array, p: Named, reset: Array, noise: Named) -> tuple[Array, Array, Any]:
+    """The last layer's output, every direction's last state, and for the backward a tape for each direction."""
+    h_n, tapes = [], []
+    for k, both in directions(p):
+        outputs = []
+        for suffix, time in both:
+            y, tape = steps(cell, x[time], h_0[len(h_n)], own(p, suffix), reset[time], *noise_of(noise, suffix, time))
+            outputs.append(y[time])
+            h_n.append(y[-1])
+            tapes.append(tape)
+        x = masked(np.concatenate(outputs, axis=-1), noise.get(f"dropout_l{k}"))
+    return x, np.stack(h_n), tapes
+
+
+def layers_backward(
+    cell: Cell, dy: Array, dh_n: Array, tapes: Any, p: Named, reset: Array, noise: Named
+) -> tuple[Array, Array, Named]:
+    """dx, dh_0 and the gradient of each parameter."""
+    dh_0, dp = np.empty_like(dh_n), {}
+    state = len(dh_n)
+    for k, both in reversed(list(directions(p))):
+        dy = masked(dy, noise.get(f"dropout_l{k}"))
+        dx: Any = 0
+        for (suffix, time), dy_own in reversed(list(zip(both, np.split(dy, len(both), axis=-1), strict=True))):
+            state -= 1
+            dx_own, dh_0[state], own_dp = steps_backward(
+                cell, dy_own[time], dh_n[state], tapes[state], own(p, suffix), reset[time],
+                *noise_of(noise, suffix, time),
+            )  # fmt: skip
+            dx = dx + dx_own[time]
+            dp |= {name + suffix: value for name, value in own_dp.items()}
+        dy = dx
+    return dy, dh_0, dp
+
+
+def own(p: Named, suffix: str) -> Named:
+    """A direction's parameters."""
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    return {name: p[name + suffix] for name in names if name + suffix in p}
+
+
+def noise_of(noise: Named, suffix: str, time: slice) -> tuple[Array | None, Array | None]:
+    """A direction's mask of the state, and its zoneout in its own order of time."""
+    zoneout = noise.get(f"zoneout{suffix}")
+    return noise.get(f"recurrent_dropout{suffix}"), None if zoneout is None else zoneout[time]
+
+
+class Part(NamedTuple):
+    """The sequences of one length in a batch, as a batch without padding."""
+
+    cells: tuple[slice, Array]  # of arrays (T, B, ...)
+    rows: Array
+    reset: Array
+    noise: Named
+    tapes: Any
+
+
+def gru(cell: Cell, x: Array, h_0: Array, p: Named, lengths: Array, reset: Array, noise: Named) -> Any:
+    """y, h_n and what the backward needs. Sequences of one length are run as one batch, without any padding."""
+    y: Any = None
+    h_n, parts = np.empty_like(h_0), []
+    for length in np.unique(lengths):
+        rows = np.flatnonzero(lengths == length)
+        cells = (slice(length), rows)
+        picked = {name: value[cells] if value.ndim == 3 else value[rows] for name, value in noise.items()}
+        part_y, h_n[:, rows], tapes = layers(cell, x[cells], h_0[:, rows], p, reset[cells], picked)
+        y = np.zeros((*x.shape[:2], part_y.shape[-1]), part_y.dtype) if y is None else y
+        y[cells] = part_y
+        parts.append(Part(cells, rows, reset[cells], picked, tapes))
+    return y, h_n, parts
+
+
+def gru_backward(
+    cell: Cell, dy: Array, dh_n: Array, x: Array, parts: list[Part], p: Named
+) -> tuple[Array, Array, Named]:
+    """dx, dh_0 and the gradient of each parameter."""
+    dx, dh_0 = np.zeros_like(x), np.empty_like(dh_n)
+    dp = {name: np.zeros_like(value) for name, value in p.items()}
+    for cells, rows, reset, noise, tapes in parts:
+        dx[cells], dh_0[:, rows], part_dp = layers_backward(cell, dy[cells], dh_n[:, rows], tapes, p, reset, noise)
+        for name in dp:
+            dp[name] += part_dp[name]
+    return dx, dh_0, dp

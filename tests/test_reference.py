@@ -1,4 +1,4 @@
-"""The oracle itself: its backward against central differences, and a step worked out by hand."""
+"""The oracle itself: its backward against complex steps, its options against what they mean, a step by hand."""
 
 from __future__ import annotations
 
@@ -6,41 +6,138 @@ import numpy as np
 import pytest
 
 from tests import reference
-from tests.cases import Arrays, difference, exact, gru_problem, parameters
+from tests.cases import Arrays, difference, exact, glued, gru_problem, parameters, ragged
+
+T, B, I, H = 4, 3, 2, 3
+CELLS = {"after": reference.GRU, "before": reference.GRU_BEFORE}
+each_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 
 
-def loss(problem: Arrays) -> float:
-    """A number whose gradients with respect to y and h_n are dy and dh_n."""
-    results = exact(problem)
-    return float((results["y"] * problem["dy"]).sum() + (results["h_n"] * problem["dh_n"]).sum())
+def noisy(problem: Arrays) -> Arrays:
+    """The problem with all noises; the zoneout keeps some states, some not, and some in part, as inference does."""
+    rng = np.random.default_rng(7)
+    T, B, width = problem["dy"].shape
+    H = problem["weight_hh_l0"].shape[1]
+    drawn: Arrays = {}
+    for name in parameters(problem):
+        if name.startswith("weight_hh"):
+            suffix = name.removeprefix("weight_hh")
+            drawn[f"recurrent_dropout{suffix}"] = rng.choice([0, 1 / 0.7], (B, H))
+            drawn[f"zoneout{suffix}"] = rng.choice([0, 0.4, 1], (T, B, H))
+    layers = sum(name.startswith("zoneout") for name in drawn) * H // width
+    for k in range(layers - 1):
+        drawn[f"dropout_l{k}"] = rng.choice([0, 2], (T, B, width))
+    return problem | drawn
 
 
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (4, 3, 2, 5)])
-def test_every_gradient_is_the_slope(shape: tuple[int, int, int, int], bias: bool) -> None:
-    problem = gru_problem(*shape, np.float64, bias)
-    gradients = exact(problem)
+def wholly(bidirectional: bool, bias: bool = True) -> Arrays:
+    """Everything at once."""
+    problem = gru_problem(T, B, I, H, np.float64, bias, num_layers=2, bidirectional=bidirectional)
+    return noisy(glued(ragged(problem)))
+
+
+def slope_by_complex_step(problem: Arrays, cell: reference.Cell, name: str, index: tuple[int, ...]) -> float:
+    """Of a number whose gradients with respect to y and h_n are dy and dh_n; exact but for roundings."""
+    moved = {n: value.astype(complex) if value.dtype.kind == "f" else value for n, value in problem.items()}
+    moved[name][index] += 1e-30j
+    results = exact(moved, cell)
+    total = (results["y"] * problem["dy"]).sum() + (results["h_n"] * problem["dh_n"]).sum()
+    return float(total.imag / 1e-30)
+
+
+@each_cell
+@pytest.mark.parametrize(
+    "problem",
+    [
+        gru_problem(1, 1, 1, 1, np.float64),
+        gru_problem(T, B, I, H, np.float64, bias=False),
+        noisy(gru_problem(T, B, I, H, np.float64)),
+        wholly(bidirectional=False),
+        wholly(bidirectional=True),
+        wholly(bidirectional=True, bias=False),
+    ],
+    ids=["one of all", "no bias", "noise", "one way", "both ways", "both ways, no bias"],
+)
+def test_every_gradient_is_the_slope(problem: Arrays, cell: reference.Cell) -> None:
+    gradients = exact(problem, cell)
     for name, of in [("x", "dx"), ("h_0", "dh_0"), *((name, name) for name in parameters(problem))]:
+        assert gradients[of].shape == problem[name].shape
         for index in np.ndindex(problem[name].shape):
-            direction = np.zeros_like(problem[name])
-            direction[index] = 1
-            slope = difference(lambda: loss(problem), [(problem[name], direction)])
-            assert gradients[of][index] == pytest.approx(slope, rel=1e-6, abs=1e-8), f"{name}[{index}]"
+            slope = slope_by_complex_step(problem, cell, name, index)
+            assert gradients[of][index] == pytest.approx(slope, rel=1e-12, abs=1e-13), f"{name}[{index}]"
 
 
 def test_gates_by_hand() -> None:
-    """One unit, x = h = 1; each gate has its own weights, so that no two can be mistaken for each other."""
+    """One unit, x = 1, h = 2; each gate has its own weights, so that no two can be mistaken for each other."""
     p = {
         "weight_ih": np.array([[1.0], [2.0], [3.0]]),
         "weight_hh": np.array([[0.5], [-1.0], [0.25]]),
         "bias_ih": np.array([0.1, 0.2, 0.3]),
         "bias_hh": np.array([-0.4, 0.5, -2.0]),
     }
-    one = np.ones((1, 1))
-    r, z = 1 / (1 + np.exp(-1.2)), 1 / (1 + np.exp(-1.7))
-    n = np.tanh(3.3 + r * (0.25 - 2.0))
-    ((h,), _) = reference.gru_step(one, (one,), p)
-    assert h[0, 0] == pytest.approx((1 - z) * n + z, rel=1e-15)
+    x, h = np.ones((1, 1)), np.full((1, 1), 2.0)
+    r, z = 1 / (1 + np.exp(-1.7)), 1 / (1 + np.exp(-0.7))
+    candidates = {reference.GRU: 3.3 + r * (0.5 - 2.0), reference.GRU_BEFORE: 3.3 + 0.25 * (r * 2.0) - 2.0}
+    for cell, candidate in candidates.items():
+        new, _ = cell.step(x, h, p, None)
+        assert new[0, 0] == pytest.approx((1 - z) * np.tanh(candidate) + z * 2.0, rel=1e-15)
+
+
+@each_cell
+def test_recurrent_dropout_scales_the_weights_columns(cell: reference.Cell) -> None:
+    """For one sequence, W (h * mask) is (W diag(mask)) h, with the reset gate before the product or after it."""
+    problem = gru_problem(T, 1, I, H, np.float64)
+    mask = np.array([[0.0, 1.25, 1.25]])
+    scaled = exact(problem | {"weight_hh_l0": problem["weight_hh_l0"] * mask}, cell)
+    scaled["weight_hh_l0"] *= mask
+    masked = exact(problem | {"recurrent_dropout_l0": mask}, cell)
+    for name, value in scaled.items():
+        np.testing.assert_allclose(masked[name], value, rtol=1e-13, atol=1e-14, err_msg=name)
+
+
+@each_cell
+def test_zoneout_of_one_keeps_and_of_zero_changes_nothing(cell: reference.Cell) -> None:
+    problem = gru_problem(T, B, I, H, np.float64)
+    never = exact(problem | {"zoneout_l0": np.zeros((T, B, H))}, cell)
+    for name, value in exact(problem, cell).items():
+        np.testing.assert_array_equal(never[name], value, err_msg=name)
+    kept = exact(problem | {"zoneout_l0": np.ones((T, B, H))}, cell)
+    np.testing.assert_array_equal(kept["y"], np.repeat(problem["h_0"], T, axis=0))
+    assert not kept["dx"].any()
+    one_step = np.zeros((T, B, H))
+    one_step[2] = 1
+    skipped = {name: np.delete(problem[name], 2, axis=0) for name in ("x", "dy")}
+    expected = exact(problem | skipped, cell)["y"]
+    np.testing.assert_array_equal(np.delete(exact(problem | {"zoneout_l0": one_step}, cell)["y"], 2, axis=0), expected)
+
+
+@each_cell
+def test_a_reset_row_is_its_parts(cell: reference.Cell) -> None:
+    """The two parts of a row alone, each from h_0."""
+    problem = gru_problem(T, 1, I, H, np.float64)
+    reset = np.zeros((T, 1), bool)
+    reset[3] = True
+    whole = exact(problem | {"reset": reset}, cell)
+    parts = [exact(problem | {n: problem[n][s] for n in ("x", "dy")}, cell) for s in (slice(3), slice(3, None))]
+    np.testing.assert_array_equal(whole["y"], np.concatenate([part["y"] for part in parts]))
+    first = exact(problem | {n: problem[n][:3] for n in ("x", "dy")} | {"dh_n": 0 * problem["dh_n"]}, cell)
+    np.testing.assert_allclose(whole["dx"], np.concatenate([first["dx"], parts[1]["dx"]]), rtol=1e-14)
+    np.testing.assert_allclose(whole["dh_0"], first["dh_0"] + parts[1]["dh_0"], rtol=1e-14)
+
+
+@each_cell
+def test_a_ragged_row_is_that_sequence_alone(cell: reference.Cell) -> None:
+    problem = ragged(gru_problem(6, 4, I, H, np.float64, num_layers=2, bidirectional=True))
+    whole = exact(problem, cell)
+    for row, n in enumerate(problem["lengths"]):
+        alone = {name: problem[name][:n, [row]] for name in ("x", "dy")}
+        alone |= {name: problem[name][:, [row]] for name in ("h_0", "dh_n")}
+        results = exact(parameters(problem) | alone, cell)
+        for name in ("y", "dx"):
+            np.testing.assert_allclose(whole[name][:n, [row]], results[name], rtol=1e-12, err_msg=name)
+            assert not whole[name][n:, row].any()
+        for name in ("h_n", "dh_0"):
+            np.testing.assert_allclose(whole[name][:, [row]], results[name], rtol=1e-12, err_msg=name)
 
 
 def test_linear_gradients() -> None:

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.cases import Arrays, assert_same_bits, exact, gru_layer, gru_problem, run
+from tests import reference
+from tests.cases import Arrays, assert_same_bits, exact, gru_layer, gru_problem, noise, run
+from tests.combinations import COMBINATIONS, case
 
 ROWS = {"y": 1, "h_n": 1, "dx": 1, "dh_0": 1}  # the axis of the batch in each result
 
@@ -31,6 +33,24 @@ def test_nan_stays_in_its_row(where: str, row: int, B: int, dtype: Any) -> None:
     got = run(gru, spoiled)
     assert_same_bits(rows(got, others), rows(expected, others))
     assert_same_nan(got, spoiled)
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=", ".join)
+@pytest.mark.parametrize("where", ["x", "h_0", "dy", "dh_n"])
+def test_nan_with_options(where: str, combination: frozenset[str]) -> None:
+    """It stays in its row and, if that is several sequences one after the other, in its sequence."""
+    drawn = case(combination, (6, 9, 5, 17), num_layers=2)
+    problem, row = drawn.problem, 4
+    if "lengths" in problem:
+        problem["lengths"][row] = 6
+    if "reset" in problem:
+        problem["reset"][:, row] = [False, False, True, False, True, False]
+    expected = run(drawn.layer(), problem)
+    problem[where][-1 if where in ("h_0", "dh_n") else 2, row, 2] = np.nan
+    got = run(drawn.layer(), problem)
+    others = np.delete(np.arange(9), row)
+    assert_same_bits(rows(got, others), rows(expected, others))
+    assert_same_nan(got, problem | noise(got), drawn.cell)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -67,8 +87,8 @@ def test_no_warning_from_huge_inputs() -> None:
     assert np.isfinite(y).all()
 
 
-def assert_same_nan(got: Arrays, problem: Arrays) -> None:
+def assert_same_nan(got: Arrays, problem: Arrays, cell: reference.Cell = reference.GRU) -> None:
     with np.errstate(invalid="ignore"):
-        expected = exact(problem)
+        expected = exact(problem, cell)
     for name, value in got.items():
         assert np.array_equal(np.isnan(value), np.isnan(expected[name])), f"{name}: NaN elsewhere than in the oracle"

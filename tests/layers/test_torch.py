@@ -1,4 +1,4 @@
-"""The same values, gradients and state dicts as torch.nn.GRU, where PyTorch is installed."""
+"""The same values, gradients and state dicts as torch.nn.GRU has, for every option that it has too."""
 
 from __future__ import annotations
 
@@ -8,30 +8,53 @@ import numpy as np
 import pytest
 
 import numgru
-from tests.cases import assert_close, assert_exact, gru_layer, gru_problem, parameters, run, tolerances
+from tests.cases import assert_close, assert_exact, gru_layer, gru_problem, parameters, ragged, run, tolerances
 
 torch = pytest.importorskip("torch", reason="PyTorch isn't installed; the oracle's tests cover the same equations")
 
 
 def torch_gru(problem: dict[str, Any], batch_first: bool = False) -> Any:
-    three_h, I = problem["weight_ih_l0"].shape
-    bias, dtype = "bias_ih_l0" in problem, torch.from_numpy(problem["x"]).dtype
-    gru = torch.nn.GRU(I, three_h // 3, bias=bias, batch_first=batch_first, dtype=dtype)
-    gru.load_state_dict({name: torch.from_numpy(value) for name, value in parameters(problem).items()})
+    (three_h, I), p = problem["weight_ih_l0"].shape, parameters(problem)
+    gru = torch.nn.GRU(
+        I,
+        three_h // 3,
+        num_layers=sum(name.startswith("weight_ih") and not name.endswith("_reverse") for name in p),
+        bias="bias_ih_l0" in p,
+        batch_first=batch_first,
+        bidirectional="weight_ih_l0_reverse" in p,
+        dtype=torch.from_numpy(problem["x"]).dtype,
+    )
+    gru.load_state_dict({name: torch.from_numpy(value) for name, value in p.items()})
     return gru
 
 
-def run_torch(problem: dict[str, Any], batch_first: bool) -> dict[str, Any]:
+def run_torch(problem: dict[str, Any], batch_first: bool = False) -> dict[str, Any]:
+    """With lengths, packed for PyTorch: the only way it has to run sequences of different lengths."""
+
     def swap(a: Any) -> Any:
         return a.swapaxes(0, 1) if batch_first else a
 
     gru = torch_gru(problem, batch_first)
     x, h_0 = (torch.from_numpy(problem[name]).requires_grad_() for name in ("x", "h_0"))
-    y, h_n = gru(swap(x), h_0)
+    given = swap(x)
+    if "lengths" in problem:
+        lengths = torch.from_numpy(problem["lengths"])
+        given = torch.nn.utils.rnn.pack_padded_sequence(given, lengths, batch_first, enforce_sorted=False)
+    y, h_n = gru(given, h_0)
+    if "lengths" in problem:
+        y, _ = torch.nn.utils.rnn.pad_packed_sequence(y, batch_first, total_length=len(problem["x"]))
     torch.autograd.backward([swap(y), h_n], [torch.from_numpy(problem["dy"]), torch.from_numpy(problem["dh_n"])])
     results = {"y": swap(y).detach(), "h_n": h_n.detach(), "dx": x.grad, "dh_0": h_0.grad}
     results |= {name: parameter.grad for name, parameter in gru.named_parameters()}
     return {name: value.numpy() for name, value in results.items()}
+
+
+def check(problem: dict[str, Any], batch_first: bool = False) -> None:
+    """Both are within the same tolerances of the oracle, and so within twice of each other."""
+    theirs = run_torch(problem, batch_first)
+    assert_exact(theirs, problem)
+    ours = run(gru_layer(problem, batch_first=batch_first), problem)
+    assert_close(ours, theirs, {name: 2 * value for name, value in tolerances(problem).items()})
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -39,22 +62,40 @@ def run_torch(problem: dict[str, Any], batch_first: bool) -> dict[str, Any]:
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (7, 5, 3, 17), (30, 9, 20, 64)])
 def test_values_and_gradients(shape: tuple[int, int, int, int], batch_first: bool, bias: bool, dtype: Any) -> None:
-    """Both are within the same tolerances of the oracle, and so within twice of each other."""
-    problem = gru_problem(*shape, dtype, bias)
-    theirs = run_torch(problem, batch_first)
-    assert_exact(theirs, problem)
-    ours = run(gru_layer(problem, batch_first=batch_first), problem)
-    assert_close(ours, theirs, {name: 2 * value for name, value in tolerances(problem).items()})
+    check(gru_problem(*shape, dtype, bias), batch_first)
 
 
-def test_state_dict_there_and_back() -> None:
-    problem = gru_problem(3, 2, 4, 5)
+@pytest.mark.parametrize("lengths", [False, True], ids=["padded", "packed"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_layers_and_directions(num_layers: int, bidirectional: bool, lengths: bool) -> None:
+    problem = gru_problem(7, 5, 3, 17, np.float64, num_layers=num_layers, bidirectional=bidirectional)
+    check(ragged(problem) if lengths else problem)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_everything_pytorch_has(batch_first: bool, bias: bool) -> None:
+    check(ragged(gru_problem(6, 9, 4, 15, np.float64, bias, num_layers=2, bidirectional=True)), batch_first)
+
+
+@pytest.mark.parametrize(("num_layers", "bidirectional"), [(1, False), (2, True)])
+def test_state_dict_there_and_back(num_layers: int, bidirectional: bool) -> None:
+    problem = gru_problem(3, 2, 4, 5, num_layers=num_layers, bidirectional=bidirectional)
     theirs = torch_gru(problem)
-    ours = numgru.GRU(4, 5)
+    ours = numgru.GRU(4, 5, num_layers, bidirectional=bidirectional)
     ours.load_state_dict(dict(theirs.named_parameters()))  # these require gradients; a state dict's don't
     ours.load_state_dict(theirs.state_dict())
     assert list(ours.state_dict()) == list(theirs.state_dict())
-    again = torch.nn.GRU(4, 5)
+    again = torch.nn.GRU(4, 5, num_layers, bidirectional=bidirectional)
     again.load_state_dict({name: torch.from_numpy(value) for name, value in ours.state_dict().items()})
     for name, value in parameters(problem).items():
         assert np.array_equal(again.state_dict()[name].numpy(), value), name
+
+
+def test_dropout_of_one_layer_warns_as_pytorch_does() -> None:
+    with pytest.warns(UserWarning, match="dropout") as theirs:
+        torch.nn.GRU(4, 5, dropout=0.5)
+    with pytest.warns(UserWarning, match="dropout") as ours:
+        numgru.GRU(4, 5, dropout=0.5)
+    assert len(ours) == len(theirs) == 1

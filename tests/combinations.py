@@ -1,0 +1,138 @@
+"""Layers with several options at once, and the problems that they are given.
+
+Each combination of what is named in `COMBINATIONS` is compiled for itself, which takes seconds: tests choose among
+these few. Layers, directions, biases, dropout between layers, learned states, tokens and the order of axes aren't.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from numpy.typing import DTypeLike
+
+import numgru
+from tests import reference
+from tests.cases import (
+    Arrays,
+    assert_exact,
+    glued,
+    gru_layer,
+    gru_problem,
+    infer,
+    learned,
+    noise,
+    of_tokens,
+    parameters,
+    ragged,
+    run,
+)
+
+BEFORE, LENGTHS, RESET, ZONEOUT, RECURRENT = "reset before", "lengths", "reset", "zoneout", "recurrent dropout"
+# Any two of them together, each without the other, and neither.
+COMBINATIONS = [
+    frozenset(names)
+    for names in [
+        (),
+        (LENGTHS, RESET, ZONEOUT, RECURRENT),
+        (BEFORE, ZONEOUT),
+        (BEFORE, LENGTHS, RESET, ZONEOUT),
+        (BEFORE, LENGTHS, RECURRENT),
+        (RESET, RECURRENT),
+    ]
+]
+PLAIN, EVERYTHING, _, _, BEFORE_RAGGED, GLUED = COMBINATIONS
+INFERRED = COMBINATIONS[:3]  # inference is compiled for itself, too
+RECOMPUTED = [PLAIN, *(names for names in COMBINATIONS if LENGTHS in names)]  # the others would be compiled anew
+NOISE = {ZONEOUT: "zoneout", RECURRENT: "recurrent_dropout"}
+SIZES = [1, 2, 3, 5, 7, 8, 9]
+UNITS = [1, 2, 3, 7, 8, 9, 15, 17, 31, 33]
+BOTH_WAYS = {"num_layers": 2, "bidirectional": True}
+each_depth = pytest.mark.parametrize("depth", [{}, {"num_layers": 3}, BOTH_WAYS], ids=["one", "three", "both ways"])
+BY_ROW = ("y", "h_n", "dx", "dh_0")
+
+
+class Case(NamedTuple):
+    """A combination, a problem with it, and the options of a layer for that."""
+
+    combination: frozenset[str]
+    problem: Arrays
+    options: dict[str, Any]
+
+    def layer(self, **others: Any) -> numgru.GRU:
+        """The same parameters and the same noise each time."""
+        return gru_layer(self.problem, **{"seed": 5, **self.options, **others})
+
+    def without_noise(self) -> numgru.GRU:
+        """The layer with rates at which no noise ever strikes in training; what runs is the same."""
+        return self.layer(**{name: 1e-17 for name in NOISE.values() if name in self.options})
+
+    @property
+    def cell(self) -> reference.Cell:
+        return reference.GRU if self.options.get("reset_after", True) else reference.GRU_BEFORE
+
+    def check(self) -> None:
+        """Training, with the noise that was drawn, is what the oracle says, and inference where it's compiled."""
+        gru = self.layer()
+        results = run(gru, self.problem)
+        assert_exact(results, self.problem | noise(results), self.cell)
+        if self.combination not in INFERRED or gru.dtype == np.float32:
+            return
+        T, B, _ = self.problem["dy"].shape
+        share = np.full((T, B, gru.hidden_size), self.options.get("zoneout", 0.0))
+        names = [name.replace("weight_hh", "zoneout") for name in gru.parameters if name.startswith("weight_hh")]
+        assert_exact(infer(gru, self.problem), self.problem | dict.fromkeys(names, share), self.cell)
+
+
+def case(
+    combination: frozenset[str],
+    shape: tuple[int, int, int, int],
+    dtype: DTypeLike = np.float64,
+    *,
+    bias: bool = True,
+    num_layers: int = 1,
+    bidirectional: bool = False,
+    learn_h_0: bool = False,
+    tokens: bool = False,
+    seed: int = 0,
+    **options: Any,
+) -> Case:
+    """A problem with what the combination says, and the layer's `options` with it."""
+    problem = gru_problem(*shape, dtype, bias, seed, num_layers, bidirectional)
+    for wanted, made in [(LENGTHS in combination, ragged), (RESET in combination, glued), (tokens, of_tokens)]:
+        problem = made(problem, seed) if wanted else problem
+    problem = learned(problem) if learn_h_0 else problem
+    options |= {name: 0.25 for kind, name in NOISE.items() if kind in combination}
+    return Case(combination, problem, {"learn_h_0": learn_h_0, "reset_after": BEFORE not in combination, **options})
+
+
+def part_of(problem: Arrays, rows: Any, steps: slice = slice(None)) -> Arrays:
+    """Some rows of a problem, and some of their steps."""
+    by_step = {name: problem[name][steps, rows] for name in ("x", "dy", "reset") if name in problem}
+    by_row = {name: problem[name][:, rows] for name in ("h_0", "dh_n")}
+    lengths = {"lengths": problem["lengths"][rows]} if "lengths" in problem else {}
+    return parameters(problem) | by_step | by_row | lengths
+
+
+def rows_of(results: Arrays, rows: Any) -> Arrays:
+    """The same rows of the results that have rows."""
+    return {name: results[name][:, rows] for name in BY_ROW if name in results}
+
+
+@st.composite
+def cases(draw: st.DrawFn, dtype: DTypeLike = np.float64) -> Case:
+    """Any combination, with any of the options that aren't compiled for themselves, and any small shape."""
+    num_layers, combination = draw(st.integers(1, 3)), draw(st.sampled_from(COMBINATIONS))
+    flags = ("bias", "bidirectional", "learn_h_0", "tokens", "batch_first")
+    return case(
+        combination,
+        tuple(draw(st.sampled_from(sizes)) for sizes in (SIZES[1:], SIZES, SIZES, UNITS)),
+        dtype,
+        num_layers=num_layers,
+        dropout=draw(st.sampled_from([0.0, 0.5])) if num_layers > 1 else 0.0,
+        checkpoint_every=draw(st.sampled_from([None, 1, 2, 3, 20])) if combination in RECOMPUTED else None,
+        seed=draw(st.integers(0, 99)),
+        **{name: draw(st.booleans()) for name in flags},
+    )

@@ -1,0 +1,80 @@
+"""Every option of a GRU, alone and with others, against the oracle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from tests.cases import assert_exact, gru_layer, gru_problem, learned, run
+from tests.combinations import COMBINATIONS, EVERYTHING, PLAIN, UNITS, Case, case, cases
+
+SHAPE = (7, 5, 3, 17)
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=", ".join)
+@pytest.mark.parametrize("B", [1, 2, 9, 17])
+def test_combination(combination: frozenset[str], B: int) -> None:
+    case(combination, (6, B, 3, 17)).check()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_layers": 2},
+        {"num_layers": 5, "bias": False},
+        {"bidirectional": True},
+        {"bidirectional": True, "batch_first": True},
+        {"num_layers": 3, "bidirectional": True},
+        {"num_layers": 3, "dropout": 0.5},
+        {"num_layers": 2, "dropout": 0.5, "bidirectional": True, "batch_first": True},
+        {"learn_h_0": True},
+        {"learn_h_0": True, "num_layers": 2, "bidirectional": True},
+        {"tokens": True},
+        {"tokens": True, "num_layers": 2, "batch_first": True},
+        {"checkpoint_every": 1},
+        {"checkpoint_every": 3, "num_layers": 2, "bidirectional": True},
+    ],
+    ids=lambda options: ", ".join(f"{name}={value}" for name, value in options.items()),
+)
+@pytest.mark.parametrize("combination", [PLAIN, EVERYTHING], ids=["plain", "everything"])
+def test_option(combination: frozenset[str], options: dict[str, Any]) -> None:
+    case(combination, SHAPE, **options).check()
+
+
+@given(drawn=cases())
+def test_any_combination(drawn: Case) -> None:
+    drawn.check()
+
+
+@pytest.mark.parametrize("combination", [PLAIN, EVERYTHING], ids=["plain", "everything"])
+@pytest.mark.parametrize("H", UNITS)
+def test_float32(H: int, combination: frozenset[str]) -> None:
+    case(combination, (6, 9, 5, H), np.float32, num_layers=2, bidirectional=True, dropout=0.25).check()
+
+
+@pytest.mark.parametrize("shape", [(40, 9, 20, 65), (130, 5, 3, 17), (3, 17, 33, 130)])
+def test_more_than_a_tile_and_a_pass_of_everything(shape: tuple[int, int, int, int]) -> None:
+    case(EVERYTHING, shape, num_layers=2).check()
+
+
+def test_a_state_that_is_given_comes_before_the_learned_one() -> None:
+    """It gets the gradient, too: that of the learned one stays zero."""
+    problem = gru_problem(4, 3, 5, 6, np.float64, num_layers=2)
+    gru = gru_layer(learned(problem), learn_h_0=True)
+    y, h_n = gru.forward(problem["x"], problem["h_0"])
+    _, dh_0 = gru.backward(problem["dy"], problem["dh_n"])
+    assert_exact({"y": y, "h_n": h_n, "dh_0": dh_0}, problem)
+    assert not gru.gradients["h_0"].any()
+
+
+def test_gradients_of_every_direction_accumulate() -> None:
+    problem = gru_problem(4, 3, 5, 6, np.float64, num_layers=2, bidirectional=True)
+    gru = gru_layer(learned(problem), learn_h_0=True)
+    once = run(gru, problem)
+    gru.forward(problem["x"])
+    gru.backward(problem["dy"], problem["dh_n"])
+    for name, gradient in gru.gradients.items():
+        np.testing.assert_allclose(gradient, 2 * once[name], rtol=1e-12, atol=1e-13, err_msg=name)

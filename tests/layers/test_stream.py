@@ -1,0 +1,156 @@
+"""Step by step and piece by piece: the same bits as the whole sequence, and a state that is the caller's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numgru
+from tests.cases import assert_same_bits, infer
+from tests.combinations import BEFORE, RESET, ZONEOUT, case
+
+SHAPE = (9, 11, 3, 17)
+T, B, I, H = SHAPE
+L = 3
+each_kind = pytest.mark.parametrize(
+    ("combination", "dtype"),
+    [((), np.float32), ((), np.float64), ((BEFORE, ZONEOUT), np.float64)],
+    ids=["float32", "float64", "before, zoneout"],
+)
+
+
+def problem_and_layer(combination: Any = (), dtype: Any = np.float64, **options: Any) -> tuple[Any, numgru.GRU]:
+    drawn = case(frozenset(combination), SHAPE, dtype, **({"num_layers": L} | options))
+    return drawn.problem, drawn.layer()
+
+
+@each_kind
+@pytest.mark.parametrize("num_layers", [1, L])
+def test_step(combination: Any, dtype: Any, num_layers: int) -> None:
+    problem, gru = problem_and_layer(combination, dtype, num_layers=num_layers)
+    expected = infer(gru, problem)
+    h, row = problem["h_0"], problem["h_0"][:, 4].copy()
+    into = np.empty_like(h)
+    for t in range(T):
+        before = h.copy()
+        after = gru.step(problem["x"][t], h)
+        assert gru.step(problem["x"][t], h, out=into) is into
+        row = gru.step(problem["x"][t, 4], row)
+        assert_same_bits({"h": h}, {"h": before})
+        h = after
+        assert_same_bits({"y": h[-1], "into": into, "row": row}, {"y": expected["y"][t], "into": h, "row": h[:, 4]})
+    assert_same_bits({"h_n": h}, expected)
+
+
+def test_step_in_place() -> None:
+    """`out` may be the state itself."""
+    problem, gru = problem_and_layer()
+    h = problem["h_0"].copy()
+    for x in problem["x"]:
+        gru.step(x, h, out=h)
+    assert_same_bits({"h_n": h}, infer(gru, problem))
+
+
+def test_step_of_tokens() -> None:
+    problem, gru = problem_and_layer(tokens=True)
+    h, row = problem["h_0"], problem["h_0"][:, 4]
+    for x in problem["x"]:
+        h, row = gru.step(x, h), gru.step(x[4], row)
+    assert_same_bits({"h_n": h}, infer(gru, problem))
+    assert_same_bits({"row": row}, {"row": h[:, 4]})
+
+
+@each_kind
+@pytest.mark.parametrize("pieces", [[1] * T, [4, 5], [2, 3, 1, 3], [T]], ids=str)
+def test_stream(combination: Any, dtype: Any, pieces: list[int]) -> None:
+    problem, gru = problem_and_layer(combination, dtype)
+    stream = gru.stream(B, problem["h_0"])
+    assert_same_bits({"state": stream.state}, {"state": problem["h_0"]})
+    y = np.concatenate([stream(x) for x in np.split(problem["x"], np.cumsum(pieces)[:-1])])
+    assert_same_bits({"y": y, "h_n": stream.state}, infer(gru, problem))
+
+
+def test_stream_of_one_row_starts_from_zero() -> None:
+    problem, gru = problem_and_layer()
+    stream = gru.stream()
+    assert_same_bits({"state": stream.state}, {"state": np.zeros((L, 1, H))})
+    y, h_n = gru(problem["x"][:, :1])
+    assert_same_bits({"y": stream(problem["x"][:, :1]), "h_n": stream.state}, {"y": y, "h_n": h_n})
+
+
+def test_stream_starts_from_the_learned_state() -> None:
+    problem, gru = problem_and_layer(learn_h_0=True)
+    stream = gru.stream(B)
+    assert_same_bits({"y": stream(problem["x"]), "h_n": stream.state}, infer(gru, problem))
+
+
+def test_the_states_of_streams_are_their_own() -> None:
+    """What one does changes neither a copy, nor another stream, nor the array that it began with."""
+    problem, gru = problem_and_layer()
+    h_0 = problem["h_0"].copy()
+    one, other = gru.stream(B, h_0), gru.stream(B, h_0)
+    one(problem["x"][:4])
+    copy = one.copy()
+    at_four = one.state.copy()
+    one(problem["x"][4:])
+    assert_same_bits({"other": other.state, "h_0": h_0}, {"other": problem["h_0"], "h_0": problem["h_0"]})
+    assert_same_bits({"copy": copy.state}, {"copy": at_four})
+    copy(problem["x"][4:])
+    assert_same_bits({"copy": copy.state}, {"copy": one.state})
+
+
+def test_saved_and_loaded(tmp_path: Path) -> None:
+    problem, gru = problem_and_layer()
+    stream = gru.stream(B, problem["h_0"])
+    stream(problem["x"][:4])
+    stream.save(tmp_path / "state.npz")
+    again = gru.stream(B)
+    again.load(tmp_path / "state.npz")
+    assert_same_bits({"y": again(problem["x"][4:])}, {"y": stream(problem["x"][4:])})
+
+
+@pytest.mark.parametrize("rows", [None, [0], [3, 7], slice(2, 5)], ids=str)
+def test_reset(rows: Any) -> None:
+    """Of all rows or of some: back to the state it began with, the other rows go on."""
+    problem, gru = problem_and_layer((RESET,))
+    problem["reset"][...] = False
+    problem["reset"][4, slice(None) if rows is None else rows] = True
+    stream = gru.stream(B, problem["h_0"])
+    first = stream(problem["x"][:4])
+    stream.reset(rows)
+    y = np.concatenate([first, stream(problem["x"][4:])])
+    assert_same_bits({"y": y, "h_n": stream.state}, infer(gru, problem))
+
+
+@pytest.mark.parametrize("options", [{}, {"num_layers": 1}, {"num_layers": 2, "bidirectional": True}], ids=str)
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_out(options: dict[str, Any], batch_first: bool) -> None:
+    """The output lies where it's wanted, and all of it is written."""
+    problem, gru = problem_and_layer(batch_first=batch_first, **options)
+    expected = infer(gru, problem)
+    out = np.full(expected["y"].swapaxes(0, 1).shape if batch_first else expected["y"].shape, np.nan)
+    x = np.ascontiguousarray(problem["x"].swapaxes(0, 1)) if batch_first else problem["x"]
+    y, h_n = gru(x, problem["h_0"], out=out)
+    assert y is out
+    assert_same_bits({"y": out.swapaxes(0, 1) if batch_first else out, "h_n": h_n}, expected)
+
+
+def test_out_of_ragged_rows_is_zero_past_their_ends() -> None:
+    problem, gru = problem_and_layer(("lengths",))
+    out = np.full((T, B, H), np.nan)
+    y, _ = gru(problem["x"], problem["h_0"], lengths=problem["lengths"], out=out)
+    assert y is out
+    assert_same_bits({"y": out}, infer(gru, problem))
+
+
+def test_an_older_state_goes_on_with_changed_parameters() -> None:
+    """A stream computes with the values that the parameters have now."""
+    problem, gru = problem_and_layer()
+    stream = gru.stream(B, problem["h_0"])
+    stream(problem["x"][:4])
+    gru.flat_parameters *= 0.5
+    y, _ = gru(problem["x"][4:], stream.state.copy())
+    assert_same_bits({"y": stream(problem["x"][4:])}, {"y": y})

@@ -1,0 +1,87 @@
+"""The same bits with every option, whatever the batch, the threads, the order of axes and what is computed twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numgru
+from tests.cases import assert_same_bits, gru_layer, gru_problem, infer, parameters, run
+from tests.combinations import BOTH_WAYS, EVERYTHING, PLAIN, RECOMPUTED, case, each_depth, part_of, rows_of
+
+SHAPE = (9, 11, 3, 17)
+
+
+@each_depth
+@pytest.mark.parametrize("B", [1, 3, 9])
+def test_any_batch(B: int, depth: dict[str, Any]) -> None:
+    drawn = case(EVERYTHING, SHAPE, **depth)
+    problem, gru, quiet = drawn.problem, drawn.layer(), drawn.without_noise()
+    np.minimum(problem["lengths"], SHAPE[0] - 1, out=problem["lengths"])
+    whole, inferred = run(quiet, problem), infer(gru, problem)
+    for rows in (np.arange(B), np.random.default_rng(B).permutation(SHAPE[1])[:B]):
+        part = part_of(problem, rows)
+        assert_same_bits(rows_of(run(quiet, part), slice(None)), rows_of(whole, rows))
+        assert_same_bits(infer(gru, part), rows_of(inferred, rows))
+
+
+@pytest.mark.parametrize("B", [45, 4], ids=["rows", "teams"])
+def test_any_number_of_threads(B: int) -> None:
+    """With the noise, which the threads have no part in."""
+    drawn = case(EVERYTHING, (12, B, 70, 150 if B > 8 else 300), **BOTH_WAYS, dropout=0.5)
+    numgru.set_num_threads(1)
+    expected = run(drawn.layer(), drawn.problem)
+    inferred = infer(drawn.layer(), drawn.problem)
+    for threads in (2, 3, 8):
+        numgru.set_num_threads(threads)
+        assert_same_bits(run(drawn.layer(), drawn.problem), expected)
+        assert_same_bits(infer(drawn.layer(), drawn.problem), inferred)
+
+
+@pytest.mark.parametrize("combination", RECOMPUTED, ids=", ".join)
+@pytest.mark.parametrize("every", [1, 4, 9, 100])
+def test_recomputation(combination: frozenset[str], every: int) -> None:
+    """Of all gradients, the parameters' too, and with the same noise."""
+    drawn = case(combination, SHAPE, **BOTH_WAYS, dropout=0.5)
+    assert_same_bits(run(drawn.layer(checkpoint_every=every), drawn.problem), run(drawn.layer(), drawn.problem))
+
+
+@pytest.mark.parametrize("combination", [PLAIN, EVERYTHING], ids=["plain", "everything"])
+def test_batch_first(combination: frozenset[str]) -> None:
+    drawn = case(combination, SHAPE, **BOTH_WAYS)
+    assert_same_bits(run(drawn.layer(batch_first=True), drawn.problem), run(drawn.layer(), drawn.problem))
+    assert_same_bits(infer(drawn.layer(batch_first=True), drawn.problem), infer(drawn.layer(), drawn.problem))
+
+
+def test_layers_are_layers_of_one() -> None:
+    """A stack is its layers, one after the other: values, and gradients on the way back."""
+    problem = gru_problem(*SHAPE, np.float64, num_layers=3)
+    whole = run(gru_layer(problem), problem)
+    singles, y = [], problem["x"]
+    for k in range(3):
+        own = {f"{name.removesuffix(f'_l{k}')}_l0": p for name, p in parameters(problem).items() if f"_l{k}" in name}
+        singles.append(gru_layer(own | {"dy": problem["dy"]}))
+        y, h_n = singles[-1].forward(y, problem["h_0"][k : k + 1])
+        assert_same_bits({"h_n": h_n}, {"h_n": whole["h_n"][k : k + 1]})
+    assert_same_bits({"y": y}, whole)
+    dy = problem["dy"]
+    for k in reversed(range(3)):
+        dy, dh_0 = singles[k].backward(dy, problem["dh_n"][k : k + 1])
+        assert_same_bits({"dh_0": dh_0}, {"dh_0": whole["dh_0"][k : k + 1]})
+        assert_same_bits({n.replace("_l0", f"_l{k}"): g for n, g in singles[k].gradients.items()}, whole)
+    assert_same_bits({"dx": dy}, whole)
+
+
+def test_the_reverse_direction_reads_the_sequence_turned_round() -> None:
+    H = SHAPE[-1]
+    problem = gru_problem(*SHAPE, np.float64, bidirectional=True)
+    whole = run(gru_layer(problem), problem)
+    turned = {name: problem[name][::-1] for name in ("x", "dy")} | {name: problem[name][1:] for name in ("h_0", "dh_n")}
+    turned["dy"] = turned["dy"][..., H:]
+    own = {n.removesuffix("_reverse"): p for n, p in parameters(problem).items() if n.endswith("_reverse")}
+    alone = run(gru_layer(own | turned), own | turned)
+    assert_same_bits({"y": whole["y"][..., H:], "h_n": whole["h_n"][1:]}, {"y": alone["y"][::-1], "h_n": alone["h_n"]})
+    assert_same_bits({"dh_0": whole["dh_0"][1:]}, alone)
+    assert_same_bits({name: whole[f"{name}_reverse"] for name in own}, alone)
