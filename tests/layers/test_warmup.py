@@ -50,6 +50,22 @@ def compiled_later(training: bool, most_threads: int, need_dx: bool) -> None:
     print(count_compiled() - before)
 
 
+@pytest.mark.parametrize("head", ["LastStep", "MeanOverTime", "MaxOverTime"])
+def test_heads_are_compiled_for_the_dtype_of_their_model(head: str) -> None:
+    code = f"from tests.layers.test_warmup import head_compiled_later; head_compiled_later({head!r})"
+    assert run_elsewhere(code).split() == ["0"]
+
+
+def head_compiled_later(head: str) -> None:
+    subject = numgru.Sequential(numgru.Linear(3, 3, dtype=np.float64), getattr(numgru, head)())
+    numgru.warmup(subject, training=True)
+    before = count_compiled()
+    x = np.zeros((5, 4, 3), np.float64)
+    train_step(subject, x)
+    subject.forward(x, lengths=[1, 2, 3, 5])
+    print(count_compiled() - before)
+
+
 def test_gradients_are_left_alone() -> None:
     subject = model()
     subject.flat_gradients[...] = 3
