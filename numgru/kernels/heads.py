@@ -32,10 +32,11 @@ def mean(x, lengths, time, sequence, y):
 def mean_backward(dy, lengths, time, sequence, dx):
     """dx_t = dy / length; `dx` comes as zeros."""
     for b in range(lengths.size):
-        for t in range(lengths[b]):
-            dx_t = dx[t * time + b * sequence]
-            for j in range(dx_t.size):
-                dx_t[j] = dy[b, j] / lengths[b]
+        first = dx[b * sequence]
+        for j in range(first.size):
+            first[j] = dy[b, j] / lengths[b]
+        for t in range(1, lengths[b]):
+            dx[t * time + b * sequence] = first
 
 
 @kernel

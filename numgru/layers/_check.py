@@ -61,10 +61,8 @@ def array(name: str, value: ArrayLike, dtype: np.dtype[Any], shape: tuple[int | 
     return np.require(given, dtype, ("C", "W", "A"))
 
 
-def lengths(value: ArrayLike | None, T: int, B: int) -> IntArray:
-    """The lengths of B sequences, each 1 to T; T for all if there are none given."""
-    if value is None:
-        return np.full(B, T, np.int64)
+def lengths(value: ArrayLike, T: int, B: int) -> IntArray:
+    """The lengths of B sequences, each 1 to T."""
     given = real("lengths", value)
     if given.dtype.kind not in "iu":
         raise TypeError(f"lengths: expected integers, got dtype {given.dtype}")

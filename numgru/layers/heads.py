@@ -19,24 +19,30 @@ from .summary import Shape
 
 
 class _Steps(NamedTuple):
-    """Sequences as rows: step t of sequence b is row t * time + b * sequence."""
+    """The sequences of a call."""
 
-    rows: FloatArray
-    lengths: IntArray
-    time: int
-    sequence: int
-    shape: tuple[int, ...]
+    sequences: FloatArray
+    lengths: IntArray | None  # None: all whole
+    batch_first: bool
     as_list: bool
 
-    def zeros(self) -> FloatArray:
-        return np.zeros_like(self.rows)
+    @property
+    def batch_size(self) -> int:
+        return int(self.sequences.shape[0 if self.batch_first else 1])
 
-    def unpacked(self, dx: FloatArray) -> FloatArray | list[FloatArray]:
-        """Rows in the form in which the sequences came."""
-        sequences = dx.reshape(self.shape)
-        if not self.as_list:
-            return sequences
-        return [each[:length] for each, length in zip(sequences, self.lengths, strict=True)]
+    def rows_at(self) -> tuple[IntArray, int, int]:
+        """Lengths, and the strides of time and batch among the rows of features, as the kernels take them."""
+        first, second, _ = self.sequences.shape
+        T = second if self.batch_first else first
+        lengths = np.full(self.batch_size, T, np.int64) if self.lengths is None else self.lengths
+        return (lengths, 1, T) if self.batch_first else (lengths, second, 1)
+
+    def last(self) -> tuple[Any, ...]:
+        """The index of every sequence's last step."""
+        if self.lengths is None:
+            return (slice(None), -1) if self.batch_first else (-1,)
+        each = np.arange(self.batch_size)
+        return (each, self.lengths - 1) if self.batch_first else (self.lengths - 1, each)
 
 
 class _Head(Layer):
@@ -104,16 +110,23 @@ class _Head(Layer):
         if self._tape is None:
             raise ValueError("backward: expected a forward pass before it, got none (each backward uses one up)")
         steps, peaks = self._tape
-        dy = _check.array("dy", dy, steps.rows.dtype, (steps.lengths.size, steps.rows.shape[1]))
+        x = steps.sequences
+        dy = _check.array("dy", dy, x.dtype, (steps.batch_size, x.shape[2]))
         self._tape = None
-        return steps.unpacked(self._spread(dy, steps, peaks)) if need_dx else None
+        if not need_dx:
+            return None
+        dx = np.zeros(x.shape, x.dtype)
+        self._spread(dy, steps, peaks, dx)
+        if not steps.as_list:
+            return dx
+        return [each[:length] for each, length in zip(dx, steps.rows_at()[0], strict=True)]
 
     def _reduce(self, steps: _Steps) -> tuple[FloatArray, IntArray]:
         """The output, and for `_spread` the steps that it comes from (if those depend on the values)."""
         raise NotImplementedError
 
-    def _spread(self, dy: FloatArray, steps: _Steps, peaks: IntArray) -> FloatArray:
-        """The gradient with respect to the rows."""
+    def _spread(self, dy: FloatArray, steps: _Steps, peaks: IntArray, dx: FloatArray) -> None:
+        """Write the gradient into `dx`, which is zero."""
         raise NotImplementedError
 
     @property
@@ -130,7 +143,7 @@ class _Head(Layer):
         """Without the axis of time."""
         return (shape[0] if self.batch_first else shape[1], shape[2])
 
-    def _checked(self, x: Any, lengths: ArrayLike | None) -> _Steps:
+    def _checked(self, x: Any, lengths: Any) -> _Steps:
         as_list = _check.is_list_of_sequences(x)
         if as_list:
             x, lengths = _check.padded(x, lengths)
@@ -140,10 +153,11 @@ class _Head(Layer):
             expected = "(B, T, H)" if batch_first else "(T, B, H)"
             raise ValueError(f"x: expected shape {expected} with no empty dimension, got {sequences.shape}")
         dtype = sequences.dtype if sequences.dtype == np.float32 else np.dtype(np.float64)
-        rows = np.require(sequences, dtype, ("C", "W", "A")).reshape(-1, sequences.shape[2])
-        T, B, _ = sequences.swapaxes(0, 1).shape if batch_first else sequences.shape
-        time, sequence = (1, T) if batch_first else (B, 1)
-        return _Steps(rows, _check.lengths(lengths, T, B), time, sequence, sequences.shape, as_list)
+        sequences = _check.array("x", sequences, dtype, sequences.shape)
+        if lengths is not None:
+            B, T = sequences.shape[:2] if batch_first else sequences.shape[1::-1]
+            lengths = _check.lengths(lengths, T, B)
+        return _Steps(sequences, lengths, batch_first, as_list)
 
 
 _NO_PEAKS = np.empty((0, 0), np.int64)
@@ -163,15 +177,10 @@ class LastStep(_Head):
     """
 
     def _reduce(self, steps: _Steps) -> tuple[FloatArray, IntArray]:
-        return steps.rows[self._last_rows(steps)], _NO_PEAKS
+        return steps.sequences[steps.last()].copy(), _NO_PEAKS
 
-    def _spread(self, dy: FloatArray, steps: _Steps, peaks: IntArray) -> FloatArray:
-        dx = steps.zeros()
-        dx[self._last_rows(steps)] = dy
-        return dx
-
-    def _last_rows(self, steps: _Steps) -> IntArray:
-        return (steps.lengths - 1) * steps.time + np.arange(steps.lengths.size) * steps.sequence
+    def _spread(self, dy: FloatArray, steps: _Steps, peaks: IntArray, dx: FloatArray) -> None:
+        dx[steps.last()] = dy
 
 
 class MeanOverTime(_Head):
@@ -184,14 +193,12 @@ class MeanOverTime(_Head):
     """
 
     def _reduce(self, steps: _Steps) -> tuple[FloatArray, IntArray]:
-        y = np.empty((steps.lengths.size, steps.rows.shape[1]), steps.rows.dtype)
-        heads.mean(steps.rows, steps.lengths, steps.time, steps.sequence, y)
+        rows, y = _rows(steps.sequences), _empty(steps)
+        heads.mean(rows, *steps.rows_at(), y)
         return y, _NO_PEAKS
 
-    def _spread(self, dy: FloatArray, steps: _Steps, peaks: IntArray) -> FloatArray:
-        dx = steps.zeros()
-        heads.mean_backward(dy, steps.lengths, steps.time, steps.sequence, dx)
-        return dx
+    def _spread(self, dy: FloatArray, steps: _Steps, peaks: IntArray, dx: FloatArray) -> None:
+        heads.mean_backward(dy, *steps.rows_at(), _rows(dx))
 
 
 class MaxOverTime(_Head):
@@ -206,12 +213,18 @@ class MaxOverTime(_Head):
     """
 
     def _reduce(self, steps: _Steps) -> tuple[FloatArray, IntArray]:
-        y = np.empty((steps.lengths.size, steps.rows.shape[1]), steps.rows.dtype)
+        rows, y = _rows(steps.sequences), _empty(steps)
         peaks = np.empty(y.shape, np.int64)
-        heads.maximum(steps.rows, steps.lengths, steps.time, steps.sequence, y, peaks)
+        heads.maximum(rows, *steps.rows_at(), y, peaks)
         return y, peaks
 
-    def _spread(self, dy: FloatArray, steps: _Steps, peaks: IntArray) -> FloatArray:
-        dx = steps.zeros()
-        heads.maximum_backward(dy, peaks, steps.time, steps.sequence, dx)
-        return dx
+    def _spread(self, dy: FloatArray, steps: _Steps, peaks: IntArray, dx: FloatArray) -> None:
+        heads.maximum_backward(dy, peaks, *steps.rows_at()[1:], _rows(dx))
+
+
+def _rows(sequences: FloatArray) -> FloatArray:
+    return sequences.reshape(-1, sequences.shape[2])
+
+
+def _empty(steps: _Steps) -> FloatArray:
+    return np.empty((steps.batch_size, steps.sequences.shape[2]), steps.sequences.dtype)

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import Any, Literal, overload
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from ._check import FloatArray
@@ -125,7 +124,7 @@ class Sequential(Layer):
         TypeError
             If `h_0` is neither a tuple nor a list; else as the layers do.
         """
-        y, h_n = self._run("__call__", x, h_0, lengths=lengths, reset=reset)
+        y, h_n = self._run(False, x, h_0, lengths=lengths, reset=reset)
         return (y, h_n) if return_h_n else y
 
     @overload
@@ -140,7 +139,7 @@ class Sequential(Layer):
         self, x: Any, h_0: States = None, *, lengths: Maybe = None, reset: Maybe = None, return_h_n: bool = False
     ) -> Any:
         """The same; every layer keeps what `backward` needs."""
-        y, h_n = self._run("forward", x, h_0, lengths=lengths, reset=reset)
+        y, h_n = self._run(True, x, h_0, lengths=lengths, reset=reset)
         return (y, h_n) if return_h_n else y
 
     def backward(self, dy: ArrayLike, *, need_dx: bool = True) -> FloatArray | None:
@@ -176,19 +175,21 @@ class Sequential(Layer):
         """The first layer's."""
         return self.layers[0].input_shape
 
-    def _run(self, how: str, x: Any, h_0: States, **options: Maybe) -> tuple[Any, tuple[Any, ...]]:
+    def _run(self, training: bool, x: Any, h_0: States, **options: Maybe) -> tuple[Any, tuple[Any, ...]]:
         """Call every layer with what it takes; returns the output and the states."""
-        for name, value in options.items():
-            if value is not None and name not in self.takes:
-                raise ValueError(f"{name}: expected None, since no layer of {self!r} takes it, got {np.shape(value)}")
+        options = {name: value for name, value in options.items() if value is not None}
+        if options and (unused := [name for name in options if name not in self.takes]):
+            raise ValueError(f"{unused[0]}: expected None, since no layer of {self!r} takes it, got one")
         y, h_n, states = x, [], self._states(h_0)
-        for layer in self.leaves.values():
-            given = {name: value for name, value in options.items() if value is not None and name in layer.takes}
-            if "h_0" in layer.takes:
-                y, state = getattr(layer, how)(y, h_0=next(states), **given)
+        for layer in self._leaves.values():
+            call: Any = layer.forward if training else layer
+            takes = layer.takes
+            given = {name: value for name, value in options.items() if name in takes} if options else {}
+            if "h_0" in takes:
+                y, state = call(y, h_0=next(states), **given)
                 h_n.append(state)
             else:
-                y = getattr(layer, how)(y, **given)
+                y = call(y, **given)
         return y, tuple(h_n)
 
     def _states(self, h_0: States) -> Iterator[Any]:
