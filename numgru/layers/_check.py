@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 FloatArray = NDArray[Any]
-IntArray = NDArray[np.int64]
 
 
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
@@ -61,37 +60,29 @@ def array(name: str, value: ArrayLike, dtype: np.dtype[Any], shape: tuple[int | 
     return np.require(given, dtype, ("C", "W", "A"))
 
 
-def lengths(value: ArrayLike, T: int, B: int) -> IntArray:
-    """The lengths of B sequences, each 1 to T."""
-    given = real("lengths", value)
+def brief(value: Any) -> str:
+    """What a value is, for an error."""
+    return f"shape {value.shape}" if isinstance(value, np.ndarray) else f"{type(value).__name__}"
+
+
+def sequences(name: str, value: Any, dtype: np.dtype[Any], features: int) -> list[FloatArray]:
+    """`value` as a list of arrays (T_b, features)."""
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{name}: expected a list of sequences, at least one, got {brief(value)}")
+    return [array(f"{name}[{at}]", one, dtype, ("T", features)) for at, one in enumerate(value)]
+
+
+def lengths(name: str, value: ArrayLike, B: int, T: int) -> NDArray[np.int64]:
+    """`value` as B lengths, each 1 to T."""
+    given = np.asarray(value)
     if given.dtype.kind not in "iu":
-        raise TypeError(f"lengths: expected integers, got dtype {given.dtype}")
+        raise TypeError(f"{name}: expected integers, got dtype {given.dtype}")
     if given.shape != (B,):
-        raise ValueError(f"lengths: expected shape ({B},), one for each sequence, got {given.shape}")
+        raise ValueError(f"{name}: expected shape ({B},), one for each sequence, got {given.shape}")
     if given.min() < 1 or given.max() > T:
-        raise ValueError(f"lengths: expected 1 to {T}, got values from {given.min()} to {given.max()}")
-    return np.require(given, np.int64, ("C", "W", "A"))
-
-
-def is_list_of_sequences(x: Any) -> bool:
-    """Whether `x` is a list of arrays (T_b, features), not nested lists of numbers."""
-    return isinstance(x, list) and bool(x) and all(isinstance(each, np.ndarray) and each.ndim == 2 for each in x)
-
-
-def padded(x: list[FloatArray], given_lengths: ArrayLike | None) -> tuple[FloatArray, IntArray]:
-    """A list of sequences (T_b, H) as one array (B, T, H), zero past each end, and their lengths."""
-    if given_lengths is not None:
-        raise ValueError("lengths: expected None beside a list of sequences, which have their own, got some")
-    if len({each.shape[1] for each in x}) > 1 or min(len(each) for each in x) < 1:
-        raise ValueError(
-            "x: expected sequences of at least one step and all of as many features, got the shapes "
-            f"{[each.shape for each in x]}"
-        )
-    ends = np.array([len(each) for each in x])
-    together = np.zeros((len(x), ends.max(), x[0].shape[1]), np.result_type(*x))
-    for row, each in zip(together, x, strict=True):
-        row[: len(each)] = each
-    return together, ends
+        wrong = given.min() if given.min() < 1 else given.max()
+        raise ValueError(f"{name}: expected 1 to {T}, the steps of x, got {wrong}")
+    return given.astype(np.int64)
 
 
 def entries(name: str, given: Mapping[str, Any], expected: Mapping[str, FloatArray]) -> None:

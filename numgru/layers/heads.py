@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..kernels import heads
 from . import _check
-from ._check import FloatArray, IntArray
+from ._check import FloatArray
 from .base import Layer
 from .summary import Shape
+
+IntArray = NDArray[np.int64]
 
 
 class _Steps(NamedTuple):
@@ -24,7 +26,7 @@ class _Steps(NamedTuple):
     sequences: FloatArray
     lengths: IntArray | None  # None: all whole
     batch_first: bool
-    as_list: bool
+    listed: bool
 
     @property
     def batch_size(self) -> int:
@@ -72,7 +74,7 @@ class _Head(Layer):
 
         Parameters
         ----------
-        x : array_like, shape (T, B, H), or (B, T, H) with `batch_first`; or a list of B arrays (T_b, H)
+        x : array_like, shape (T, B, H), or (B, T, H) with `batch_first`; or a list of arrays (T_b, H)
         lengths : array_like of int, shape (B,), optional
             1 to T: how many steps of each sequence count, from the first on. All by default.
 
@@ -117,7 +119,7 @@ class _Head(Layer):
             return None
         dx = np.zeros(x.shape, x.dtype)
         self._spread(dy, steps, peaks, dx)
-        if not steps.as_list:
+        if not steps.listed:
             return dx
         return [each[:length] for each, length in zip(dx, steps.rows_at()[0], strict=True)]
 
@@ -144,20 +146,38 @@ class _Head(Layer):
         return (shape[0] if self.batch_first else shape[1], shape[2])
 
     def _checked(self, x: Any, lengths: Any) -> _Steps:
-        as_list = _check.is_list_of_sequences(x)
-        if as_list:
-            x, lengths = _check.padded(x, lengths)
-        sequences = _check.real("x", x)
-        batch_first = self.batch_first or as_list
-        if sequences.ndim != 3 or 0 in sequences.shape:
+        listed = isinstance(x, list)
+        if listed:
+            if lengths is not None:
+                raise ValueError("lengths: expected none, as a list of sequences tells its lengths, got some")
+            x, lengths = _padded(x)
+        batch_first = self.batch_first or listed
+        given = _check.real("x", x)
+        if given.ndim != 3 or 0 in given.shape:
             expected = "(B, T, H)" if batch_first else "(T, B, H)"
-            raise ValueError(f"x: expected shape {expected} with no empty dimension, got {sequences.shape}")
-        dtype = sequences.dtype if sequences.dtype == np.float32 else np.dtype(np.float64)
-        sequences = _check.array("x", sequences, dtype, sequences.shape)
+            raise ValueError(f"x: expected shape {expected} with no empty dimension, got {given.shape}")
+        sequences = _check.array("x", given, _dtype(given), given.shape)
         if lengths is not None:
             B, T = sequences.shape[:2] if batch_first else sequences.shape[1::-1]
-            lengths = _check.lengths(lengths, T, B)
-        return _Steps(sequences, lengths, batch_first, as_list)
+            lengths = _check.lengths("lengths", lengths, B, T)
+        return _Steps(sequences, lengths, batch_first, listed)
+
+
+def _dtype(*given: Any) -> np.dtype[Any]:
+    """float32 for float32, otherwise float64."""
+    narrow = all(np.asarray(each).dtype == np.float32 for each in given)
+    return np.dtype(np.float32 if narrow else np.float64)
+
+
+def _padded(x: list[Any]) -> tuple[FloatArray, IntArray]:
+    """Sequences (T_b, H) in one array (B, T, H), with zeros past each end, and their lengths."""
+    features = np.shape(x[0])[-1:] if x else ()
+    parts = _check.sequences("x", x, _dtype(*x), *(features or (1,)))
+    lengths = np.array([len(part) for part in parts])
+    together = np.zeros((len(parts), lengths.max(), parts[0].shape[1]), parts[0].dtype)
+    for row, part in zip(together, parts, strict=True):
+        row[: len(part)] = part
+    return together, lengths
 
 
 _NO_PEAKS = np.empty((0, 0), np.int64)

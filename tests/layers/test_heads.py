@@ -135,13 +135,15 @@ def test_integers_are_taken_as_float64(head: Any) -> None:
     [
         (np.zeros((3, 2)), None, ValueError, r"x: expected shape \(T, B, H\) .* got \(3, 2\)"),
         (np.zeros((3, 2, 1)), [1], ValueError, r"lengths: expected shape \(2,\), .* got \(1,\)"),
-        (np.zeros((3, 2, 1)), [1, 4], ValueError, "lengths: expected 1 to 3, got values from 1 to 4"),
-        (np.zeros((3, 2, 1)), [0, 3], ValueError, "lengths: expected 1 to 3, got values from 0 to 3"),
+        (np.zeros((3, 2, 1)), [1, 4], ValueError, "lengths: expected 1 to 3, the steps of x, got 4"),
+        (np.zeros((3, 2, 1)), [0, 3], ValueError, "lengths: expected 1 to 3, the steps of x, got 0"),
         (np.zeros((3, 2, 1)), [1.0, 3.0], TypeError, "lengths: expected integers, got dtype float64"),
         (np.zeros((3, 2, 1)), [True, True], TypeError, "lengths: expected integers, got dtype bool"),
-        ([np.zeros((3, 2)), np.zeros((3, 1))], None, ValueError, r"x: expected .* got .*\[\(3, 2\), \(3, 1\)\]"),
-        ([np.zeros((3, 2)), np.zeros((0, 2))], None, ValueError, r"x: expected .* got .*\[\(3, 2\), \(0, 2\)\]"),
-        ([np.zeros((3, 2))], [3], ValueError, "lengths: expected None beside a list of sequences"),
+        ([np.zeros((3, 2)), np.zeros((3, 1))], None, ValueError, r"x\[1\]: expected shape \(T, 2\), got \(3, 1\)"),
+        ([np.zeros((3, 2)), np.zeros((0, 2))], None, ValueError, r"x\[1\]: expected .* empty .*, got \(0, 2\)"),
+        ([1.0], None, ValueError, r"x\[0\]: expected 2 dimensions .* got 0"),
+        ([], None, ValueError, "x: expected a list of sequences, at least one, got list"),
+        ([np.zeros((3, 2))], [3], ValueError, "lengths: expected none, as a list of sequences"),
     ],
 )
 def test_bad_input(head: Any, x: Any, lengths: Any, error: Any, message: str) -> None:
