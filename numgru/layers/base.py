@@ -60,7 +60,12 @@ class Layer:
         By name; views into `flat_parameters` and `flat_gradients`, so either may be changed in place.
     flat_parameters, flat_gradients : ndarray, shape (n,)
         All parameters, all gradients, each one contiguous buffer in the order of the names.
+    random_state : dict or None
+        What the noise of the next `forward` depends on, in numbers that JSON can hold; None without noise. A layer
+        never changes the dict, but puts another in its place.
     """
+
+    random_state: dict[str, Any] | None = None
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: DTypeLike = np.float32) -> None:
         self.dtype = _check.float_dtype(dtype)

@@ -75,6 +75,19 @@ def test_gradients_are_left_alone() -> None:
     assert_same_bits(subject.parameters, before)
 
 
+def test_noise_is_left_alone() -> None:
+    class Noisy(numgru.Linear):
+        random_state: Any = {"draws": 0}  # noqa: RUF012
+
+        def forward(self, x: Any) -> Any:
+            self.random_state = {"draws": self.random_state["draws"] + 1}
+            return super().forward(x)
+
+    subject = Noisy(2, 2)
+    numgru.warmup(numgru.Sequential(subject), training=True)
+    assert subject.random_state == {"draws": 0}
+
+
 def test_only_layers() -> None:
     with pytest.raises(TypeError, match="model: expected a numgru layer, got dict"):
         numgru.warmup({})
