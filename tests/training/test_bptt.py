@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numgru import GRU, SGD, Adam, History, LastStep, Layer, Linear, MSELoss, Sequential, fit
+from numgru import GRU, SGD, Adam, CrossEntropyLoss, History, LastStep, Layer, Linear, MSELoss, Sequential, fit
 from tests import reference
 
 T, B, I, H, O = 11, 5, 2, 6, 3
@@ -95,6 +95,24 @@ def test_windows_as_long_as_the_sequences_are_no_truncation(steps: int, shuffle:
     for history in histories:
         history.pop("examples_per_second")
     assert histories[0] == histories[1]
+
+
+def test_classes_for_every_step() -> None:
+    """Targets of one dimension less than the inputs, cut along the same axis."""
+    model, other = make(), make()
+    classes = np.random.default_rng(0).integers(0, O, (T, B))
+    loss, optimizer = CrossEntropyLoss(), SGD(other, lr=0.1)
+    history = train(model, X, classes, loss=loss, bptt_steps=6, epochs=1)
+    h, total = None, 0.0
+    for window in (slice(0, 6), slice(6, T)):
+        y, h = other.forward(X[window], h, return_h_n=True)
+        value, dy = loss(y, classes[window])
+        total += value * len(y) / T
+        other.zero_grad()
+        other.backward(dy, need_dx=False)
+        optimizer.step()
+    np.testing.assert_array_equal(model.flat_parameters, other.flat_parameters)
+    assert history.loss == [pytest.approx(total, rel=1e-12)]
 
 
 class Recorder(GRU):
