@@ -3,8 +3,9 @@
 from .kernels.threads import get_num_threads, set_num_threads
 from .layers.base import Layer
 from .layers.gru import GRU
+from .layers.heads import LastStep, MaxOverTime, MeanOverTime
 from .layers.linear import Linear
-from .layers.sequential import LastStep, Sequential
+from .layers.sequential import Sequential
 from .layers.warmup import warmup
 from .training import *  # noqa: F403
 from .training import __all__ as _training
@@ -14,6 +15,8 @@ __all__ = [
     "LastStep",
     "Layer",
     "Linear",
+    "MaxOverTime",
+    "MeanOverTime",
     "Sequential",
     "get_num_threads",
     "set_num_threads",

@@ -176,13 +176,17 @@ def predict(folder: Path, csv_file: Path | None, output: str, threads: int | Non
             raise Mistake(f"--output {output}: can't be written ({error.strerror})") from error
 
 
-@commands.command(short_help="Print versions, processor, threads, cache folder.")
-def info() -> None:
-    """Print versions, processor, threads and the folder of compiled kernels."""
+@commands.command(short_help="Print versions, processor, threads, cache folder; the layers of a run.")
+@click.argument("folder", metavar="[RUN]", required=False, type=click.Path(path_type=Path))
+def info(folder: Path | None) -> None:
+    """Print versions, processor, threads and the folder of compiled kernels; of RUN, the layers of its model."""
+    layers = None if folder is None else Run(folder).load().model.summary()
     facts = _machine.versions() | _machine.machine()
     width = max(map(len, facts))
     for name, fact in facts.items():
         click.echo(f"{name:{width}}  {fact}")
+    if layers:
+        click.echo(f"\n{layers}")
 
 
 @contextmanager

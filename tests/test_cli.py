@@ -278,6 +278,14 @@ def test_info(capsys):
         assert word in out
 
 
+def test_info_of_a_run(trained, capsys):
+    assert run(["info", "run"]) == 0
+    out = capsys.readouterr().out
+    assert "processor" in out and out.endswith(f"\n{Run(Path('run')).load().model.summary()}\n")
+    assert run(["info", "nowhere"]) == 2
+    assert one_line(capsys, "nowhere", "no trained model")
+
+
 def test_a_process_of_its_own(sales, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(numgru.__file__).parents[1]))
     command = [sys.executable, "-m", "numgru"]

@@ -18,8 +18,9 @@ from ..data.baselines import Errors
 from ..data.series import Floats
 from ..data.windows import ChangeScaler, Origins, Split, split_in_time, targets, windows
 from ..layers.gru import GRU
+from ..layers.heads import LastStep
 from ..layers.linear import Linear
-from ..layers.sequential import LastStep, Sequential
+from ..layers.sequential import Sequential
 from ..training import Adam, CosineAnnealingLR, History, MSELoss, fit
 
 _KIND = "numgru forecaster 1"

@@ -61,7 +61,8 @@ class Batch:
     def places(self, direction: int, first: int, last: int) -> Indices:
         """Where steps first .. last - 1 lie, shape (steps, B); a row that has ended repeats its last place."""
         starts, stride = self._first_places(direction)
-        return starts + np.minimum(np.arange(first, last)[:, None], self.lengths - 1) * stride
+        places: Indices = starts + np.minimum(np.arange(first, last)[:, None], self.lengths - 1) * stride
+        return places
 
     def last_places(self, direction: int) -> Indices:
         """Where each row's last step lies, shape (B,)."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from math import prod
 from typing import Any, ClassVar
 
@@ -12,6 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from . import _check
 from ._check import FloatArray
+from .summary import Shape, Summary, products, summarize
 
 
 class Views(dict[str, FloatArray]):
@@ -47,6 +50,9 @@ class Layer:
     - ``layer.forward(x)`` keeps what the backward pass needs;
     - ``layer.backward(dy)`` uses it up, *adds* the parameters' gradients into `gradients` and returns dx.
 
+    Whatever else a layer takes, it names in the signature of `forward`, and a `Sequential` hands it on: `lengths`,
+    `reset`, and `h_0`. A layer that takes `h_0` returns (y, h_n).
+
     Attributes
     ----------
     dtype : numpy.dtype
@@ -55,7 +61,12 @@ class Layer:
         By name; views into `flat_parameters` and `flat_gradients`, so either may be changed in place.
     flat_parameters, flat_gradients : ndarray, shape (n,)
         All parameters, all gradients, each one contiguous buffer in the order of the names.
+    random_state : dict or None
+        What the noise of the next `forward` depends on, in numbers that JSON can hold; None without noise. A layer
+        never changes the dict, but puts another in its place.
     """
+
+    random_state: dict[str, Any] | None = None
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: DTypeLike = np.float32) -> None:
         self.dtype = _check.float_dtype(dtype)
@@ -120,6 +131,7 @@ class Layer:
         flat_parameters[...] = self._flat_parameters
         flat_gradients[...] = self.flat_gradients
         self._flat_parameters = flat_parameters
+        self.dtype = flat_parameters.dtype  # another one only for a layer without parameters
         self._exposures += 1
         self._house_gradients(flat_gradients)
 
@@ -134,6 +146,41 @@ class Layer:
     def backward(self, dy: ArrayLike, *, need_dx: bool = True) -> Any:
         """Adds into `gradients` and returns dx, or None in its place without `need_dx`."""
         raise NotImplementedError
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """The names of what `forward` takes beside x."""
+        return _names_after_x(type(self).forward)
+
+    @property
+    def leaves(self) -> dict[str, Layer]:
+        """The layers that compute, in order, by name: the layer itself, without a name, or all those in a container."""
+        return {"": self}
+
+    @property
+    def parameter_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shape of every parameter by name."""
+        return self._shapes
+
+    @property
+    def input_shape(self) -> Shape:
+        """The shape of an input, with letters for lengths that any call may choose."""
+        *lengths, features = self.small_inputs[0]
+        axes = "BT" if getattr(self, "batch_first", False) else "TB"
+        return (*axes[-len(lengths) :], features)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """The shape of the output for an input of `shape`; either may have letters for lengths."""
+        return shape
+
+    @property
+    def multiply_adds(self) -> int:
+        """For one step of one sequence."""
+        return products(self._shapes.values())
+
+    def summary(self) -> Summary:
+        """The layers with output shapes, numbers of parameters, bytes and multiply-adds; `print` shows a table."""
+        return summarize(self)
 
     @property
     def small_inputs(self) -> Sequence[tuple[int, ...]]:
@@ -170,6 +217,12 @@ class Layer:
         }
         for name, value in checked.items():
             self.parameters[name][...] = value
+
+
+@cache
+def _names_after_x(forward: Callable[..., Any]) -> frozenset[str]:
+    _, _, *names = inspect.signature(forward).parameters
+    return frozenset(names)
 
 
 def _as_array(value: Any) -> Any:

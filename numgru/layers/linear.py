@@ -18,6 +18,7 @@ from ..kernels.weight_gradients import tiles_of, weight_gradients, weight_gradie
 from . import _check
 from ._check import FloatArray
 from .base import Layer
+from .summary import Shape
 
 
 class Linear(Layer):
@@ -138,6 +139,10 @@ class Linear(Layer):
     def small_inputs(self) -> Sequence[tuple[int, ...]]:
         """One row."""
         return ((1, self.in_features),)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """With O for K."""
+        return (*shape[:-1], self.out_features)
 
     def _checked(self, x: Any) -> FloatArray:
         shape = np.shape(x)

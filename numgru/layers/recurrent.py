@@ -320,6 +320,7 @@ class Recurrent(Layer):
         if not (self.dropout or self.recurrent_dropout or self.zoneout):
             return {}
         state = self.random_state
+        assert state is not None
         generator = np.random.Generator(np.random.SFC64([state["seed"], state["draws"]]))
         self.random_state = {**state, "draws": state["draws"] + 1}
         batch, H, masks = call.batch, self.hidden_size, {}

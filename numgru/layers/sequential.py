@@ -1,93 +1,28 @@
-"""Layers one after the other, and the heads between them.
+"""Layers one after the other.
 
-Shapes: T time, B batch, H features.
+Shapes: T time, B batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import repeat
+from typing import Any, Literal, overload
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from . import _check
 from ._check import FloatArray
 from .base import Layer
+from .summary import Shape
 
-
-class LastStep(Layer):
-    """The last time step of a sequence: (T, B, H) to (B, H).
-
-    Parameters
-    ----------
-    batch_first : bool
-        Sequences are (B, T, H).
-    """
-
-    def __init__(self, *, batch_first: bool = False) -> None:
-        super().__init__({})
-        self.batch_first = bool(batch_first)
-        self._forget()
-
-    def __repr__(self) -> str:
-        return self._made_by(batch_first=(self.batch_first, False))
-
-    _transient = Layer._transient | {"_shape"}
-
-    def _forget(self) -> None:
-        self._shape: tuple[int, ...] | None = None
-
-    def __call__(self, x: ArrayLike) -> FloatArray:
-        """The last step of `x`, shape (B, H), in x's dtype.
-
-        Raises
-        ------
-        ValueError
-            If `x` doesn't have three dimensions, none of them empty.
-        """
-        sequence = _check.real("x", x)
-        if sequence.ndim != 3 or 0 in sequence.shape:
-            expected = "(B, T, H)" if self.batch_first else "(T, B, H)"
-            raise ValueError(f"x: expected shape {expected} with no empty dimension, got {sequence.shape}")
-        return (sequence[:, -1] if self.batch_first else sequence[-1]).copy()
-
-    def forward(self, x: ArrayLike) -> FloatArray:
-        """The last step of `x`; keeps x's shape for `backward`."""
-        y = self(x)
-        self._shape = np.shape(x)
-        return y
-
-    def backward(self, dy: ArrayLike, *, need_dx: bool = True) -> FloatArray | None:
-        """dx of x's shape: dy in the last step, zero before it; None without `need_dx`.
-
-        Raises
-        ------
-        ValueError
-            Without a `forward` before it, or for a wrong shape.
-        """
-        if self._shape is None:
-            raise ValueError("backward: expected a forward pass before it, got none (each backward uses one up)")
-        shape, dy = self._shape, _check.real("dy", dy)
-        if dy.shape != (expected := (shape[0] if self.batch_first else shape[1], shape[2])):
-            raise ValueError(f"dy: expected shape {expected}, got {dy.shape}")
-        self._shape = None
-        if not need_dx:
-            return None
-        dx = np.zeros(shape, dy.dtype)
-        dx[(slice(None), -1) if self.batch_first else -1] = dy
-        return dx
-
-    @property
-    def small_inputs(self) -> Sequence[tuple[int, ...]]:
-        """One step of one sequence of one feature."""
-        return ((1, 1, 1),)
+Maybe = ArrayLike | None
+States = tuple[Maybe, ...] | list[Maybe] | None
 
 
 class Sequential(Layer):
     """Layers applied one after the other; the parameters of all in one flat buffer.
 
-    Of a recurrent layer the next one gets the outputs of all steps; `LastStep` picks the last of them.
+    Of a recurrent layer the next one gets the outputs of all steps; a head as `LastStep` makes one vector of them.
 
     Parameters
     ----------
@@ -123,6 +58,11 @@ class Sequential(Layer):
         }
         super().__init__(names, dtypes.pop() if dtypes else layers[0].dtype)
         self.layers = layers
+        self._leaves = {
+            f"{at}.{name}".removesuffix("."): leaf
+            for at, layer in enumerate(layers)
+            for name, leaf in layer.leaves.items()
+        }
         self._house()
 
     def __repr__(self) -> str:
@@ -144,34 +84,124 @@ class Sequential(Layer):
             layer._move(self._flat_parameters[start:end], self.flat_gradients[start:end])
             start = end
 
-    def __call__(self, x: ArrayLike) -> FloatArray:
-        """The last layer's output for `x`; nothing is kept."""
-        y: FloatArray = np.asarray(x)
-        for layer in self.layers:
-            y = _output(layer(y))
-        return y
+    @overload
+    def __call__(self, x: Any, h_0: States = ..., *, lengths: Maybe = ..., reset: Maybe = ...) -> FloatArray: ...
 
-    def forward(self, x: ArrayLike) -> FloatArray:
-        """The last layer's output for `x`; every layer keeps what `backward` needs."""
-        y: FloatArray = np.asarray(x)
-        for layer in self.layers:
-            y = _output(layer.forward(y))
-        return y
+    @overload
+    def __call__(
+        self, x: Any, h_0: States = ..., *, lengths: Maybe = ..., reset: Maybe = ..., return_h_n: Literal[True]
+    ) -> tuple[FloatArray, tuple[FloatArray, ...]]: ...
+
+    def __call__(
+        self, x: Any, h_0: States = None, *, lengths: Maybe = None, reset: Maybe = None, return_h_n: bool = False
+    ) -> Any:
+        """The last layer's output for `x`; nothing is kept.
+
+        Parameters
+        ----------
+        x : array_like
+            What the first layer takes.
+        h_0 : tuple or list, optional
+            The state before the first step for each recurrent layer in order, as that layer takes it; None for its
+            own default.
+        lengths : array_like of int, shape (B,), optional
+            How many steps of each sequence count; passed on to every layer that takes it.
+        reset : array_like of bool, shape (T, B) or (B, T), optional
+            At which steps the states start anew; passed on likewise.
+        return_h_n : bool
+            Whether to return the states after the last step, too.
+
+        Returns
+        -------
+        y : ndarray
+        h_n : tuple of ndarray
+            With `return_h_n`; the next call takes it as `h_0` to go on.
+
+        Raises
+        ------
+        ValueError
+            If `h_0` has another number of states or no layer takes `lengths` or `reset`; else as the layers do.
+        TypeError
+            If `h_0` is neither a tuple nor a list; else as the layers do.
+        """
+        y, h_n = self._run(False, x, h_0, lengths=lengths, reset=reset)
+        return (y, h_n) if return_h_n else y
+
+    @overload
+    def forward(self, x: Any, h_0: States = ..., *, lengths: Maybe = ..., reset: Maybe = ...) -> FloatArray: ...
+
+    @overload
+    def forward(
+        self, x: Any, h_0: States = ..., *, lengths: Maybe = ..., reset: Maybe = ..., return_h_n: Literal[True]
+    ) -> tuple[FloatArray, tuple[FloatArray, ...]]: ...
+
+    def forward(
+        self, x: Any, h_0: States = None, *, lengths: Maybe = None, reset: Maybe = None, return_h_n: bool = False
+    ) -> Any:
+        """The same; every layer keeps what `backward` needs."""
+        y, h_n = self._run(True, x, h_0, lengths=lengths, reset=reset)
+        return (y, h_n) if return_h_n else y
 
     def backward(self, dy: ArrayLike, *, need_dx: bool = True) -> FloatArray | None:
-        """Add into `gradients`; returns dx, or None without `need_dx`."""
+        """Add into `gradients`; returns dx, or None without `need_dx`.
+
+        No gradient reaches the states that `forward` was given or returned.
+        """
         d: Any = dy
         for layer in reversed(self.layers):
-            d = _output(layer.backward(d, need_dx=need_dx or layer is not self.layers[0]))
+            result = layer.backward(d, need_dx=need_dx or layer is not self.layers[0])
+            d = result[0] if isinstance(result, tuple) else result  # a recurrent layer's second is dh_0
         dx: FloatArray | None = d
         return dx
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """What any of the layers takes; with `h_0` goes `return_h_n`."""
+        names = frozenset().union(*(layer.takes for layer in self.leaves.values())) & super().takes
+        return names | {"return_h_n"} if "h_0" in names else names
+
+    @property
+    def leaves(self) -> dict[str, Layer]:
+        """The layers that compute, those of containers within it included, by the names that state dicts have."""
+        return self._leaves
 
     @property
     def small_inputs(self) -> Sequence[tuple[int, ...]]:
         """The first layer's."""
         return self.layers[0].small_inputs
 
+    @property
+    def input_shape(self) -> Shape:
+        """The first layer's."""
+        return self.layers[0].input_shape
 
-def _output(result: Any) -> Any:
-    """A recurrent layer returns its outputs and its last state."""
-    return result[0] if isinstance(result, tuple) else result
+    def _run(self, training: bool, x: Any, h_0: States, **options: Maybe) -> tuple[Any, tuple[Any, ...]]:
+        """Call every layer with what it takes; returns the output and the states."""
+        options = {name: value for name, value in options.items() if value is not None}
+        if options and (unused := [name for name in options if name not in self.takes]):
+            raise ValueError(f"{unused[0]}: expected None, since no layer of {self!r} takes it, got one")
+        y, h_n, states = x, [], self._states(h_0)
+        for layer in self._leaves.values():
+            call: Any = layer.forward if training else layer
+            takes = layer.takes
+            given = {name: value for name, value in options.items() if name in takes} if options else {}
+            if "h_0" in takes:
+                y, state = call(y, h_0=next(states), **given)
+                h_n.append(state)
+            else:
+                y = call(y, **given)
+        return y, tuple(h_n)
+
+    def _states(self, h_0: States) -> Iterator[Any]:
+        """A state, or None, for each recurrent layer."""
+        if h_0 is None:
+            return repeat(None)
+        if not isinstance(h_0, tuple | list):
+            raise TypeError(
+                f"h_0: expected a tuple or list of states, one a recurrent layer, got {type(h_0).__name__}; "
+                "for a single recurrent layer: (h_0,)"
+            )
+        recurrent = sum("h_0" in layer.takes for layer in self._leaves.values())
+        if len(h_0) != recurrent:
+            raise ValueError(f"h_0: expected {recurrent} states, one a recurrent layer, got {len(h_0)}")
+        return iter(h_0)

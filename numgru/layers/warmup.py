@@ -16,7 +16,7 @@ def warmup(model: Layer, *, training: bool = False, need_dx: bool = True) -> Non
     Parameters
     ----------
     model : Layer
-        A layer or a `Sequential`. Its parameters and gradients are left as they are.
+        A layer or a `Sequential`. Its parameters, gradients and noise are left as they are.
     training : bool
         The kernels of `forward` and `backward`, too, not only those of a call.
 
@@ -47,9 +47,9 @@ def warmup(model: Layer, *, training: bool = False, need_dx: bool = True) -> Non
 
 
 def _train(layer: Layer, x: FloatArray, need_dx: bool) -> None:
-    gradients = layer.flat_gradients.copy()
+    gradients, random_state = layer.flat_gradients.copy(), layer.random_state
     for wanted in (False, True) if need_dx else (False,):
         y = layer.forward(x)
         y = y[0] if isinstance(y, tuple) else y
         layer.backward(np.zeros_like(y), need_dx=wanted)
-    layer.flat_gradients[...] = gradients
+    layer.flat_gradients[...], layer.random_state = gradients, random_state

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..layers._check import FloatArray
 from . import _check
+
+
+class Batch(NamedTuple):
+    """Some examples, or a window of time of them."""
+
+    x: FloatArray
+    y: FloatArray
+    size: float  # how many examples; a window is a part of them
+    first: bool = True  # whether the examples begin here
 
 
 class _Source:
@@ -57,11 +67,14 @@ class Batches:
         The axis of the examples in `x` and in `y`.
     batch_size : int
     dtype : numpy.dtype
+    steps : int, optional
+        Cut every batch into consecutive windows of so many steps; the last may be smaller. Time is then the one of the
+        first two axes that isn't the batch's.
 
     Raises
     ------
     TypeError, ValueError
-        If one isn't made of real numbers, is empty, lacks the axis, or their lengths differ.
+        If one isn't made of real numbers, is empty, lacks an axis, or their lengths differ.
     """
 
     def __init__(
@@ -72,6 +85,7 @@ class Batches:
         axes: tuple[int, int],
         batch_size: int,
         dtype: np.dtype[np.generic],
+        steps: int | None = None,
     ) -> None:
         self._x, self._y = _Source(names[0], x, axes[0], dtype), _Source(names[1], y, axes[1], dtype)
         self.examples, self._batch_size = self._x.length, batch_size
@@ -80,10 +94,20 @@ class Batches:
                 f"{names[1]}: expected {self.examples} examples along axis {axes[1]}, as {names[0]} has "
                 f"along axis {axes[0]}, got {self._y.length} (shape {self._y.array.shape}); see batch_axis"
             )
+        self._steps = steps
+        if steps is not None:
+            shapes, time = (self._x.array.shape, self._y.array.shape), 1 - axes[0]
+            if min(map(len, shapes)) < 2 or shapes[0][time] != shapes[1][time]:
+                raise ValueError(
+                    f"{names[1]}: expected a target for every step, as many along axis {time} as {names[0]} has in its "
+                    f"shape {shapes[0]}, got shape {shapes[1]}; see bptt_steps"
+                )
+            self._time, self._duration = time, shapes[0][time]
 
     def __len__(self) -> int:
-        """Number of batches."""
-        return -(-self.examples // self._batch_size)
+        """Number of batches, of each of their windows if they are cut."""
+        windows = 1 if self._steps is None else -(-self._duration // self._steps)
+        return -(-self.examples // self._batch_size) * windows
 
     @property
     def description(self) -> list[list[int] | str]:
@@ -91,18 +115,31 @@ class Batches:
         arrays = (self._x.array, self._y.array)
         return [part for array in arrays for part in (list(array.shape), str(array.dtype))]
 
-    def in_order(self) -> Iterator[tuple[FloatArray, FloatArray, int]]:
-        """Every batch as (x, y, number of examples)."""
+    def in_order(self) -> Iterator[Batch]:
+        """Every batch."""
         for start in range(0, self.examples, self._batch_size):
             end = min(start + self._batch_size, self.examples)
-            yield self._x.slice(start, end), self._y.slice(start, end), end - start
+            yield from self._windows(Batch(self._x.slice(start, end), self._y.slice(start, end), end - start))
 
-    def shuffled(self, seed: int, epoch: int) -> Iterator[tuple[FloatArray, FloatArray, int]]:
-        """As `in_order`, in an order that `seed` and `epoch` alone determine; the next overwrites it."""
+    def shuffled(self, seed: int, epoch: int) -> Iterator[Batch]:
+        """As `in_order`, with the examples in an order that `seed` and `epoch` alone determine.
+
+        A batch is overwritten by the next; the windows of one batch are in the order of time.
+        """
         order = np.random.default_rng([seed, epoch]).permutation(self.examples)
         for start in range(0, self.examples, self._batch_size):
             index = order[start : start + self._batch_size]
-            yield self._x.take(index), self._y.take(index), index.size
+            yield from self._windows(Batch(self._x.take(index), self._y.take(index), index.size))
+
+    def _windows(self, batch: Batch) -> Iterator[Batch]:
+        if self._steps is None:
+            yield batch
+            return
+        for start in range(0, self._duration, self._steps):
+            end = min(start + self._steps, self._duration)
+            window = (slice(None),) * self._time + (slice(start, end),)
+            share = (end - start) / self._duration
+            yield Batch(batch.x[window], batch.y[window], batch.size * share, start == 0)
 
 
 def batch_axes(batch_axis: int | tuple[int, int]) -> tuple[int, int]:

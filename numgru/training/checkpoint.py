@@ -50,6 +50,7 @@ def save_checkpoint(
         "optimizer": {name: value for name, value in state.items() if name not in buffers},
         "schedule": schedule.state_dict() if schedule else None,
         "history": asdict(history),
+        "random_states": {name: leaf.random_state for name, leaf in model.leaves.items() if leaf.random_state},
     }
     save_arrays(path, arrays, metadata)
 
@@ -84,6 +85,8 @@ def load_checkpoint(
     if schedule:
         schedule.load_state_dict(metadata["schedule"])
     model.flat_parameters[...] = arrays["parameters"]
+    for name, random_state in metadata.get("random_states", {}).items():
+        model.leaves[name].random_state = random_state
     return History(**metadata["history"]), arrays.get("best_parameters")
 
 

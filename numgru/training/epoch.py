@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ..layers._check import FloatArray
 from ..layers.base import Layer
+from .batches import Batch
+from .bptt import Outputs
 from .clip import NonFiniteGradientError, clip_grad_norm_, clip_grad_value_
 from .losses import Loss
 from .optimizers import Optimizer
-
-Batch = tuple[FloatArray, FloatArray, int]
 
 
 class TrainingDivergedError(ArithmeticError):
@@ -59,6 +58,7 @@ class Trainer:
     clip_norm: float | None
     clip_value: float | None
     on_step: Callable[[Step], object] | None
+    carry: bool  # the state, from window to window
 
     def train(
         self,
@@ -69,13 +69,15 @@ class Trainer:
     ) -> dict[str, float]:
         """One step for each batch; the epoch's entries for the history."""
         lr, start = self.optimizer.lr, time.perf_counter()
-        total, examples, norms, clipped = 0.0, 0, [], 0
-        for number, (x, y, size) in enumerate(batches, 1):
+        outputs = Outputs(self.model.forward, self.carry)
+        total, examples, norms, clipped = 0.0, 0.0, [], 0
+        for number, batch in enumerate(batches, 1):
             try:
-                step = self._step(x, y, epoch, number)
+                step = self._step(outputs, batch, epoch, number)
             except (FloatingPointError, NonFiniteGradientError) as error:
                 raise TrainingDivergedError(epoch, number, str(error), checkpoint) from error
-            total, examples, clipped = total + step.loss * size, examples + size, clipped + step.clipped
+            total, examples = total + step.loss * batch.size, examples + batch.size
+            clipped += step.clipped
             norms.append(step.grad_norm)
             advance(total / examples, step.grad_norm, clipped / number)
             if self.on_step:
@@ -91,16 +93,17 @@ class Trainer:
 
     def evaluate(self, batches: Iterable[Batch], epoch: int, checkpoint: str | None) -> float:
         """The mean loss; nothing is trained."""
-        total, examples = 0.0, 0
-        for x, y, size in batches:
-            total, examples = total + self.loss(self.model(x), y)[0] * size, examples + size
+        outputs, total, examples = Outputs(self.model, self.carry), 0.0, 0.0
+        for batch in batches:
+            value, _ = self.loss(outputs(batch), batch.y)
+            total, examples = total + value * batch.size, examples + batch.size
         if not math.isfinite(total):
             raise TrainingDivergedError(epoch, 0, f"the loss is {total}", checkpoint)
         return total / examples
 
-    def _step(self, x: FloatArray, y: FloatArray, epoch: int, number: int) -> Step:
+    def _step(self, outputs: Outputs, batch: Batch, epoch: int, number: int) -> Step:
         self.model.zero_grad()
-        value, dprediction = self.loss(self.model.forward(x), y)
+        value, dprediction = self.loss(outputs(batch), batch.y)
         if not math.isfinite(value):
             raise FloatingPointError(f"the loss is {value}")
         self.model.backward(dprediction, need_dx=False)

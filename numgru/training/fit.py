@@ -14,6 +14,7 @@ from ..layers.base import Layer
 from ..layers.gru import GRU
 from . import _check
 from .batches import Batches, batch_axes
+from .bptt import checked_steps
 from .checkpoint import load_checkpoint, model_settings, save_checkpoint
 from .epoch import Step, Trainer
 from .history import History
@@ -34,6 +35,7 @@ def fit(
     batch_size: int = 32,
     validation: tuple[ArrayLike, ArrayLike] | None = None,
     batch_axis: int | tuple[int, int] = 0,
+    bptt_steps: int | None = None,
     schedule: Schedule | None = None,
     clip_norm: float | None = None,
     clip_value: float | None = None,
@@ -66,6 +68,12 @@ def fit(
         Evaluated after each epoch.
     batch_axis : int or (int, int)
         The axis of the examples: 0, or 1 for a sequence of shape (T, B, I); a pair if x and y differ.
+    bptt_steps : int, at least 1, optional
+        Truncated back-propagation through time, for long sequences with a target for every step: x is (T, B, ...) and
+        y too, or both are (B, T, ...) for a model with `batch_first`. Every batch of sequences is cut into consecutive
+        windows of so many time steps, and each window is a step of training. A window starts from the states that
+        the one before it ended with. No gradient goes back over its border. With a new batch and a new epoch, and
+        in validation, states start anew.
     schedule : Schedule, optional
         Of this optimizer; told the validation loss, or the training loss without validation.
     clip_norm, clip_value : float, optional
@@ -109,8 +117,9 @@ def fit(
         if validation is None:
             raise ValueError("patience: expected validation=(x, y) with it, got None")
     axes = batch_axes(batch_axis)
-    training = Batches(("x", "y"), x, y, axes, batch_size, model.dtype)
-    held_out = _held_out(validation, axes, batch_size, model.dtype)
+    steps = checked_steps(bptt_steps, model, axes)
+    training = Batches(("x", "y"), x, y, axes, batch_size, model.dtype, steps)
+    held_out = _held_out(validation, axes, batch_size, model.dtype, steps)
     path = _checkpoint_path(checkpoint, resume)
     bar = bar_class(progress)
     settings = {
@@ -122,6 +131,7 @@ def fit(
         "validation": held_out.description if held_out else None,
         "batch_axis": axes,
         "batch_size": batch_size,
+        "bptt_steps": steps,
         "clip_norm": clip_norm,
         "clip_value": clip_value,
         "shuffle": bool(shuffle),
@@ -130,7 +140,7 @@ def fit(
     history, best = History(), None
     if path and path.exists():
         history, best = load_checkpoint(path, settings, model, optimizer, schedule)
-    trainer = Trainer(model, loss, optimizer, clip_norm, clip_value, on_step)
+    trainer = Trainer(model, loss, optimizer, clip_norm, clip_value, on_step, carry=steps is not None)
     with run_bar(bar, epochs, len(training), len(history)) as advance:
         while len(history) < epochs and (patience is None or len(history) - history.best_epoch < patience):
             epoch = len(history) + 1
@@ -188,12 +198,13 @@ def _held_out(
     axes: tuple[int, int],
     batch_size: int,
     dtype: np.dtype[Any],
+    steps: int | None,
 ) -> Batches | None:
     if validation is None:
         return None
     if not isinstance(validation, tuple | list) or len(validation) != 2:
         raise TypeError(f"validation: expected a pair (x, y) or None, got {type(validation).__name__}")
-    return Batches(("validation[0]", "validation[1]"), *validation, axes, batch_size, dtype)
+    return Batches(("validation[0]", "validation[1]"), *validation, axes, batch_size, dtype, steps)
 
 
 def _checkpoint_path(checkpoint: str | os.PathLike[str] | None, resume: bool) -> Path | None:

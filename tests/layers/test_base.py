@@ -18,6 +18,8 @@ import numgru
         (numgru.Linear(4, 1, bias=False, dtype="float64"), "Linear(4, 1, bias=False, dtype=float64)"),
         (numgru.LastStep(), "LastStep()"),
         (numgru.LastStep(batch_first=True), "LastStep(batch_first=True)"),
+        (numgru.MeanOverTime(), "MeanOverTime()"),
+        (numgru.MaxOverTime(batch_first=True), "MaxOverTime(batch_first=True)"),
         (
             numgru.Sequential(numgru.GRU(1, 32), numgru.LastStep(), numgru.Linear(32, 26)),
             "Sequential(GRU(1, 32), LastStep(), Linear(32, 26))",

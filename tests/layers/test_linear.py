@@ -1,4 +1,4 @@
-"""Linear against the oracle; LastStep and Sequential by what they are made of."""
+"""Linear against the oracle."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 import numgru
 from tests import reference
-from tests.cases import Arrays, assert_close, assert_same_bits, gru_layer, gru_problem, parameters
+from tests.cases import Arrays, assert_close, assert_same_bits
 
 EDGES = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 65]
 
@@ -103,57 +103,3 @@ def test_nan_stays_in_its_row() -> None:
     y = layer(problem["x"])
     assert np.isnan(y[3]).all()
     assert_same_bits({"y": np.delete(y, 3, 0)}, {"y": np.delete(expected, 3, 0)})
-
-
-@pytest.mark.parametrize("batch_first", [False, True])
-def test_last_step(batch_first: bool) -> None:
-    rng = np.random.default_rng(0)
-    x, dy = rng.standard_normal((4, 3, 2)).astype(np.float32), np.ones((3, 2), np.float32)
-    layer = numgru.LastStep(batch_first=batch_first)
-    given = x.swapaxes(0, 1) if batch_first else x
-    assert np.array_equal(layer(given), x[-1])
-    assert np.array_equal(layer.forward(given), x[-1])
-    expected = np.zeros_like(x)
-    expected[-1] = 1
-    dx = layer.backward(dy)
-    assert np.array_equal(dx.swapaxes(0, 1) if batch_first else dx, expected)
-    assert not layer.parameters
-
-
-def test_sequential_is_its_layers_in_order() -> None:
-    problem = gru_problem(5, 3, 4, 6)
-    problem["h_0"][...] = problem["dh_n"][...] = 0
-    alone, head = gru_layer(problem), numgru.Linear(6, 2, seed=1)
-    model = numgru.Sequential(gru_layer(problem), numgru.LastStep(), numgru.Linear(6, 2, seed=1))
-    assert list(model.parameters) == [*(f"0.{name}" for name in parameters(problem)), "2.weight", "2.bias"]
-
-    dy = np.random.default_rng(0).standard_normal((3, 2)).astype(np.float32)
-    y, _ = alone.forward(problem["x"])
-    expected = {"y": head.forward(y[-1])}
-    upstream = np.zeros_like(y)
-    upstream[-1] = head.backward(dy)
-    expected["dx"], _ = alone.backward(upstream)
-    expected |= {f"0.{name}": value for name, value in alone.gradients.items()}
-    expected |= {f"2.{name}": value for name, value in head.gradients.items()}
-
-    assert_same_bits({"y": model(problem["x"])}, expected)
-    results = {"y": model.forward(problem["x"]), "dx": model.backward(dy)}
-    assert_same_bits(results | model.gradients, expected)
-
-    model.zero_grad()
-    model.forward(problem["x"])
-    assert model.backward(dy, need_dx=False) is None
-    assert_same_bits(model.gradients, expected)
-
-
-def test_sequential_shares_one_buffer_and_one_state_dict() -> None:
-    model = numgru.Sequential(numgru.GRU(2, 3, seed=0), numgru.LastStep(), numgru.Linear(3, 1, seed=0))
-    other = numgru.Sequential(numgru.GRU(2, 3, seed=5), numgru.LastStep(), numgru.Linear(3, 1, seed=6))
-    other.load_state_dict(model.state_dict())
-    x = np.random.default_rng(0).standard_normal((4, 2, 2)).astype(np.float32)
-    assert np.array_equal(model(x), other(x))
-    model.flat_parameters[...] = 0
-    assert not any(value.any() for value in model.parameters.values())
-    assert not model(x).any()
-    with pytest.raises(ValueError, match=r"missing.*0\.weight_hh_l0"):
-        model.load_state_dict({k: v for k, v in other.state_dict().items() if k != "0.weight_hh_l0"})

@@ -79,6 +79,30 @@ def test_everything_pytorch_has(batch_first: bool, bias: bool) -> None:
     check(ragged(gru_problem(6, 9, 4, 15, np.float64, bias, num_layers=2, bidirectional=True)), batch_first)
 
 
+HEADS = {
+    numgru.LastStep: lambda x: x[-1],
+    numgru.MeanOverTime: lambda x: x.mean(0),
+    numgru.MaxOverTime: lambda x: x.max(0).values,
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("head", HEADS, ids=lambda head: head.__name__)
+def test_heads(head: Any, dtype: Any) -> None:
+    """One sequence at a time, as long as it is."""
+    rng = np.random.default_rng(0)
+    x, dy = rng.standard_normal((9, 4, 3)).astype(dtype), rng.standard_normal((4, 3)).astype(dtype)
+    lengths = [9, 1, 4, 6]
+    layer = head()
+    y, dx = layer.forward(x, lengths=lengths), layer.backward(dy)
+    theirs = torch.from_numpy(x).requires_grad_()
+    expected = torch.stack([HEADS[head](theirs[:length, b]) for b, length in enumerate(lengths)])
+    expected.backward(torch.from_numpy(dy))
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(y, expected.detach().numpy(), rtol=0, atol=4 * eps)
+    np.testing.assert_allclose(dx, theirs.grad.numpy(), rtol=2 * eps, atol=0)
+
+
 @pytest.mark.parametrize(("num_layers", "bidirectional"), [(1, False), (2, True)])
 def test_state_dict_there_and_back(num_layers: int, bidirectional: bool) -> None:
     problem = gru_problem(3, 2, 4, 5, num_layers=num_layers, bidirectional=bidirectional)

@@ -50,6 +50,22 @@ def compiled_later(training: bool, most_threads: int, need_dx: bool) -> None:
     print(count_compiled() - before)
 
 
+@pytest.mark.parametrize("head", ["LastStep", "MeanOverTime", "MaxOverTime"])
+def test_heads_are_compiled_for_the_dtype_of_their_model(head: str) -> None:
+    code = f"from tests.layers.test_warmup import head_compiled_later; head_compiled_later({head!r})"
+    assert run_elsewhere(code).split() == ["0"]
+
+
+def head_compiled_later(head: str) -> None:
+    subject = numgru.Sequential(numgru.Linear(3, 3, dtype=np.float64), getattr(numgru, head)())
+    numgru.warmup(subject, training=True)
+    before = count_compiled()
+    x = np.zeros((5, 4, 3), np.float64)
+    train_step(subject, x)
+    subject.forward(x, lengths=[1, 2, 3, 5])
+    print(count_compiled() - before)
+
+
 def test_gradients_are_left_alone() -> None:
     subject = model()
     subject.flat_gradients[...] = 3
@@ -57,6 +73,19 @@ def test_gradients_are_left_alone() -> None:
     numgru.warmup(subject, training=True)
     assert (subject.flat_gradients == 3).all()
     assert_same_bits(subject.parameters, before)
+
+
+def test_noise_is_left_alone() -> None:
+    class Noisy(numgru.Linear):
+        random_state: Any = {"draws": 0}  # noqa: RUF012
+
+        def forward(self, x: Any) -> Any:
+            self.random_state = {"draws": self.random_state["draws"] + 1}
+            return super().forward(x)
+
+    subject = Noisy(2, 2)
+    numgru.warmup(numgru.Sequential(subject), training=True)
+    assert subject.random_state == {"draws": 0}
 
 
 def test_only_layers() -> None:

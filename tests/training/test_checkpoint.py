@@ -5,6 +5,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from numgru import Layer, Sequential
 from numgru._files import load_arrays, save_arrays
 from numgru.training import (
     SGD,
@@ -219,6 +220,38 @@ def test_load_weights_without_validation(make_model, tmp_path):
     run(make_model, path, validation=None, epochs=1)
     with pytest.raises(ValueError, match="the run had no validation"):
         load_weights(path, make_model(dtype=np.float32), best=True)
+
+
+class Dropout(Layer):
+    """Half of its input, drawn anew in each forward pass."""
+
+    def __init__(self):
+        super().__init__({})
+        self.random_state = {"seed": 1, "draws": 0}
+
+    def __call__(self, x):
+        return x / 2
+
+    def forward(self, x):
+        generator = np.random.default_rng([self.random_state["seed"], self.random_state["draws"]])
+        self.random_state = {**self.random_state, "draws": self.random_state["draws"] + 1}
+        self.mask = generator.random(x.shape) < 0.5
+        return x * self.mask
+
+    def backward(self, dy, *, need_dx=True):
+        return dy * self.mask
+
+
+def test_noise_goes_on_where_it_was(make_model, tmp_path):
+    def make(**options):
+        return Sequential(make_model(**options), Sequential(Dropout()))
+
+    path = tmp_path / "run.npz"
+    whole = run(make)
+    with pytest.raises(KilledError):
+        run(make, path, on_step=kill_at(4, 3))
+    same(whole, run(make, path, resume=True))
+    assert load_arrays(path)[1]["random_states"] == {"1.0": {"seed": 1, "draws": 30}}
 
 
 def test_nothing_in_the_file_needs_pickle(make_model, tmp_path):

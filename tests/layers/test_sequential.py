@@ -1,0 +1,146 @@
+"""Sequential by what it is made of, and what it hands on to its layers."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numgru
+from tests.cases import assert_same_bits, gru_layer, gru_problem, parameters
+
+
+def test_sequential_is_its_layers_in_order() -> None:
+    problem = gru_problem(5, 3, 4, 6)
+    problem["h_0"][...] = problem["dh_n"][...] = 0
+    alone, head = gru_layer(problem), numgru.Linear(6, 2, seed=1)
+    model = numgru.Sequential(gru_layer(problem), numgru.LastStep(), numgru.Linear(6, 2, seed=1))
+    assert list(model.parameters) == [*(f"0.{name}" for name in parameters(problem)), "2.weight", "2.bias"]
+
+    dy = np.random.default_rng(0).standard_normal((3, 2)).astype(np.float32)
+    y, _ = alone.forward(problem["x"])
+    expected = {"y": head.forward(y[-1])}
+    upstream = np.zeros_like(y)
+    upstream[-1] = head.backward(dy)
+    expected["dx"], _ = alone.backward(upstream)
+    expected |= {f"0.{name}": value for name, value in alone.gradients.items()}
+    expected |= {f"2.{name}": value for name, value in head.gradients.items()}
+
+    assert_same_bits({"y": model(problem["x"])}, expected)
+    results = {"y": model.forward(problem["x"]), "dx": model.backward(dy)}
+    assert_same_bits(results | model.gradients, expected)
+
+    model.zero_grad()
+    model.forward(problem["x"])
+    assert model.backward(dy, need_dx=False) is None
+    assert_same_bits(model.gradients, expected)
+
+
+def test_sequential_shares_one_buffer_and_one_state_dict() -> None:
+    model = numgru.Sequential(numgru.GRU(2, 3, seed=0), numgru.LastStep(), numgru.Linear(3, 1, seed=0))
+    other = numgru.Sequential(numgru.GRU(2, 3, seed=5), numgru.LastStep(), numgru.Linear(3, 1, seed=6))
+    other.load_state_dict(model.state_dict())
+    x = np.random.default_rng(0).standard_normal((4, 2, 2)).astype(np.float32)
+    assert np.array_equal(model(x), other(x))
+    model.flat_parameters[...] = 0
+    assert not any(value.any() for value in model.parameters.values())
+    assert not model(x).any()
+    with pytest.raises(ValueError, match=r"missing.*0\.weight_hh_l0"):
+        model.load_state_dict({k: v for k, v in other.state_dict().items() if k != "0.weight_hh_l0"})
+
+
+class Ragged(numgru.Layer):
+    """Takes all that a recurrent layer may take; adds the state, and keeps what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.given: list[dict[str, Any]] = []
+
+    def __call__(self, x: Any, h_0: Any = None, *, lengths: Any = None, reset: Any = None) -> Any:
+        self.given.append({"lengths": lengths, "reset": reset})
+        start = np.zeros((1, *x.shape[1:])) if h_0 is None else h_0
+        return x + start, start + 1
+
+    forward = __call__
+
+
+LENGTHS, RESET = np.array([1, 3]), np.zeros((3, 2), bool)
+
+
+@pytest.mark.parametrize("how", ["__call__", "forward"])
+def test_each_layer_gets_what_it_takes(how: str) -> None:
+    first, second = Ragged(), Ragged()
+    model = numgru.Sequential(first, numgru.Linear(4, 4), numgru.Sequential(second, numgru.LastStep()))
+    x = np.random.default_rng(0).standard_normal((3, 2, 4)).astype(np.float32)
+    y = getattr(model, how)(x, lengths=LENGTHS, reset=RESET)
+    for layer in (first, second):
+        assert layer.given == [{"lengths": LENGTHS, "reset": RESET}]
+    expected = model.layers[1](x)
+    np.testing.assert_array_equal(y, expected[LENGTHS - 1, np.arange(2)])
+    getattr(model, how)(x)
+    assert first.given[1] == {"lengths": None, "reset": None}
+
+
+@pytest.mark.parametrize("option", [{"lengths": LENGTHS}, {"reset": RESET}])
+def test_what_no_layer_takes_is_refused(option: dict[str, Any]) -> None:
+    model = numgru.Sequential(numgru.Linear(4, 4))
+    with pytest.raises(ValueError, match=rf"{next(iter(option))}: expected None, since no layer of Sequential\(Linear"):
+        model(np.zeros((3, 2, 4)), **option)
+    assert not model.takes
+
+
+@pytest.mark.parametrize("how", ["__call__", "forward"])
+def test_states_go_in_and_come_out_in_order(how: str) -> None:
+    model = numgru.Sequential(Ragged(), numgru.Sequential(Ragged()))
+    call = getattr(model, how)
+    x = np.zeros((3, 2, 4))
+    _, (a, b) = call(x, return_h_n=True)
+    assert (a == 1).all() and (b == 1).all()
+    y, (a, b) = call(x, (a, 5 * b), return_h_n=True)
+    assert (a == 2).all() and (b == 6).all() and (y == 6).all()
+    y, (a, b) = call(x, [None, b], return_h_n=True)
+    assert (a == 1).all() and (b == 7).all() and (y == 6).all()
+    assert (call(x, (a, b)) == 8).all()
+    assert model.takes == {"h_0", "lengths", "reset", "return_h_n"}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_piece_by_piece_is_the_whole(dtype: Any) -> None:
+    """Two layers and a head for every step, in inference and in training."""
+    model = numgru.Sequential(
+        numgru.GRU(3, 9, dtype=dtype, seed=0), numgru.GRU(9, 5, dtype=dtype, seed=1), numgru.Linear(5, 2, dtype=dtype)
+    )
+    x = np.random.default_rng(0).standard_normal((7, 4, 3)).astype(dtype)
+    whole, last = model(x, return_h_n=True)
+    for call in (model, model.forward):
+        h, pieces = None, []
+        for start in (0, 3, 6):
+            y, h = call(x[start : start + 3], h, return_h_n=True)
+            pieces.append(y)
+        assert_same_bits({"y": np.concatenate(pieces)}, {"y": whole})
+        assert_same_bits(dict(enumerate(h)), dict(enumerate(last)))
+
+
+@pytest.mark.parametrize(
+    ("h_0", "error", "message"),
+    [
+        (np.zeros((1, 2, 4)), TypeError, r"h_0: expected a tuple or list of states, .* got ndarray; .*\(h_0,\)"),
+        ((), ValueError, "h_0: expected 1 states, one a recurrent layer, got 0"),
+        ((None, None), ValueError, "h_0: expected 1 states, one a recurrent layer, got 2"),
+        ((np.zeros((1, 2, 5)),), ValueError, r"h_0: expected shape \(1, 2, 4\), got \(1, 2, 5\)"),
+    ],
+)
+def test_bad_states(h_0: Any, error: Any, message: str) -> None:
+    model = numgru.Sequential(numgru.GRU(3, 4), numgru.LastStep())
+    with pytest.raises(error, match=message):
+        model(np.zeros((5, 2, 3)), h_0)
+
+
+def test_a_copy_runs_its_own_layers() -> None:
+    model = numgru.Sequential(numgru.Sequential(numgru.Linear(2, 2, seed=0)))
+    twin = copy.deepcopy(model)
+    twin.flat_parameters[...] = 0
+    assert not twin(np.ones((1, 2))).any()
+    assert model(np.ones((1, 2))).all()
