@@ -273,9 +273,9 @@ class GRU(Layer):
         return threads.parts_for(self._work(x), shares) if shares > 1 else 1
 
     def _work(self, x: FloatArray) -> int:
-        """Operations of a forward pass."""
-        steps = x.size // self.input_size
-        return 2 * steps * GATES * self.hidden_size * (self.input_size + self.hidden_size)
+        """Operations of a forward pass, in lanes that are switched off as well."""
+        steps, units = x.size // self.input_size, self._blocks * TARGET.lanes(self.dtype)
+        return 2 * steps * GATES * units * (self.input_size + self.hidden_size)
 
     def _run(self, parts: int, weights: GRUWeights, x: FloatArray, h_0: FloatArray, *others: Any) -> None:
         self._time_loop(
