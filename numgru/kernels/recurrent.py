@@ -121,7 +121,7 @@ def _forward_rows(weights, run, first, last):
 def _backward_rows(weights, run, gradients, first, last):
     """The gates' gradients, dx and dh_0 of rows first .. last - 1 of the batch, from the last step to the first."""
     state_blocks, input_blocks = blocks_in(run.H, run.y), blocks_in(run.I, run.y)
-    end = _split(first, last, HALF // 2)
+    end = _split(first, last, HALF)
     for t in range(run.T - 1 if end > first else -2, -2, -1):
         for j in range(0, state_blocks - 1, 2):
             for i in range(first, end, ROWS):
