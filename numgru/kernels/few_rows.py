@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from ._jit import piece
 from .packing import blocks_in
-from .sequences import active_rows, steps_of
+from .sequences import active_rows, reads_tokens, steps_of
 from .step import input_gradient_tile, project_tile, step_backward_tile, step_tile
 from .team import claim, meet, others_finish, turn
 from .tiles import ROWS, WIDE
@@ -83,7 +83,8 @@ def forward_few(weights, run, first, rows, team):
     phase, finished, total, start = 0, 0, 0, 0
     now = _active(run, start, first, rows)
     while now > 0:
-        projections, steps = _tiles(blocks, WIDE) if now <= HALF else 0, _tiles(blocks, _width(now))
+        steps = _tiles(blocks, _width(now))
+        projections = 0 if now > HALF or reads_tokens(run) else _tiles(blocks, WIDE)
         count = 1
         while count < CHUNK and _active(run, start + count, first, rows) == now:
             count += 1

@@ -39,10 +39,17 @@ def _cell_slots(weights):
 @kernel
 def pack_weights(weights, w_ih, w_hh, b_ih, b_hh):
     """Weights for the forward pass; empty biases are zero."""
-    input_slots, state_slots, slots = cell_slots(weights)
+    input_slots, state_slots, _ = cell_slots(weights)
     pack_forward(w_ih, len(input_slots), weights.input)
     pack_forward(w_hh, len(state_slots), weights.state)
-    lanes, units = lanes_of(w_hh), w_hh.shape[1]
+    pack_biases(weights, w_hh.shape[1], b_ih, b_hh)
+
+
+@piece
+def pack_biases(weights, units, b_ih, b_hh):
+    """Both biases' sums, by slot; empty ones are zero."""
+    input_slots, state_slots, slots = cell_slots(weights)
+    lanes = lanes_of(weights.bias)
     weights.bias[:] = 0
     for bias, bias_slots in ((b_ih, input_slots), (b_hh, state_slots)):
         for i in range(bias.size):

@@ -8,13 +8,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ..kernels import threads
-from ..kernels.gru import step
+from ..kernels.gru import GRUWeights, step
 from ..kernels.packing import same_bits
 from ..kernels.target import TARGET
 from . import _check
@@ -22,6 +22,15 @@ from ._batch import Batch
 from ._check import FloatArray
 from ._direction import GATES, Direction, Noise, Tape
 from .base import Layer
+
+
+class _Packed(NamedTuple):
+    """Packed weights, never changed, and what they were packed from."""
+
+    weights: tuple[GRUWeights, ...]  # by layer and direction
+    tokens: bool  # whether the first layer's are for tokens
+    parameters: FloatArray  # a copy
+    exposures: int  # of the parameters; the same number again: nobody can have changed them
 
 
 @dataclass
@@ -34,6 +43,11 @@ class _Call:
     resets: FloatArray | None  # (T, B)
     listed: bool
     given_h_0: bool
+
+    @property
+    def tokens(self) -> bool:
+        """Whether x holds tokens, as (T, B, 1)."""
+        return self.x.dtype.kind == "i"
 
 
 def _apart(values: FloatArray, call: _Call) -> Any:
@@ -113,15 +127,14 @@ class Recurrent(Layer):
             for direction in range(self.num_directions):
                 yield f"l{layer}" + ("_reverse" if direction else ""), width, direction
 
-    _transient: ClassVar = Layer._transient | {"_directions", "_packed_from", "_packed_at", "_training"}
+    _transient: ClassVar = Layer._transient | {"_directions", "_packed", "_training"}
 
     def _forget(self) -> None:
         self._directions = [
             Direction(suffix, width, self.hidden_size, self._width, direction, self.batch_first, self.dtype)
             for suffix, width, direction in self._places()
         ]
-        self._packed_from: FloatArray | None = None
-        self._packed_at = -1  # exposures of the parameters; the same number again: nobody can have changed them
+        self._packed: _Packed | None = None
         self._training: _Training | None = None
 
     @property
@@ -143,6 +156,7 @@ class Recurrent(Layer):
         ----------
         x : array_like, shape (T, B, I), or (B, T, I) with `batch_first`
             The input; any real dtype, converted to the layer's. Or a list of B sequences of any lengths, (T_b, I).
+            Without its last dimension, integers from 0 to I - 1: tokens, which stand for one-hot vectors.
         h_0 : array_like, shape (L D, B, H), optional
             The states before the first step; by default those learned with `learn_h_0`, or zero.
         lengths : array_like of int, shape (B,), optional
@@ -208,7 +222,7 @@ class Recurrent(Layer):
         self, call: _Call, *, keep: bool, out: FloatArray | None = None
     ) -> tuple[FloatArray, list[Tape], dict[str, FloatArray]]:
         """The last layer's y, what each direction keeps, and the noise drawn."""
-        self._pack()
+        weights = self._weights(keep=not keep, tokens=call.tokens)
         batch, x = call.batch, call.x
         tapes: list[Tape] = []
         masks = self._draw(call) if keep else {}
@@ -222,7 +236,7 @@ class Recurrent(Layer):
                 at = len(tapes)
                 noise = self._noise(call, direction, masks, keep)
                 every = self.checkpoint_every or 0
-                tapes.append(direction.forward(batch, x, call.h_0[at], y, noise, keep=keep, every=every))
+                tapes.append(direction.forward(weights[at], batch, x, call.h_0[at], y, noise, keep=keep, every=every))
             mask = masks.get(f"dropout_l{layer}")
             x = y if mask is None else y * mask
         return y, tapes, masks
@@ -244,7 +258,7 @@ class Recurrent(Layer):
         Returns
         -------
         dx : ndarray of x's shape, or None
-            The gradient with respect to x; a list for a list.
+            The gradient with respect to x; a list for a list. None for tokens, too.
         dh_0 : ndarray, shape (L D, B, H)
             The gradient with respect to h_0.
 
@@ -277,7 +291,7 @@ class Recurrent(Layer):
             for direction in range(D):
                 at = layer * D + direction
                 tape = training.tapes[at]
-                part = self._room_for_dx(tape, call) if layer or need_dx else None
+                part = self._room_for_dx(tape, call) if layer or (need_dx and not call.tokens) else None
                 dh_0[at] = self._directions[at].backward(
                     tape, parameters, self.gradients, above, None if dh_n is None else dh_n[at], part,
                     self.checkpoint_every or 0,
@@ -358,12 +372,18 @@ class Recurrent(Layer):
         if listed:
             if lengths is not None:
                 raise ValueError("lengths: expected none, as a list of sequences tells its lengths, got some")
-            parts = _check.sequences("x", x, self.dtype, self.input_size)
+            if x and all(np.ndim(one) == 1 for one in x):
+                parts = [_check.tokens(f"x[{at}]", one, self.input_size)[:, None] for at, one in enumerate(x)]
+            else:
+                parts = _check.sequences("x", x, self.dtype, self.input_size)
             x = np.concatenate(parts)[None]
             own = np.array([part.shape[0] for part in parts])
             batch = Batch(int(own.max()), own.size, 1, 0, own, np.cumsum(own) - own)
         else:
-            x = _check.array("x", x, self.dtype, (*("BT" if self.batch_first else "TB"), self.input_size))
+            if np.ndim(x) == 2 and np.asarray(x).dtype.kind in "iu":
+                x = _check.tokens("x", x, self.input_size)[:, :, None]
+            else:
+                x = _check.array("x", x, self.dtype, (*("BT" if self.batch_first else "TB"), self.input_size))
             T, B = (x.shape[1], x.shape[0]) if self.batch_first else x.shape[:2]
             stride, distance = (1, T) if self.batch_first else (B, 1)
             batch = Batch(T, B, stride, distance)
@@ -430,11 +450,9 @@ class Recurrent(Layer):
             out = np.empty(shape, dtype)
         else:
             _check.output("out", out, shape, dtype, below, before)
-        if self._packed_at != self._exposures:
-            self._pack()
         B = shape[1] if below.ndim == 2 else 1
-        for direction, one, after in zip(self._directions, before, out, strict=True):
-            step(*direction.packed, below.reshape(1, B, -1), one.reshape(B, H), after.reshape(1, B, H))
+        for weights, one, after in zip(self._weights(), before, out, strict=True):
+            step(*weights, below.reshape(1, B, -1), one.reshape(B, H), after.reshape(1, B, H))
             below = after
         return out
 
@@ -444,21 +462,31 @@ class Recurrent(Layer):
         B = TARGET.rows + 1
         return (1, 1, self.input_size), (B, 1, self.input_size) if self.batch_first else (1, B, self.input_size)
 
-    def _pack(self) -> None:
-        """Pack the weights again if a parameter has changed since."""
-        if self._packed_at == self._exposures and self._packed_from is not None:
-            return
-        exposures = -1 if self._exposed() else self._exposures
-        if not self._is_packed():
-            with threads.one_at_a_time():
-                if not self._is_packed():
-                    self._packed_from = None
-                    parameters = self._parameters()
-                    for direction in self._directions:
-                        direction.pack(parameters)
-                    self._packed_from = self._flat_parameters.copy()
-        self._packed_at = exposures
+    def _weights(self, *, keep: bool = True, tokens: bool = False) -> tuple[GRUWeights, ...]:
+        """The packed weights of all directions, packed again if a parameter has changed since.
 
-    def _is_packed(self) -> bool:
-        words, packed_from = np.dtype(f"i{self.dtype.itemsize}"), self._packed_from
-        return packed_from is not None and same_bits(self._flat_parameters.view(words), packed_from.view(words))
+        Training doesn't `keep` them: parameters change before the next pass, and memory is for the sequence.
+        """
+        packed = self._packed
+        if packed is not None and packed.exposures == self._exposures and packed.tokens == tokens:
+            return packed.weights
+        exposures = -1 if self._exposed() else self._exposures
+        if packed is None or packed.tokens != tokens or not self._is_same(packed):
+            if not keep:
+                self._packed = None
+                return self._pack(tokens)
+            with threads.one_at_a_time():
+                packed = self._packed
+                if packed is None or packed.tokens != tokens or not self._is_same(packed):
+                    packed = self._packed = None
+                    packed = _Packed(self._pack(tokens), tokens, self._flat_parameters.copy(), exposures)
+        self._packed = packed = packed._replace(exposures=exposures)
+        return packed.weights
+
+    def _is_same(self, packed: _Packed) -> bool:
+        words = np.dtype(f"i{self.dtype.itemsize}")
+        return bool(same_bits(self._flat_parameters.view(words), packed.parameters.view(words)))
+
+    def _pack(self, tokens: bool) -> tuple[GRUWeights, ...]:
+        parameters, D = self._parameters(), self.num_directions
+        return tuple(direction.pack(parameters, tokens and at < D) for at, direction in enumerate(self._directions))
