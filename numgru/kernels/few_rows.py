@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from ._jit import piece
 from .packing import blocks_in
+from .sequences import active_rows, steps_of
 from .step import input_gradient_tile, project_tile, step_backward_tile, step_tile
 from .team import claim, meet, turn
 from .tiles import ROWS, WIDE
@@ -67,19 +68,28 @@ def _step(weights, run, t, first, rows, tile):
 
 
 @piece
+def _active(run, t, first, rows):
+    """Those of `rows` rows from row `first` on that have a step t."""
+    return max(0, min(rows, active_rows(run, t) - first))
+
+
+@piece
 def forward_few(weights, run, first, rows, team):
     """All steps of few rows."""
     blocks = blocks_in(run.H, run.y)
-    projections, steps = _tiles(blocks, WIDE) if rows <= HALF else 0, _tiles(blocks, _width(rows))
-    phase, finished, total = 0, 0, 0
-    for start in range(0, run.T, CHUNK):
-        count = min(CHUNK, run.T - start)
+    phase, finished, total, start = 0, 0, 0, 0
+    now = _active(run, start, first, rows)
+    while now > 0:
+        projections, steps = _tiles(blocks, WIDE) if now <= HALF else 0, _tiles(blocks, _width(now))
+        count = 1
+        while count < CHUNK and _active(run, start + count, first, rows) == now:
+            count += 1
         phase += 1
         total += projections
         for o in range(projections):
             tile = turn(team, o, projections)
             if claim(team, tile, phase):
-                _project(weights, run, first, rows, start, count, tile)
+                _project(weights, run, first, now, start, count, tile)
                 finished += 1
         meet(team, finished, total)
         for t in range(start, start + count):
@@ -88,43 +98,51 @@ def forward_few(weights, run, first, rows, team):
             for o in range(steps):
                 tile = turn(team, o, steps)
                 if claim(team, tile, phase):
-                    _step(weights, run, t, first, rows, tile)
+                    _step(weights, run, t, first, now, tile)
                     finished += 1
             meet(team, finished, total)
+        start += count
+        now = _active(run, start, first, rows)
 
 
 @piece
-def _step_backward(weights, run, gradients, t, first, rows, tile):
-    """One tile of a time step, backwards: all rows and two or WIDE blocks of units."""
+def _step_backward(weights, run, gradients, t, first, rows, depth, wide, tile):
+    """One tile of a time step, backwards: all rows, all with a step t + 1 (`depth` is H) or none (0).
+
+    The tile is two blocks of units, or `wide` WIDE of them.
+    """
     blocks = blocks_in(run.H, run.y)
-    if rows > HALF // 2:
-        if 2 * tile + 2 <= blocks:
-            step_backward_tile(weights, run, gradients, t, first, 2 * tile, rows, ROWS, 2)
-        else:
-            step_backward_tile(weights, run, gradients, t, first, 2 * tile, rows, ROWS, 1)
+    if not wide:
+        if rows > 0 and 2 * tile + 2 <= blocks:
+            step_backward_tile(weights, run, gradients, t, first, 2 * tile, rows, depth, ROWS, 2)
+        elif rows > 0:
+            step_backward_tile(weights, run, gradients, t, first, 2 * tile, rows, depth, ROWS, 1)
     else:
         j = tile * WIDE
         for i in range(first, first + rows):
             if j + WIDE <= blocks:
-                step_backward_tile(weights, run, gradients, t, i, j, 1, 1, WIDE)
+                step_backward_tile(weights, run, gradients, t, i, j, 1, depth, 1, WIDE)
             else:
                 for single in range(j, blocks):
-                    step_backward_tile(weights, run, gradients, t, i, single, 1, 1, 1)
+                    step_backward_tile(weights, run, gradients, t, i, single, 1, depth, 1, 1)
 
 
 @piece
 def backward_few(weights, run, gradients, first, rows, team):
     """All steps of few rows, from the last to the first, and then dx: for several steps at once."""
     state_blocks, input_blocks = blocks_in(run.H, run.y), blocks_in(run.I, run.y)
-    tiles = _tiles(state_blocks, 2 if rows > HALF // 2 else WIDE)
+    wide = rows <= HALF // 2
+    tiles = _tiles(state_blocks, WIDE if wide else 2)
     phase, finished, total = 0, 0, 0
-    for t in range(run.T - 1, -2, -1):
+    for t in range(run.T - 1, run.options.continued - 2, -1):
+        going_on, now = _active(run, t + 1, first, rows), _active(run, t, first, rows)
         phase += 1
         total += tiles
         for o in range(tiles):
             tile = turn(team, o, tiles)
             if claim(team, tile, phase):
-                _step_backward(weights, run, gradients, t, first, rows, tile)
+                _step_backward(weights, run, gradients, t, first, going_on, run.H, wide, tile)
+                _step_backward(weights, run, gradients, t, first + going_on, now - going_on, 0, wide, tile)
                 finished += 1
         meet(team, finished, total)
     if gradients.dx is not None:
@@ -134,8 +152,8 @@ def backward_few(weights, run, gradients, first, rows, team):
             if claim(team, tile, phase + 1):
                 j = tile * 2
                 for i in range(first, first + rows):
-                    for t in range(0, run.T, ROWS):
-                        count = min(ROWS, run.T - t)
+                    for t in range(0, steps_of(run, i), ROWS):
+                        count = min(ROWS, steps_of(run, i) - t)
                         if j + 2 <= input_blocks:
                             input_gradient_tile(weights, run, gradients, t, i, j, count, True, ROWS, 2)
                         else:

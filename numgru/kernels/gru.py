@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ._jit import kernel
 from .activations import sigmoid, tanh
 from .recurrent import forward
+from .sequences import no_options
 from .vectors import Vec
 
 
@@ -57,6 +58,6 @@ class GRUWeights(NamedTuple):
 
 
 @kernel
-def infer(w_input, w_state, bias, x, h_0, y, batch_first):
-    """Inference on the calling thread, from plain arrays: to take a tuple from Python costs half a microsecond."""
-    forward(GRUWeights(w_input, w_state, bias), x, h_0, y, None, batch_first)
+def step(w_input, w_state, bias, x, h, out):
+    """One time step on the calling thread, from plain arrays: to take a tuple from Python costs half a microsecond."""
+    forward(GRUWeights(w_input, w_state, bias), x, h, out, None, False, 0, no_options())

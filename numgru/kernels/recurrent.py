@@ -16,7 +16,7 @@ from numba.extending import overload
 from ._jit import kernel, parallel_kernel, piece
 from .few_rows import CHUNK, HALF, backward_few, forward_few
 from .packing import blocks_in, lanes_of, pack_backward, pack_forward
-from .sequences import Gradients, Sequences
+from .sequences import Gradients, Sequences, active_rows, sequences, steps_of
 from .step import input_gradient_tile, step_backward_tile, step_tile
 from .team import Team
 from .threads import share
@@ -60,20 +60,6 @@ def pack_weights_backward(weights, w_ih, w_hh, need_dx):
 
 
 @piece
-def sequences(x, h_0, y, gates, batch_first):
-    """The arrays of a call, flat, in either order of time and batch."""
-    flat_x, flat_y, H = x.ravel(), y.ravel(), y.shape[2]
-    if batch_first:
-        B, T, I = x.shape
-        x_time, x_row, y_time, y_row = I, T * I, H, T * H
-    else:
-        T, B, I = x.shape
-        x_time, x_row, y_time, y_row = B * I, I, B * H, H
-    sums = flat_y if gates is None else gates  # none yet, where gates aren't kept
-    return Sequences(flat_x, h_0.ravel(), flat_y, gates, sums, T, B, 0, T, B, I, H, x_time, x_row, y_time, y_row)
-
-
-@piece
 def _room_for_sums(weights, run, rows):
     """Memory for the sums of few rows, where the gates don't give it."""
     padded = blocks_in(run.H, run.y) * lanes_of(run.y)
@@ -86,8 +72,8 @@ def _with_sums(run, sums, first, rows):
     if run.gates is not None:
         return run
     return Sequences(
-        run.x, run.h_0, run.y, run.gates, sums, min(CHUNK, run.T), rows, first,
-        run.T, run.B, run.I, run.H, run.x_time, run.x_row, run.y_time, run.y_row,
+        run.x, run.h_0, run.y, run.gates, sums, min(CHUNK, run.T), rows, first, run.T, run.B, run.I, run.H,
+        run.x_start, run.x_time, run.x_row, run.y_start, run.y_time, run.y_row, run.options,
     )  # fmt: skip
 
 
@@ -107,10 +93,13 @@ def _split(first, last, few):
 def _forward_rows(weights, run, first, last):
     """Rows first .. last - 1 of the batch, through the whole sequence."""
     end = _split(first, last, HALF)
-    for t in range(run.T if end > first else 0):
+    t, stop = 0, min(end, active_rows(run, 0))
+    while stop > first:
         for j in range(blocks_in(run.H, run.y)):
-            for i in range(first, end, ROWS):
-                step_tile(weights, run, t, i, j, min(ROWS, end - i), 0, ROWS, 1)
+            for i in range(first, stop, ROWS):
+                step_tile(weights, run, t, i, j, min(ROWS, stop - i), 0, ROWS, 1)
+        t += 1
+        stop = min(end, active_rows(run, t))
     if end < last:
         rows = last - end
         few = _with_sums(run, _room_for_sums(weights, run, rows), end, rows)
@@ -120,74 +109,107 @@ def _forward_rows(weights, run, first, last):
 @piece
 def _backward_rows(weights, run, gradients, first, last):
     """The gates' gradients, dx and dh_0 of rows first .. last - 1 of the batch, from the last step to the first."""
-    state_blocks, input_blocks = blocks_in(run.H, run.y), blocks_in(run.I, run.y)
     end = _split(first, last, HALF // 2)
-    for t in range(run.T - 1 if end > first else -2, -2, -1):
-        for j in range(0, state_blocks - 1, 2):
-            for i in range(first, end, ROWS):
-                step_backward_tile(weights, run, gradients, t, i, j, min(ROWS, end - i), ROWS, 2)
-        for j in range(state_blocks // 2 * 2, state_blocks):
-            for i in range(first, end, ROWS):
-                step_backward_tile(weights, run, gradients, t, i, j, min(ROWS, end - i), ROWS, 1)
+    for t in range(run.T - 1 if end > first else -2, run.options.continued - 2, -1):
+        going_on, stop = min(end, active_rows(run, t + 1)), min(end, active_rows(run, t))
+        _state_gradients(weights, run, gradients, t, first, going_on, run.H)
+        _state_gradients(weights, run, gradients, t, max(first, going_on), stop, 0)
         if t >= 0:
-            for j in range(0, input_blocks - 1, 2):
-                for i in range(first, end, ROWS):
-                    input_gradient_tile(weights, run, gradients, t, i, j, min(ROWS, end - i), False, ROWS, 2)
-            for j in range(input_blocks // 2 * 2, input_blocks):
-                for i in range(first, end, ROWS):
-                    input_gradient_tile(weights, run, gradients, t, i, j, min(ROWS, end - i), False, ROWS, 1)
+            _input_gradients(weights, run, gradients, t, first, stop)
     if end < last:
         backward_few(weights, run, gradients, end, last - end, _alone())
 
 
+@piece
+def _state_gradients(weights, run, gradients, t, first, last, depth):
+    """One step for rows of which all have a step t + 1 (`depth` is H), or none (0)."""
+    blocks = blocks_in(run.H, run.y)
+    for j in range(0, blocks - 1, 2):
+        for i in range(first, last, ROWS):
+            step_backward_tile(weights, run, gradients, t, i, j, min(ROWS, last - i), depth, ROWS, 2)
+    for j in range(blocks // 2 * 2, blocks):
+        for i in range(first, last, ROWS):
+            step_backward_tile(weights, run, gradients, t, i, j, min(ROWS, last - i), depth, ROWS, 1)
+
+
+@piece
+def _input_gradients(weights, run, gradients, t, first, last):
+    blocks = blocks_in(run.I, run.y)
+    for j in range(0, blocks - 1, 2):
+        for i in range(first, last, ROWS):
+            input_gradient_tile(weights, run, gradients, t, i, j, min(ROWS, last - i), False, ROWS, 2)
+    for j in range(blocks // 2 * 2, blocks):
+        for i in range(first, last, ROWS):
+            input_gradient_tile(weights, run, gradients, t, i, j, min(ROWS, last - i), False, ROWS, 1)
+
+
+@piece
+def _shares(run, part, parts):
+    """The rows of a part: as many as the others', or of sequences of different lengths as many steps."""
+    if run.options.steps == 0:
+        return share(run.B, part, parts, ROWS)
+    total = 0
+    for t in range(run.T):
+        total += active_rows(run, t)
+    first, last, done = run.B, run.B, 0
+    for i in range(run.B):
+        if i % 2 == 0:  # a row that is split off alone costs as much as two
+            if first == run.B and done * parts >= total * part:
+                first = i
+            if last == run.B and part + 1 < parts and done * parts >= total * (part + 1):
+                last = i
+        done += steps_of(run, i)
+    return first, last
+
+
 @kernel
-def forward(weights, x, h_0, y, gates, batch_first):
+def forward(weights, x, h_0, y, gates, batch_first, direction, options):
     """The whole sequence, on the calling thread."""
-    run = sequences(x, h_0, y, gates, batch_first)
+    run = sequences(x, h_0, y, gates, batch_first, direction, options)
     _forward_rows(weights, run, 0, run.B)
 
 
 @parallel_kernel
-def forward_parallel(weights, x, h_0, y, gates, batch_first, parts):
+def forward_parallel(weights, x, h_0, y, gates, batch_first, direction, options, parts):
     """The same in `parts` shares of the batch: rows are independent, so no thread waits for another."""
     for part in prange(parts):
-        run = sequences(x, h_0, y, gates, batch_first)
-        first, last = share(run.B, part, parts, ROWS)
+        run = sequences(x, h_0, y, gates, batch_first, direction, options)
+        first, last = _shares(run, part, parts)
         _forward_rows(weights, run, first, last)
 
 
 @parallel_kernel
-def forward_team(weights, x, h_0, y, gates, batch_first, words, tiles, parts):
+def forward_team(weights, x, h_0, y, gates, batch_first, direction, options, words, tiles, parts):
     """The same by a team, for few rows."""
-    B = h_0.shape[1]
-    sums = _room_for_sums(weights, sequences(x, h_0, y, gates, batch_first), B)
+    B = h_0.shape[0]
+    sums = _room_for_sums(weights, sequences(x, h_0, y, gates, batch_first, direction, options), B)
     for part in prange(parts):
-        run = _with_sums(sequences(x, h_0, y, gates, batch_first), sums, 0, B)
+        run = _with_sums(sequences(x, h_0, y, gates, batch_first, direction, options), sums, 0, B)
         forward_few(weights, run, 0, B, Team(words, tiles, parts, part))
 
 
 @kernel
-def backward(weights, x, h_0, y, gates, dy, dx, dh_0, carry, batch_first):
+def backward(weights, x, h_0, y, gates, dy, dx, dh_0, carry, batch_first, direction, options):
     """From dy, and dh_n in `carry`, to the gates' gradients (in `gates`), dx and dh_0, on the calling thread."""
-    run = sequences(x, h_0, y, gates, batch_first)
+    run = sequences(x, h_0, y, gates, batch_first, direction, options)
     gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry)
     _backward_rows(weights, run, gradients, 0, run.B)
 
 
 @parallel_kernel
-def backward_parallel(weights, x, h_0, y, gates, dy, dx, dh_0, carry, batch_first, parts):
+def backward_parallel(weights, x, h_0, y, gates, dy, dx, dh_0, carry, batch_first, direction, options, parts):
     """The same in `parts` shares of the batch."""
     for part in prange(parts):
-        run = sequences(x, h_0, y, gates, batch_first)
+        run = sequences(x, h_0, y, gates, batch_first, direction, options)
         gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry)
-        first, last = share(run.B, part, parts, ROWS)
+        first, last = _shares(run, part, parts)
         _backward_rows(weights, run, gradients, first, last)
 
 
 @parallel_kernel
-def backward_team(weights, x, h_0, y, gates, dy, dx, dh_0, carry, batch_first, words, tiles, parts):
+def backward_team(weights, x, h_0, y, gates, dy, dx, dh_0, carry, batch_first, direction, options, words, tiles, parts):
     """The same by a team, for few rows."""
     for part in prange(parts):
-        run = sequences(x, h_0, y, gates, batch_first)
+        run = sequences(x, h_0, y, gates, batch_first, direction, options)
         gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry)
         backward_few(weights, run, gradients, 0, run.B, Team(words, tiles, parts, part))

@@ -1,9 +1,12 @@
 """The arrays of a call: as the kernels' time loops pass them on, and as the emitters of tiles address them.
 
-Shapes: T time, B batch, I input, H hidden units in ceil(H / LANES) blocks, G gates, S slots a unit.
+A step is counted in the order in which the layer reads: step 0 is the first time of a sequence, or its last where it's
+read from its end. Rows are in the order of the kernels: as they come, or the longest sequence first.
 
-    x, dx       (T, B, I)  or (B, T, I)         any strides of time and batch
-    y, dy       (T, B, H)  or (B, T, H)
+Shapes: T steps, B batch, I input, D directions, H hidden units in ceil(H / LANES) blocks, G gates, S slots a unit.
+
+    x, dx       (T, B, I)    or (B, T, I)       any strides of time and batch, and any start of a row
+    y, dy       (T, B, D H)  or (B, T, D H)     the same; a direction has its own H columns
     h_0, dh_0   (B, H)
     gates       (T, B, slot, H padded)          kept from forward to backward, which turns them into gradients in place
     sums        (steps, rows, slot, H padded)   of few rows: the input's share of some steps' sums, ahead of the steps
@@ -14,16 +17,38 @@ Shapes: T time, B batch, I input, H hidden units in ceil(H / LANES) blocks, G ga
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.extending import overload
 from numpy.typing import NDArray
 
+from ._jit import piece
 from .tiles import kind_of, pointer
-from .vectors import I64, Grid, Kind
+from .vectors import I64, Grid, Kind, Rows
+
+
+class Options(NamedTuple):
+    """What a call may have beyond a plain batch; None: not there."""
+
+    steps: int = 0  # of the longest of sequences of different lengths; 0: all have the length of x
+    x_time: int = 0
+    y_time: int = 0
+    x_at: NDArray[Any] | None = None  # (B,): where step 0 of a row lies in x, in numbers; the longest sequence first
+    y_at: NDArray[Any] | None = None  # (B,): the same in y
+    lengths: NDArray[Any] | None = None  # (B,), falling
+    active: NDArray[Any] | None = None  # (T + 1,): rows that have a step t
+    resets: NDArray[Any] | None = None  # (T, B): whether the state before this step is h_0 again
+    zoneout: NDArray[Any] | None = None  # (T, B, H), or (H,) for all steps and rows: the share of the old state kept
+    zoneout_time: int = 0
+    zoneout_row: int = 0
+    mask: NDArray[Any] | None = None  # (B, H): factors of the state where it enters products
+    dropped: NDArray[Any] | None = None  # (T + 1, B, H): the state times `mask`, before every step
+    continued: int = 0  # 1: of more steps before the first, whose states are in y
 
 
 class Sequences(NamedTuple):
@@ -41,10 +66,13 @@ class Sequences(NamedTuple):
     B: int
     I: int
     H: int
+    x_start: int
     x_time: int
     x_row: int
+    y_start: int
     y_time: int
     y_row: int
+    options: Options
 
 
 class Gradients(NamedTuple):
@@ -54,6 +82,69 @@ class Gradients(NamedTuple):
     dx: NDArray[Any] | None  # strides of x; None: not wanted
     dh_0: NDArray[Any]
     carry: NDArray[Any]
+
+
+@piece
+def no_options():
+    """None of it; kernels don't know a tuple's defaults."""
+    return Options(0, 0, 0, None, None, None, None, None, None, 0, 0, None, None, 0)
+
+
+@piece
+def sequences(x, h_0, y, gates, batch_first, direction, options):
+    """The arrays of a call, flat, in either order of time and batch and either direction (0: forward, 1: reverse)."""
+    H, width = h_0.shape[1], y.shape[2]
+    if batch_first:
+        B, T, I = x.shape
+        x_time, x_row, y_time, y_row = I, T * I, width, T * width
+    else:
+        T, B, I = x.shape
+        x_time, x_row, y_time, y_row = B * I, I, B * width, width
+    x_start, y_start = 0, direction * H
+    if options.steps > 0:
+        B, T, x_time, y_time = h_0.shape[0], options.steps, options.x_time, options.y_time
+    elif direction == 1:
+        x_start, y_start, x_time, y_time = (T - 1) * x_time, (T - 1) * y_time + H, -x_time, -y_time
+    flat_x, flat_y = x.ravel(), y.ravel()
+    sums = flat_y if gates is None else gates  # none yet, where gates aren't kept
+    return Sequences(
+        flat_x, h_0.ravel(), flat_y, gates, sums, T, B, 0,
+        T, B, I, H, x_start, x_time, x_row, y_start, y_time, y_row, options,
+    )  # fmt: skip
+
+
+@piece
+def active_rows(run, t):
+    """Rows that have a step t; before the first step all, after the last none."""
+    return _active_rows(run.options.active, run.T, run.B, t)
+
+
+@piece
+def steps_of(run, i):
+    """Steps of row i."""
+    return _steps_of(run.options.lengths, run.T, i)
+
+
+def _active_rows(active, T, B, t):
+    raise NotImplementedError
+
+
+@overload(_active_rows)
+def _(active, T, B, t):
+    if isinstance(active, types.NoneType):
+        return lambda active, T, B, t: B if t < T else 0
+    return lambda active, T, B, t: active[max(t, 0)]
+
+
+def _steps_of(lengths, T, i):
+    raise NotImplementedError
+
+
+@overload(_steps_of)
+def _(lengths, T, i):
+    if isinstance(lengths, types.NoneType):
+        return lambda lengths, T, i: T
+    return lambda lengths, T, i: lengths[i]
 
 
 class Fields(SimpleNamespace):
@@ -66,19 +157,26 @@ class Fields(SimpleNamespace):
         """Rows and blocks of one of the members."""
         return Grid(self.b, self.kind, data, at, row, block)
 
+    def rows(self, data: Any, starts: Sequence[Any]) -> Rows:
+        """A tile's rows in one of the members, by where each starts in it."""
+        return Rows(self.b, self.kind, [self.b.gep(data, [at], source_etype=self.kind.scalar) for at in starts])
+
 
 def fields_of(context: Any, b: ir.IRBuilder, tuple_type: Any, value: Any) -> Fields:
-    """The members of a tuple that an intrinsic was given."""
-    members: dict[str, Any] = {}
+    """The members of a tuple that an intrinsic was given, those of a tuple inside it among them."""
+    members: dict[str, Any] = {"b": b}
     for name, member, part in zip(
         tuple_type.instance_class._fields, tuple_type.types, cgutils.unpack_tuple(b, value), strict=True
     ):
-        if isinstance(member, types.Array):
-            kind = kind_of(member.dtype)
+        if isinstance(member, types.BaseTuple):
+            members = vars(fields_of(context, b, member, part)) | members
+        elif isinstance(member, types.Array):
+            if isinstance(member.dtype, types.Float):
+                members["kind"] = kind_of(member.dtype)
             members[name] = pointer(context, b, member, part)
         else:
             members[name] = None if isinstance(member, types.NoneType) else part
-    return Fields(b=b, kind=kind, **members)
+    return Fields(**members)
 
 
 def _padded(run: Fields) -> Any:
@@ -87,6 +185,7 @@ def _padded(run: Fields) -> Any:
     return b.mul(b.sdiv(b.add(run.H, I64(run.kind.lanes - 1)), lanes), lanes)
 
 
+_BYTE = ir.IntType(8)
 FALSE, TRUE = (ir.Constant(ir.IntType(1), truth) for truth in (0, 1))
 
 
@@ -109,10 +208,29 @@ def sums_of(run: Fields, cell: Any, t: Any, i: Any, slot: int, in_time: Any = FA
     return _slot(run, run.sums, cell, run.sums_rows, b.srem(t, run.sums_steps), b.sub(i, run.sums_first), slot, in_time)
 
 
-def rows_up_to(b: ir.IRBuilder, rows: int, count: Any) -> list[Any]:
-    """Row indices of a tile of which `count` rows are in use: the others repeat the last of them."""
-    last = b.sub(count, I64(1))
-    return [b.select(b.icmp_signed("<", I64(m), last), I64(m), last) for m in range(rows)]
+def _starts(run: Fields, side: str, t: Any, i: Any, row_of: Sequence[Any], in_time: Any = FALSE) -> list[Any]:
+    """Where step t of a tile's rows lies in x or dx, or in y or dy (`side`); `in_time`, its rows are steps of row i."""
+    b, members = run.b, vars(run)
+    own = members[f"{side}_at"]
+    starts = []
+    for m in row_of:
+        step, row = b.add(t, b.select(in_time, m, I64(0))), b.add(i, b.select(in_time, I64(0), m))
+        if own is None:
+            first = b.add(members[f"{side}_start"], b.mul(row, members[f"{side}_row"]))
+        else:
+            first = b.load(b.gep(own, [row], source_etype=I64), typ=I64)
+        starts.append(b.add(first, b.mul(step, members[f"{side}_time"])))
+    return starts
+
+
+def inputs_of(run: Fields, data: Any, t: Any, i: Any, row_of: Sequence[Any], in_time: Any = FALSE) -> Rows:
+    """x, or dx: step t of a tile's rows, or steps of row i from t on."""
+    return run.rows(data, _starts(run, "x", t, i, row_of, in_time))
+
+
+def outputs_of(run: Fields, data: Any, t: Any, i: Any, row_of: Sequence[Any]) -> Rows:
+    """Step t of y, or of dy."""
+    return run.rows(data, _starts(run, "y", t, i, row_of))
 
 
 def carry_of(run: Fields, d: Fields, i: Any) -> Grid:
@@ -121,14 +239,41 @@ def carry_of(run: Fields, d: Fields, i: Any) -> Grid:
     return run.grid(d.carry, run.b.mul(i, width), width, I64(run.kind.lanes))
 
 
-def state_before(run: Fields, t: Any, i: Any) -> Grid:
-    """The state that step t starts from: y of the step before, or h_0."""
+def states_in(run: Fields, data: Any, i: Any, row_of: Sequence[Any], t: Any = None) -> Rows:
+    """Step t of an array (T, B, H), or an array (B, H)."""
     b = run.b
-    start = b.icmp_signed("==", t, I64(0))
-    at = b.add(b.mul(b.sub(t, I64(1)), run.y_time), b.mul(i, run.y_row))
-    return run.grid(
-        b.select(start, run.h_0, run.y),
-        b.select(start, b.mul(i, run.H), at),
-        b.select(start, run.H, run.y_row),
-        I64(run.kind.lanes),
-    )
+    step = I64(0) if t is None else b.mul(t, run.B)
+    return run.rows(data, [b.mul(b.add(step, b.add(i, m)), run.H) for m in row_of])
+
+
+def is_reset(run: Fields, t: Any, i: Any, m: Any) -> Any:
+    """Whether step t of row i + m starts from h_0 again."""
+    b = run.b
+    t = b.select(b.icmp_signed(">", t, I64(0)), t, I64(0))
+    at = b.add(b.mul(t, run.B), b.add(i, m))
+    return b.icmp_unsigned("!=", b.load(b.gep(run.resets, [at], source_etype=_BYTE), typ=_BYTE), _BYTE(0))
+
+
+def states_before(run: Fields, t: Any, i: Any, row_of: Sequence[Any]) -> Rows:
+    """The states that step t starts from: y of the step before, or h_0."""
+    b = run.b
+    first, before = states_in(run, run.h_0, i, row_of), outputs_of(run, run.y, b.sub(t, I64(1)), i, row_of)
+    return _first_or(run, t, i, row_of, first, before)
+
+
+def states_in_products(run: Fields, t: Any, i: Any, row_of: Sequence[Any]) -> Rows:
+    """The same as it enters products."""
+    if run.dropped is None:
+        return states_before(run, t, i, row_of)
+    first, before = (states_in(run, run.dropped, i, row_of, step) for step in (I64(0), t))
+    return _first_or(run, t, i, row_of, first, before)
+
+
+def _first_or(run: Fields, t: Any, i: Any, row_of: Sequence[Any], first: Rows, before: Rows) -> Rows:
+    b = run.b
+    at_start = b.icmp_signed("==", b.add(t, run.continued), I64(0))
+    addresses = []
+    for m, begin, address in zip(row_of, first.addresses, before.addresses, strict=True):
+        anew = at_start if run.resets is None else b.or_(at_start, is_reset(run, t, i, m))
+        addresses.append(b.select(anew, begin, address))
+    return Rows(b, run.kind, addresses)

@@ -12,9 +12,22 @@ from llvmlite import ir
 from numba import types
 
 from ._jit import intrinsic
-from .sequences import TRUE, Fields, carry_of, fields_of, gates_of, rows_up_to, state_before, sums_of
-from .tiles import edge_masks, sum_rows
-from .vectors import I64, Grid, Vec, loop
+from .sequences import (
+    TRUE,
+    Fields,
+    carry_of,
+    fields_of,
+    gates_of,
+    inputs_of,
+    is_reset,
+    outputs_of,
+    states_before,
+    states_in,
+    states_in_products,
+    sums_of,
+)
+from .tiles import edge_masks, rows_up_to, sum_rows
+from .vectors import I64, Grid, Rows, Vec, loop
 
 
 def _panel(run: Fields, data: Any, j: Any, depth: Any, width: int) -> Grid:
@@ -25,7 +38,7 @@ def _panel(run: Fields, data: Any, j: Any, depth: Any, width: int) -> Grid:
     return run.grid(data, b.mul(j, block), row, block)
 
 
-def _accumulate(run, sums, places, slots, a, depth, data, j, blocks, row_of):
+def _accumulate(run, sums, places, slots, a, depth, data, j, blocks, rows):
     """Add a w to the sums of `slots`, with the weights packed in `data`."""
     lanes = run.kind.lanes
     packed = _panel(run, data, j, depth, len(slots))
@@ -34,7 +47,7 @@ def _accumulate(run, sums, places, slots, a, depth, data, j, blocks, row_of):
     def weights(k):
         return [packed.load(k, v, g * lanes) for v in range(blocks) for g in range(len(slots))]
 
-    sums.update(zip(keys, sum_rows(run.b, [sums[key] for key in keys], row_of, depth, a, weights), strict=True))
+    sums.update(zip(keys, sum_rows(run.b, [sums[key] for key in keys], rows, depth, a, weights), strict=True))
 
 
 @intrinsic
@@ -50,8 +63,8 @@ def project_tile(typingctx, weights, run, t, i, j, count, rows, blocks):
         places = [(m, v) for m in range(n_rows) for v in range(n_blocks)]
         bias = _panel(run, w.bias, j, I64(1), cell.slots)
         sums = {(m, v, s): bias.load(0, v, s * lanes) for m, v in places for s in cell.input_slots}
-        x = run.grid(run.x, b.add(b.mul(t, run.x_time), b.mul(i, run.x_row)), run.x_time, I64(0))
-        _accumulate(run, sums, places, cell.input_slots, x, run.I, w.input, j, n_blocks, row_of)
+        x = inputs_of(run, run.x, t, i, row_of, TRUE)
+        _accumulate(run, sums, places, cell.input_slots, x, run.I, w.input, j, n_blocks, range(n_rows))
         for s in cell.input_slots:
             slot = sums_of(run, cell, t, i, s, TRUE)
             for m, v in places:
@@ -94,15 +107,23 @@ def emit_step(
             slot = sums_of(run, cell, t, i, s)
             sums.update({(m, v, s): slot.load(row_of[m], v, unit) for m, v in places})
     else:
-        x = run.grid(run.x, b.add(b.mul(t, run.x_time), b.mul(i, run.x_row)), run.x_row, I64(0))
-        _accumulate(run, sums, places, cell.input_slots, x, run.I, w.input, j, blocks, row_of)
-    h = state_before(run, t, i)
-    _accumulate(run, sums, places, cell.state_slots, h, run.H, w.state, j, blocks, row_of)
+        x = inputs_of(run, run.x, t, i, row_of)
+        _accumulate(run, sums, places, cell.input_slots, x, run.I, w.input, j, blocks, range(rows))
+    h = states_in_products(run, t, i, row_of)
+    _accumulate(run, sums, places, cell.state_slots, h, run.H, w.state, j, blocks, range(rows))
 
-    before = Vec.stack([h.load(row_of[m], v, unit, masks[v]) for m, v in places])
+    h = states_before(run, t, i, row_of)
+    before = Vec.stack([h.load(m, v, unit, masks[v]) for m, v in places])
     after, kept = cell.step([Vec.stack([sums[m, v, s] for m, v in places]) for s in range(cell.slots)], before)
-    y = run.grid(run.y, b.add(b.mul(t, run.y_time), b.mul(i, run.y_row)), run.y_row, I64(lanes))
-    _store_tile(y, after, row_of, unit, masks)
+    if run.zoneout is not None:
+        zoneout = _zoneout_of(run, t, i, row_of)
+        share = Vec.stack([zoneout.load(m, v, unit, masks[v]) for m, v in places])
+        after = share.fma(before, (1.0 - share) * after)  # exact where the share is 0 or 1
+    _store_tile(outputs_of(run, run.y, t, i, row_of), after, unit, masks)
+    if run.dropped is not None:
+        factors = states_in(run, run.mask, i, row_of)
+        dropped = Vec.stack([factors.load(m, v, unit, masks[v]) for m, v in places]) * after
+        _store_tile(states_in(run, run.dropped, i, row_of, b.add(t, I64(1))), dropped, unit, masks)
     if run.gates is not None:
         for s, values in enumerate(kept):
             slot = gates_of(run, cell, t, i, s)
@@ -110,17 +131,24 @@ def emit_step(
                 slot.store(value, row_of[m], v, unit)
 
 
+def _zoneout_of(run: Fields, t: Any, i: Any, row_of: list[Any]) -> Rows:
+    b = run.b
+    step = b.mul(t, run.zoneout_time)
+    return run.rows(run.zoneout, [b.add(step, b.mul(b.add(i, m), run.zoneout_row)) for m in row_of])
+
+
 @intrinsic
-def step_backward_tile(typingctx, weights, run, gradients, t, i, j, count, rows, blocks):
+def step_backward_tile(typingctx, weights, run, gradients, t, i, j, count, depth, rows, blocks):
     """dh of step t, complete, and from it the gradients of step t's gates, for `count` <= `rows` rows.
 
-    Before the first step, at t = -1, dh is dh_0 and there are no gates.
+    `depth` is H, or 0 for rows without a step t + 1. Before the first step, at t = -1, dh is dh_0 and there are no
+    gates.
     """
     cell, n_rows, n_blocks = weights.instance_class.cell(), rows.literal_value, blocks.literal_value
 
     def codegen(context, b, sig, args):
         w, run, d = (fields_of(context, b, sig.args[k], args[k]) for k in (0, 1, 2))
-        t, i, j, count = args[3:7]
+        t, i, j, count, depth = args[3:8]
         lanes = I64(run.kind.lanes)
         unit = b.mul(j, lanes)
         left = b.sub(run.H, unit)
@@ -128,34 +156,80 @@ def step_backward_tile(typingctx, weights, run, gradients, t, i, j, count, rows,
         row_of = rows_up_to(b, n_rows, count)
         places = [(m, v) for m in range(n_rows) for v in range(n_blocks)]
         before_first = b.icmp_signed("<", t, I64(0))
+        later = b.add(t, I64(1))
 
-        dy = run.grid(d.dy, b.add(b.mul(t, run.y_time), b.mul(i, run.y_row)), run.y_row, lanes)
+        dy = outputs_of(run, d.dy, t, i, row_of)
         dy_masks = edge_masks(b, run.kind, n_blocks, b.select(before_first, I64(0), left))
         carry = carry_of(run, d, i)
-        start = [dy.load(row_of[m], v, unit, dy_masks[v]) + carry.load(row_of[m], v, unit) for m, v in places]
+        outside = [dy.load(m, v, unit, dy_masks[v]) for m, v in places]
+        direct = [carry.load(row_of[m], v, unit) for m, v in places]
         slots = [gates_of(run, cell, t, i, s) for s in range(cell.slots)]
-        h = state_before(run, t, i)
-        dy_before = run.grid(d.dy, b.sub(dy.at, run.y_time), run.y_row, lanes)
+        h = states_before(run, t, i, row_of)
+        dy_before = outputs_of(run, d.dy, b.sub(t, I64(1)), i, row_of)
         for m, v in places:  # these come from far: ask for them before the loops over k
-            h.prefetch(row_of[m], v, unit)
-            dy_before.prefetch(row_of[m], v, unit)
-        later = b.select(b.icmp_signed("<", b.add(t, I64(1)), run.T), run.H, I64(0))  # no step after the last
-        da = [gates_of(run, cell, b.add(t, I64(1)), i, s) for s in cell.state_slots]
-        sums = _through_gates(run, da, w.state, j, start, row_of, n_blocks, later)
+            h.prefetch(m, v, unit)
+            dy_before.prefetch(m, v, unit)
+        cut = _resets_of(run, later, depth, i, row_of)
+        start = [_unless(b, cut[m], outside[at] + direct[at], direct[at]) for at, (m, v) in enumerate(places)]
+        if run.dropped is not None:
+            start, direct = [_zero(run)] * len(places), start
+        da = [gates_of(run, cell, later, i, s) for s in cell.state_slots]
+        dh = _through_gates(run, da, w.state, j, start, row_of, n_blocks, depth)
+        if run.dropped is not None:
+            factors = states_in(run, run.mask, i, row_of)
+            dh = [factors.load(m, v, unit, masks[v]).fma(dh[at], direct[at]) for at, (m, v) in enumerate(places)]
+        dh_0 = states_in(run, d.dh_0, i, row_of)
+        zoneout = None if run.zoneout is None else _zoneout_of(run, t, i, row_of)
         with b.if_else(before_first) as (initial, step):
             with initial:
-                _store_tile(run.grid(d.dh_0, b.mul(i, run.H), run.H, lanes), sums, row_of, unit, masks)
+                if run.resets is None:
+                    _store_tile(dh_0, dh, unit, masks)
+                else:
+                    for at, (m, v) in enumerate(places):
+                        with b.if_then(b.icmp_signed("<", I64(m), count)):
+                            dh_0.store(dh_0.load(m, v, unit, masks[v]) + dh[at], m, v, unit, masks[v])
             with step:
                 for at, (m, v) in enumerate(places):
                     with b.if_then(b.icmp_signed("<", I64(m), count)):
+                        if cut[m] is not None:
+                            with b.if_then(cut[m]):
+                                dh_0.store(dh_0.load(m, v, unit, masks[v]) + dh[at], m, v, unit, masks[v])
+                            dh[at] = _unless(b, cut[m], dh[at], outside[at] + 0.0)
                         kept = [slot.load(m, v, unit) for slot in slots]
-                        direct, da = cell.step_backward(sums[at], kept, h.load(m, v, unit, masks[v]))
-                        carry.store(direct, m, v, unit)
+                        before = h.load(m, v, unit, masks[v])
+                        if zoneout is None:
+                            direct_h, da = cell.step_backward(dh[at], kept, before)
+                        else:
+                            share = zoneout.load(m, v, unit, masks[v])
+                            direct_h, da = cell.step_backward(dh[at] * (1.0 - share), kept, before)
+                            direct_h = share.fma(dh[at], direct_h)
+                        carry.store(direct_h, m, v, unit)
                         for slot, value in zip(slots, da, strict=True):
                             slot.store(value, m, v, unit)
         return context.get_dummy_value()
 
-    return types.void(weights, run, gradients, t, i, j, count, rows, blocks), codegen
+    return types.void(weights, run, gradients, t, i, j, count, depth, rows, blocks), codegen
+
+
+def _resets_of(run: Fields, t: Any, depth: Any, i: Any, row_of: list[Any]) -> list[Any]:
+    """For each row whether step t starts from h_0 again, where there is such a step; None where no step ever does."""
+    b = run.b
+    if run.resets is None:
+        return [None] * len(row_of)
+    exists = b.icmp_signed(">", depth, I64(0))
+    t = b.select(exists, t, I64(0))
+    return [b.and_(exists, is_reset(run, t, i, m)) for m in row_of]
+
+
+def _unless(b: ir.IRBuilder, condition: Any, usually: Vec, otherwise: Vec) -> Vec:
+    """`otherwise` where the condition holds; a condition of None never does."""
+    if condition is None:
+        return usually
+    return usually.each(lambda one, other: b.select(condition, other, one), otherwise)
+
+
+def _zero(run: Fields) -> Vec:
+    return Vec(run.b, run.kind, ir.Constant(run.kind.vector, None))
 
 
 def _through_gates(run, da, data, j, start, row_of, blocks, depth):
@@ -186,18 +260,17 @@ def input_gradient_tile(typingctx, weights, run, gradients, t, i, j, count, in_t
             lanes = I64(run.kind.lanes)
             first = b.mul(j, lanes)
             row_of = rows_up_to(b, n_rows, count)
-            start = [Vec(b, run.kind, ir.Constant(run.kind.vector, None))] * (n_rows * n_blocks)
+            start = [_zero(run)] * (n_rows * n_blocks)
             da = [gates_of(run, cell, t, i, s, in_time) for s in cell.input_slots]
             sums = _through_gates(run, da, w.input, j, start, row_of, n_blocks, run.H)
-            row = b.select(in_time, run.x_time, run.x_row)
-            dx = run.grid(d.dx, b.add(b.mul(t, run.x_time), b.mul(i, run.x_row)), row, lanes)
-            _store_tile(dx, sums, row_of, first, edge_masks(b, run.kind, n_blocks, b.sub(run.I, first)))
+            dx = inputs_of(run, d.dx, t, i, row_of, in_time)
+            _store_tile(dx, sums, first, edge_masks(b, run.kind, n_blocks, b.sub(run.I, first)))
         return context.get_dummy_value()
 
     return types.void(weights, run, gradients, t, i, j, count, in_time, rows, blocks), codegen
 
 
-def _store_tile(out, sums, row_of, first, masks):
+def _store_tile(out, sums, first, masks):
     for at, value in enumerate(sums):
         m, v = divmod(at, len(masks))
-        out.store(value, row_of[m], v, first, masks[v])
+        out.store(value, m, v, first, masks[v])

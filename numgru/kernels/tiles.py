@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ._jit import intrinsic
 from .target import TARGET
-from .vectors import I64, Grid, Kind, Vec, first_lanes, loop
+from .vectors import I64, Grid, Kind, Vec, first_lanes, loop, transposed
 
 ROWS = TARGET.rows
 WIDE = 4  # registers of a one-row tile: with 3 gates, enough independent sums to keep the multipliers busy
@@ -67,6 +67,12 @@ def sum_rows(
     )
 
 
+def rows_up_to(b: ir.IRBuilder, rows: int, count: Any) -> list[Any]:
+    """Indices of which `count` are in use: the others repeat the last of them, so that nothing beyond it is read."""
+    last = b.sub(count, I64(1))
+    return [b.select(b.icmp_signed("<", I64(m), last), I64(m), last) for m in range(rows)]
+
+
 def edge_masks(b: ir.IRBuilder, kind: Kind, blocks: int, left: Any) -> list[Any]:
     """For each block the lanes in use, where `left` numbers remain from the tile's first on."""
     return [first_lanes(b, kind, b.sub(left, I64(v * kind.lanes))) for v in range(blocks)]
@@ -93,31 +99,35 @@ def affine_tile(typingctx, start, a, depth, w, y, left, rows, blocks):
 
 
 @intrinsic
-def panel_tile(typingctx, d, slot_width, left, panel, sums, outer, inner, weights):
+def panel_tile(typingctx, d, places, top, slot_width, left, panel, sums, outer, inner, weights):
     """Copy one register of units of every slot from `d` into `panel` (example, slot, LANES), and add it to `sums`.
 
-    An example is (row i, block o) of `d`: `outer` x `inner` of them.
+    An example is (row i, block o) of `d`: `outer` x `inner` of them. With `places`, row i is row places[top - i].
     """
-    n_slots = weights.instance_class.cell().slots
+    n_slots, indexed = weights.instance_class.cell().slots, isinstance(places, types.Array)
 
     def codegen(context, b, sig, args):
-        d, panel, sums = (grid(context, b, sig.args[i], args[i]) for i in (0, 3, 4))
+        d, panel, sums = (grid(context, b, sig.args[i], args[i]) for i in (0, 5, 6))
         lanes = d.kind.lanes
-        mask = first_lanes(b, d.kind, args[2])
+        mask = first_lanes(b, d.kind, args[4])
 
         def example(o, i, totals):
-            units = [d.load(i, o, b.mul(args[1], I64(s)), mask) for s in range(n_slots)]
+            row = i
+            if indexed:
+                place = b.gep(pointer(context, b, sig.args[1], args[1]), [b.sub(args[2], i)], source_etype=I64)
+                row = b.load(place, typ=I64)
+            units = [d.load(row, o, b.mul(args[3], I64(s)), mask) for s in range(n_slots)]
             for s, value in enumerate(units):
                 panel.store(value, i, o, s * lanes)
             return [total + value for total, value in zip(totals, units, strict=True)]
 
         totals = [sums.load(0, 0, s * lanes) for s in range(n_slots)]
-        totals = loop(b, args[5], totals, lambda o, t: loop(b, args[6], t, lambda i, t: example(o, i, t)))
+        totals = loop(b, args[7], totals, lambda o, t: loop(b, args[8], t, lambda i, t: example(o, i, t)))
         for s, total in enumerate(totals):
             sums.store(total, 0, 0, s * lanes)
         return context.get_dummy_value()
 
-    return types.void(d, slot_width, left, panel, sums, outer, inner, weights), codegen
+    return types.void(d, places, top, slot_width, left, panel, sums, outer, inner, weights), codegen
 
 
 @intrinsic
@@ -132,8 +142,7 @@ def gradient_tile(typingctx, x, columns_left, panel, slots, dw, outer, inner):
         x, panel, dw = (grid(context, b, sig.args[i], args[i]) for i in (0, 2, 4))
         lanes = dw.kind.lanes
         chosen = [b.mul(slot, I64(lanes)) for slot in cgutils.unpack_tuple(b, args[3])]
-        last = b.sub(args[1], I64(1))  # columns beyond it repeat it: nothing beyond x is read
-        column = [b.select(b.icmp_signed("<", I64(c), last), I64(c), last) for c in range(ROWS)]
+        column = rows_up_to(b, ROWS, args[1])
 
         def example(o, i, sums):
             x.prefetch(i, o, 64 * 8 // x.kind.bits)  # what the next tile of columns will read
@@ -148,3 +157,19 @@ def gradient_tile(typingctx, x, columns_left, panel, slots, dw, outer, inner):
         return context.get_dummy_value()
 
     return types.void(x, columns_left, panel, slots, dw, outer, inner), codegen
+
+
+@intrinsic
+def add_transposed(typingctx, tiles, rows_left, columns_left, dw):
+    """dw[s, c] += tiles[c, s] for at most LANES rows s and columns c of `dw`, of which there are that many left."""
+
+    def codegen(context, b, sig, args):
+        tiles, dw = (grid(context, b, sig.args[i], args[i]) for i in (0, 3))
+        mask = first_lanes(b, dw.kind, args[2])
+        columns = [tiles.load(c, 0) for c in rows_up_to(b, dw.kind.lanes, args[2])]
+        for s, row in enumerate(transposed(columns)):
+            with b.if_then(b.icmp_signed("<", I64(s), args[1])):
+                dw.store(dw.load(s, 0, mask=mask) + row, s, 0, mask=mask)
+        return context.get_dummy_value()
+
+    return types.void(tiles, rows_left, columns_left, dw), codegen

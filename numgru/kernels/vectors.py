@@ -1,7 +1,7 @@
 """Vector registers as Python values, while a kernel is being emitted.
 
 A `Vec` stands for one register; arithmetic on it appends LLVM instructions, so that a gate reads as its equation.
-`Grid` is how registers meet memory: the rows and unit blocks of one of NumPy's own buffers.
+`Grid` and `Rows` are how registers meet memory: the rows and unit blocks of one of NumPy's own buffers.
 """
 
 from __future__ import annotations
@@ -137,18 +137,31 @@ def first_lanes(b: ir.IRBuilder, kind: Kind, count: Any) -> Any:
     return b.icmp_signed("<", lane, _splat(b, count, kind.lanes))
 
 
-class Grid:
-    """Rows and unit blocks of a buffer: block v of row m starts at `at` + m `row` + v `block`."""
+def transposed(rows: Sequence[Vec]) -> list[Vec]:
+    """As many registers as they have lanes, of which lane c of register r becomes lane r of register c."""
+    b, kind, registers = rows[0].b, rows[0].kind, [row.registers[0] for row in rows]
+    lanes = range(kind.lanes)
+    step = kind.lanes // 2
+    while step:  # registers `step` apart exchange the lanes that are
+        low = [lane if not lane & step else lane - step + kind.lanes for lane in lanes]
+        high = [lane + step if not lane & step else lane + kind.lanes for lane in lanes]
+        masks = [ir.Constant(ir.VectorType(I32, kind.lanes), mask) for mask in (low, high)]
+        for r in (r for r in lanes if not r & step):
+            pair = registers[r], registers[r + step]
+            registers[r], registers[r + step] = (b.shuffle_vector(*pair, mask) for mask in masks)
+        step //= 2
+    return [Vec(b, kind, register) for register in registers]
 
-    def __init__(self, b: ir.IRBuilder, kind: Kind, data: Any, at: Any, row: Any, block: Any) -> None:
-        self.b, self.kind, self.data = b, kind, data
-        self.at, self.row, self.block = at, row, block
+
+class _Places:
+    """Registers by row m and block v; a subclass knows where they lie."""
+
+    def __init__(self, b: ir.IRBuilder, kind: Kind) -> None:
+        self.b, self.kind = b, kind
 
     def place(self, m: int | Any, v: int | Any, offset: int | Any = 0) -> Any:
         """The address of lane `offset` of block v of row m."""
-        b = self.b
-        start = b.add(self.at, b.add(b.mul(self.row, _i64(m)), b.mul(self.block, _i64(v))))
-        return b.gep(self.data, [b.add(start, _i64(offset))], source_etype=self.kind.scalar)
+        raise NotImplementedError
 
     def load(self, m: int | Any, v: int | Any, offset: int | Any = 0, mask: Any = None) -> Vec:
         """One register; lanes outside the mask are zero and not read."""
@@ -176,6 +189,34 @@ class Grid:
     def broadcast(self, m: int | Any, v: int | Any, offset: int | Any = 0) -> Vec:
         """One number of a row, in every lane."""
         return splat(self.b, self.kind, self.b.load(self.place(m, v, offset), typ=self.kind.scalar))
+
+
+class Grid(_Places):
+    """Rows and unit blocks of a buffer: block v of row m starts at `at` + m `row` + v `block`."""
+
+    def __init__(self, b: ir.IRBuilder, kind: Kind, data: Any, at: Any, row: Any, block: Any) -> None:
+        super().__init__(b, kind)
+        self.data, self.at, self.row, self.block = data, at, row, block
+
+    def place(self, m: int | Any, v: int | Any, offset: int | Any = 0) -> Any:
+        """The address of lane `offset` of block v of row m."""
+        b = self.b
+        start = b.add(self.at, b.add(b.mul(self.row, _i64(m)), b.mul(self.block, _i64(v))))
+        return b.gep(self.data, [b.add(start, _i64(offset))], source_etype=self.kind.scalar)
+
+
+class Rows(_Places):
+    """A tile's rows, each at an address of its own; their blocks are consecutive registers."""
+
+    def __init__(self, b: ir.IRBuilder, kind: Kind, addresses: Sequence[Any]) -> None:
+        super().__init__(b, kind)
+        self.addresses = addresses
+
+    def place(self, m: int, v: int | Any, offset: int | Any = 0) -> Any:
+        """The address of lane `offset` of block v of the tile's row m."""
+        b = self.b
+        start = b.add(b.mul(I64(self.kind.lanes), _i64(v)), _i64(offset))
+        return b.gep(self.addresses[m], [start], source_etype=self.kind.scalar)
 
 
 def _i64(value: int | Any) -> Any:

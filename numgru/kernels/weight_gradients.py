@@ -10,6 +10,8 @@ other, in a workspace of its own:
     panel  (EXAMPLES, slot, LANES)                       the block's gates' gradients
     sums   (slot, LANES)                                 its bias gradients
     tiles  (I and H, each in whole tiles, gate, LANES)   its weight gradients, transposed
+
+Sums and tiles of a part's every block are held at once only where the examples come in several calls.
 """
 
 from __future__ import annotations
@@ -20,11 +22,12 @@ import numpy as np
 from numba import prange
 
 from ._jit import kernel, parallel_kernel, piece
-from .packing import aligned_empty, blocks_in, lanes_of
-from .recurrent import cell_slots, sequences
+from .packing import blocks_in, lanes_of
+from .recurrent import cell_slots
+from .sequences import no_options, sequences
 from .target import TARGET
 from .threads import share
-from .tiles import ROWS, View, gradient_tile, panel_tile
+from .tiles import ROWS, View, add_transposed, gradient_tile, panel_tile
 
 EXAMPLES = 128  # of a panel, which so stays in the first-level cache
 
@@ -34,26 +37,30 @@ def tiles_of(width: int) -> int:
     return -(-width // ROWS)
 
 
-def workspace(I: int, H: int, gates: int, slots: int, dtype: np.dtype[Any], parts: int) -> np.ndarray[Any, Any]:
-    """Memory for `parts` parts; H is 0 where there are no state's weights."""
+def workspace_size(I: int, H: int, gates: int, slots: int, dtype: np.dtype[Any], parts: int, blocks: int = 1) -> int:
+    """Numbers that `parts` parts need memory for; H is 0 where there are no state's weights.
+
+    `blocks` is 1, or the number of all blocks of units where the examples come in several calls.
+    """
     columns = (tiles_of(I) + tiles_of(H)) * ROWS
-    return aligned_empty(parts * (columns * gates + (EXAMPLES + 1) * slots) * TARGET.lanes(dtype), dtype)
+    held = -(-blocks // parts) + (blocks > 1)  # a part may begin and end in the middle of a block
+    return parts * (held * (columns * gates + slots) + EXAMPLES * slots) * TARGET.lanes(dtype)
 
 
 @piece
 def _add(dw, tiles, tile, gates, unit, units, first, last):
     """Columns first .. last - 1 of a block of units, transposed, into dw (gate units, width)."""
-    lanes = lanes_of(dw)
+    lanes, width = lanes_of(dw), dw.shape[1]
+    flat_dw = dw.ravel()
     for gate in range(gates):
-        for lane in range(min(lanes, units - unit)):
-            row = gate * units + unit + lane
-            at = (tile * ROWS * gates + gate) * lanes + lane
-            for column in range(first, last):
-                dw[row, column] += tiles[at + (column - first) * gates * lanes]
+        for column in range(first, last, lanes):
+            at = ((tile * ROWS + column - first) * gates + gate) * lanes
+            out = View(flat_dw, (gate * units + unit) * width + column, width, 0)
+            add_transposed(View(tiles, at, gates * lanes, 0), units - unit, last - column, out)
 
 
 @piece
-def _part(weights, run, dw_ih, dw_hh, db_ih, db_hh, memory, part, parts):
+def _part(weights, run, places, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts):
     """A part's share of all sums."""
     input_slots, state_slots, slots = cell_slots(weights)
     gates = len(input_slots)
@@ -64,27 +71,35 @@ def _part(weights, run, dw_ih, dw_hh, db_ih, db_hh, memory, part, parts):
     input_tiles = (run.I + ROWS - 1) // ROWS
     state_tiles = (dw_hh.shape[1] + ROWS - 1) // ROWS
     columns = input_tiles + state_tiles
-    own = memory[memory.size // parts * part : memory.size // parts * (part + 1)]
-    panel, sums, tiles = np.split(own, (EXAMPLES * example, (EXAMPLES + 1) * example))
+    whole = memory[memory.size // parts * part : memory.size // parts * (part + 1)]
+    panel, held = np.split(whole, (EXAMPLES * example,))
+    size = (columns * ROWS * gates + slots) * lanes  # of a block's sums and tiles
     steps, rows = max(1, EXAMPLES // run.B), min(EXAMPLES, run.B)
 
     first, last = share(blocks_in(run.H, memory) * columns, part, parts, 1)
     for block in range(first // columns, (last + columns - 1) // columns):
         unit = block * lanes
         start, stop = max(0, first - block * columns), min(columns, last - block * columns)
-        sums[:], tiles[:] = 0, 0
+        own = 0 if opens and closes else (block - first // columns) * size
+        sums, tiles = np.split(held[own : own + size], (example,))
+        if opens:
+            sums[:], tiles[:] = 0, 0
         for top in range(run.T - 1, -1, -steps):
             count = min(steps, top + 1)
             for i in range(0, run.B, rows):
                 height = min(rows, run.B - i)
                 # A batch of one has its time steps in the place of rows, which makes one loop of two.
                 outer, inner = (1, count) if run.B == 1 else (count, height)
-                d = _downwards(run.gates, top * time + i * row + unit, time, row, run.B)
+                d = View(run.gates, unit, row, 0)
+                if places is None:
+                    d = _downwards(run.gates, top * time + i * row + unit, time, row, run.B)
                 packed = View(panel, 0, example, height * example)
-                panel_tile(d, padded, run.H - unit, packed, View(sums, 0, 0, 0), outer, inner, weights)
+                panel_tile(d, places, top, padded, run.H - unit, packed, View(sums, 0, 0, 0), outer, inner, weights)
                 for tile in range(start, min(stop, input_tiles)):
                     c = tile * ROWS
-                    x = _downwards(run.x, top * run.x_time + i * run.x_row + c, run.x_time, run.x_row, run.B)
+                    x = _downwards(
+                        run.x, run.x_start + top * run.x_time + i * run.x_row + c, run.x_time, run.x_row, run.B
+                    )
                     dw = View(tiles, c * gates * lanes, gates * lanes, lanes)
                     gradient_tile(x, run.I - c, packed, input_slots, dw, outer, inner)
                 # The state before step t is y of step t - 1, and h_0 before the first.
@@ -96,12 +111,15 @@ def _part(weights, run, dw_ih, dw_hh, db_ih, db_hh, memory, part, parts):
                 for tile in range(max(start, input_tiles), stop):
                     c = (tile - input_tiles) * ROWS
                     dw = View(tiles, tile * ROWS * gates * lanes, gates * lanes, lanes)
-                    y = _downwards(run.y, (top - 1) * run.y_time + i * run.y_row + c, run.y_time, run.y_row, run.B)
+                    at = run.y_start + (top - 1) * run.y_time + i * run.y_row + c
+                    y = _downwards(run.y, at, run.y_time, run.y_row, run.B)
                     gradient_tile(y, run.H - c, packed, state_slots, dw, outer, inner)
                     if later < count:
                         h_0 = View(run.h_0, i * run.H + c, run.H, 0)
                         at_first = View(panel, later * height * example, example, 0)
                         gradient_tile(h_0, run.H - c, at_first, state_slots, dw, 1, height)
+        if not closes:
+            continue
         for dw, width, before in ((dw_ih, run.I, 0), (dw_hh, dw_hh.shape[1], input_tiles)):
             left, right = max(0, start - before) * ROWS, min(width, (stop - before) * ROWS)
             _add(dw, tiles, before + left // ROWS, gates, unit, run.H, left, right)
@@ -119,14 +137,23 @@ def _downwards(data, at, time, row, B):
 
 
 @kernel
-def weight_gradients(weights, x, h_0, y, gates, dw_ih, dw_hh, db_ih, db_hh, batch_first, memory):
-    """Add the sums over all examples to dw and db (empty: not wanted), on the calling thread."""
-    _part(weights, sequences(x, h_0, y, gates, batch_first), dw_ih, dw_hh, db_ih, db_hh, memory, 0, 1)
+def weight_gradients(
+    weights, x, h_0, y, gates, places, dw_ih, dw_hh, db_ih, db_hh, batch_first, direction, opens, closes, memory
+):
+    """Add the sums over all examples to dw and db (empty: not wanted), on the calling thread.
+
+    With `places` (T,), the batch is one row: step t's gates lie at row places[t] of all gates. The call that `opens`
+    the sums begins with zero, others where the call before ended; the one that `closes` them adds them to dw and db.
+    """
+    run = sequences(x, h_0, y, gates, batch_first, direction, no_options())
+    _part(weights, run, places, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, 0, 1)
 
 
 @parallel_kernel
-def weight_gradients_parallel(weights, x, h_0, y, gates, dw_ih, dw_hh, db_ih, db_hh, batch_first, memory, parts):
+def weight_gradients_parallel(
+    weights, x, h_0, y, gates, places, dw_ih, dw_hh, db_ih, db_hh, batch_first, direction, opens, closes, memory, parts
+):
     """The same in `parts` shares of the weights."""
     for part in prange(parts):
-        run = sequences(x, h_0, y, gates, batch_first)
-        _part(weights, run, dw_ih, dw_hh, db_ih, db_hh, memory, part, parts)
+        run = sequences(x, h_0, y, gates, batch_first, direction, no_options())
+        _part(weights, run, places, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts)

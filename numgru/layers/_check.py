@@ -47,6 +47,15 @@ def array(name: str, value: ArrayLike, dtype: np.dtype[Any], shape: tuple[int | 
     `shape` holds a number where the length is given and a letter where any length of at least 1 will do.
     One layout and one dtype reach the kernels, so that each is compiled once.
     """
+    # What is right already, a training step's every time, is seen to be so without the checks below.
+    if (
+        type(value) is np.ndarray
+        and value.dtype == dtype
+        and value.shape == shape
+        and value.size
+        and value.flags.carray
+    ):
+        return value
     given = real(name, value)
     expected = "(" + ", ".join(str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
     if given.ndim != len(shape):
@@ -58,6 +67,15 @@ def array(name: str, value: ArrayLike, dtype: np.dtype[Any], shape: tuple[int | 
             raise ValueError(f"{name}: expected shape {expected} with no empty dimension, got {given.shape}")
     # A read-only array is another Numba type: a copy costs less than a second compilation.
     return np.require(given, dtype, ("C", "W", "A"))
+
+
+def probability(name: str, value: Any) -> float:
+    """`value` as a number in [0, 1)."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__} ({value!r})")
+    if not 0 <= value < 1:
+        raise ValueError(f"{name}: expected at least 0 and less than 1, got {value}")
+    return float(value)
 
 
 def brief(value: Any) -> str:
@@ -83,6 +101,28 @@ def lengths(name: str, value: ArrayLike, B: int, T: int) -> NDArray[np.int64]:
         wrong = given.min() if given.min() < 1 else given.max()
         raise ValueError(f"{name}: expected 1 to {T}, the steps of x, got {wrong}")
     return given.astype(np.int64)
+
+
+def booleans(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """`value` as booleans of that shape."""
+    given = np.asarray(value)
+    if given.dtype != np.bool_:
+        raise TypeError(f"{name}: expected booleans, got dtype {given.dtype}")
+    if given.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {given.shape}")
+    return given
+
+
+def output(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], *read: FloatArray) -> None:
+    """`value` can be written to while the arrays `read` are read."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name}: expected an ndarray, got {type(value).__name__}")
+    if value.dtype != dtype or value.shape != shape:
+        raise ValueError(f"{name}: expected {dtype} of shape {shape}, got {value.dtype} of shape {value.shape}")
+    if not value.flags.carray:
+        raise ValueError(f"{name}: expected a writeable C-contiguous array, got one that isn't; np.empty makes one")
+    if any(np.may_share_memory(value, other) for other in read):
+        raise ValueError(f"{name}: expected memory of its own, got some that another argument uses, too")
 
 
 def entries(name: str, given: Mapping[str, Any], expected: Mapping[str, FloatArray]) -> None:

@@ -6,6 +6,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +23,7 @@ class Views(dict[str, FloatArray]):
     def __init__(self, flat: FloatArray, shapes: Mapping[str, tuple[int, ...]]) -> None:
         start = 0
         for name, shape in shapes.items():
-            end = start + int(np.prod(shape))
+            end = start + prod(shape)
             super().__setitem__(name, flat[start:end].reshape(shape))
             start = end
 
@@ -70,7 +71,7 @@ class Layer:
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: DTypeLike = np.float32) -> None:
         self.dtype = _check.float_dtype(dtype)
         self._shapes = dict(shapes)
-        size = sum(int(np.prod(shape)) for shape in shapes.values())
+        size = sum(prod(shape) for shape in shapes.values())
         self._flat_parameters: FloatArray = np.zeros(size, self.dtype)
         self._exposures = 0
         self._house_gradients(np.zeros(size, self.dtype))

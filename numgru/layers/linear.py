@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from ..kernels import linear, threads
 from ..kernels.packing import aligned_empty, blocks_of, pack_backward, pack_forward
 from ..kernels.target import TARGET
-from ..kernels.weight_gradients import tiles_of, weight_gradients, weight_gradients_parallel, workspace
+from ..kernels.weight_gradients import tiles_of, weight_gradients, weight_gradients_parallel, workspace_size
 from . import _check
 from ._check import FloatArray
 from .base import Layer
@@ -126,13 +126,13 @@ class Linear(Layer):
             slots = np.zeros((dy.shape[0], blocks * lanes), self.dtype)
             slots[:, :O] = dy
         parts = threads.parts_for(2 * dy.size * K, blocks * tiles_of(K))
-        no_state, none = np.empty((0, 0), self.dtype), np.empty(0, self.dtype)
+        no_state, none = np.empty((0, O), self.dtype), np.empty(0, self.dtype)
         d = self.gradients
         threads.run(
             weight_gradients, weight_gradients_parallel, parts,
             linear.LinearWeights(none, none), x[None], no_state, dy[None], slots.reshape(-1),
-            d["weight"], no_state, d.get("bias", none), none, False,
-            workspace(K, 0, 1, 1, self.dtype, parts),
+            None, d["weight"], no_state[:, :0], d.get("bias", none), none, False, 0, True, True,
+            aligned_empty(workspace_size(K, 0, 1, 1, self.dtype, parts), self.dtype),
         )  # fmt: skip
 
     @property

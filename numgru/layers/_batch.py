@@ -1,0 +1,119 @@
+"""Which steps a call has, where they lie in x and y, and in which order the kernels take them.
+
+Shapes: T steps of the longest sequence, B sequences. x and y are seen as (places, features): step t of sequence b lies
+at place starts[b] + t stride. The kernels' rows are the sequences, the longest first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..kernels.sequences import Options
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences of one length, or of different ones."""
+
+    T: int
+    B: int
+    stride: int  # places from one step to the next
+    distance: int  # places from one sequence to the next
+    own_lengths: Indices | None = None  # (B,); None: all have T steps
+    own_starts: Indices | None = None  # (B,), of sequences that don't lie regularly
+
+    @property
+    def is_ragged(self) -> bool:
+        """Whether sequences may differ in length."""
+        return self.own_lengths is not None
+
+    @cached_property
+    def order(self) -> Indices:
+        """The sequence of each row."""
+        return np.arange(self.B) if self.own_lengths is None else np.argsort(-self.own_lengths, kind="stable")
+
+    @cached_property
+    def lengths(self) -> Indices:
+        """Steps of each row."""
+        return np.full(self.B, self.T) if self.own_lengths is None else self.own_lengths[self.order]
+
+    @cached_property
+    def active(self) -> Indices:
+        """Rows that have a step t, for t = 0 .. T."""
+        ended = np.searchsorted(self.lengths[::-1], np.arange(self.T + 1), side="right")
+        active: Indices = self.B - ended
+        return active
+
+    def _first_places(self, direction: int) -> tuple[Indices, int]:
+        """Where each row's first step lies as it's read in that direction, and how far it is to the next."""
+        starts = np.arange(self.B) * self.distance if self.own_starts is None else self.own_starts
+        starts, stride = starts[self.order], self.stride
+        return (starts + (self.lengths - 1) * stride, -stride) if direction else (starts, stride)
+
+    def places(self, direction: int, first: int, last: int) -> Indices:
+        """Where steps first .. last - 1 lie, shape (steps, B); a row that has ended repeats its last place."""
+        starts, stride = self._first_places(direction)
+        return starts + np.minimum(np.arange(first, last)[:, None], self.lengths - 1) * stride
+
+    def last_places(self, direction: int) -> Indices:
+        """Where each row's last step lies, shape (B,)."""
+        starts, stride = self._first_places(direction)
+        return starts + (self.lengths - 1) * stride
+
+    def options(self, direction: int, I: int, width: int, H: int) -> Options:
+        """What the kernels need to know of it, for x of I features and y of `width`, H of them this direction's."""
+        return self.segment(direction, I, width, H, 0, self.T) if self.is_ragged else Options()
+
+    def segment(self, direction: int, I: int, width: int, H: int, first: int, last: int) -> Options:
+        """The same for steps first .. last - 1 alone; in `active` the step after them is there, too."""
+        starts, stride = self._first_places(direction)
+        starts = starts + first * stride
+        return Options(
+            steps=last - first,
+            x_time=stride * I,
+            y_time=stride * width,
+            x_at=starts * I,
+            y_at=starts * width + direction * H,
+            lengths=np.clip(self.lengths - first, 0, last - first),
+            active=self.active[first : last + 1],
+            continued=int(first > 0),
+        )
+
+    def examples(self, first: int, last: int) -> tuple[Indices, Indices]:
+        """Steps (counted from `first`) and rows of all that is computed in steps first .. last - 1.
+
+        Backwards, they're in the order in which gradients are summed: from the last step to the first, and along the
+        rows in each.
+        """
+        counts = self.active[first:last]
+        steps = np.repeat(np.arange(last - first), counts)
+        ends = np.repeat(np.cumsum(counts), counts)
+        return steps, ends - 1 - np.arange(steps.size)
+
+    def in_steps(self, values: NDArray[Any], direction: int) -> NDArray[Any]:
+        """(T, B, ...) by time and sequence in the order of the kernels' steps and rows."""
+        if not self.is_ragged:
+            return np.ascontiguousarray(values[::-1] if direction else values)
+        steps = np.arange(self.T)[:, None]
+        times = np.maximum(self.lengths - 1 - steps, 0) if direction else np.broadcast_to(steps, (self.T, self.B))
+        ordered: NDArray[Any] = values[times, self.order]
+        return ordered
+
+    def in_rows(self, states: NDArray[Any]) -> NDArray[Any]:
+        """(..., B, H) in the order of the kernels' rows."""
+        return np.ascontiguousarray(states[..., self.order, :]) if self.is_ragged else states
+
+    def as_given(self, states: NDArray[Any]) -> NDArray[Any]:
+        """(..., B, H) in the order of the kernels' rows, in the order of the sequences again."""
+        if not self.is_ragged:
+            return states
+        given = np.empty_like(states)
+        given[..., self.order, :] = states
+        return given

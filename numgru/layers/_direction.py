@@ -1,0 +1,238 @@
+"""One direction of one layer of a recurrent network: its packed weights, and which kernels run it on how many threads.
+
+Shapes: T steps, B batch, I input, H hidden, D directions of the layer; as in kernels/sequences.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..kernels import recurrent, threads
+from ..kernels.gru import GRUCell, GRUWeights
+from ..kernels.packing import aligned_empty, blocks_of
+from ..kernels.sequences import Options
+from ..kernels.target import TARGET
+from ..kernels.team import memory
+from ..kernels.tiles import WIDE
+from ..kernels.weight_gradients import tiles_of, weight_gradients, weight_gradients_parallel, workspace_size
+from ._batch import Batch
+from ._check import FloatArray
+
+GATES = len(GRUCell.input_slots)
+
+
+class Noise(NamedTuple):
+    """What a call adds to the plain equations, in the order of the kernels' steps and rows."""
+
+    resets: FloatArray | None = None  # (T, B) booleans
+    zoneout: FloatArray | None = None  # (T, B, H), or (H,)
+    mask: FloatArray | None = None  # (B, H): recurrent dropout
+
+    def options(self, options: Options, dropped: FloatArray | None, first: int = 0) -> Options:
+        """Together with the batch's, from step `first` on; `dropped` is the state times the mask."""
+        B, H = (0, 0) if self.zoneout is None or self.zoneout.ndim == 1 else self.zoneout.shape[1:]
+        return options._replace(
+            resets=None if self.resets is None else self.resets[first:].reshape(-1),
+            zoneout=None if self.zoneout is None else self.zoneout[first if B else 0 :].reshape(-1),
+            zoneout_time=B * H,
+            zoneout_row=H,
+            mask=None if self.mask is None else self.mask.reshape(-1),
+            dropped=None if dropped is None else dropped[first:].reshape(-1),
+        )
+
+
+@dataclass
+class Tape:
+    """What the backward pass needs of a forward pass."""
+
+    batch: Batch
+    noise: Noise
+    x: FloatArray
+    h_0: FloatArray  # (B, H)
+    y: FloatArray
+    gates: FloatArray | None  # None: to be computed again
+    dropped: FloatArray | None  # (T + 1, B, H): the state as it enters products, where that is another
+
+
+class Direction:
+    """Weights and kernels of one direction (0: from the first step on, 1: from the last) of one layer."""
+
+    def __init__(
+        self, suffix: str, input_size: int, hidden_size: int, width: int, reverse: int, batch_first: bool, dtype: Any
+    ) -> None:
+        self.input_size, self.hidden_size = input_size, hidden_size
+        self.width, self.reverse, self.batch_first, self.dtype = width, reverse, batch_first, np.dtype(dtype)
+        self.names = {short: f"{short}_{suffix}" for short in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+        self.blocks, self.input_blocks = blocks_of(hidden_size, self.dtype), blocks_of(input_size, self.dtype)
+        self.none = np.empty(0, self.dtype)
+        self.packed = GRUWeights(self.none, self.none, self.none)
+        self._rooms: dict[str, FloatArray] = {}  # memory of training calls, kept for the next one
+
+    def pack(self, parameters: Mapping[str, FloatArray]) -> None:
+        """Take over the parameters for forward passes."""
+        if not self.packed.bias.size:
+            block = self.blocks * TARGET.lanes(self.dtype)
+            sizes = (block * GATES * self.input_size, block * GATES * self.hidden_size, block * GRUCell.slots)
+            self.packed = GRUWeights(*(aligned_empty(size, self.dtype) for size in sizes))
+        recurrent.pack_weights(self.packed, *self._of(parameters))
+
+    def _of(self, arrays: Mapping[str, FloatArray]) -> list[FloatArray]:
+        return [arrays.get(name, self.none) for name in self.names.values()]
+
+    def forward(
+        self, batch: Batch, x: FloatArray, h_0: FloatArray, y: FloatArray, noise: Noise, *, keep: bool, every: int = 0
+    ) -> Tape:
+        """The states into y's columns of this direction; `keep` says whether for `backward`, too.
+
+        With `every`, gates aren't kept but computed again, so many steps at once.
+        """
+        dropped = None
+        if noise.mask is not None:
+            dropped = np.empty((batch.T + 1, *h_0.shape), self.dtype)
+            dropped[0] = h_0 * noise.mask
+        gates = self._room_for_gates(batch.T * batch.B) if keep and not every else None
+        options = noise.options(self._options(batch), dropped)
+        self._run_forward(batch.T * batch.B, x, h_0, y, gates, options)
+        return Tape(batch, noise, x, h_0, y, gates, dropped)
+
+    def _options(self, batch: Batch) -> Options:
+        return batch.options(self.reverse, self.input_size, self.width, self.hidden_size)
+
+    def _room(self, name: str, size: int) -> FloatArray:
+        room = self._rooms.get(name)
+        if room is None or room.size < size:
+            room = self._rooms[name] = aligned_empty(size, self.dtype)
+        return room[:size]
+
+    def _room_for_gates(self, rows: int) -> FloatArray:
+        return self._room("gates", rows * self.blocks * GRUCell.slots * TARGET.lanes(self.dtype))
+
+    def _run_forward(self, examples: int, x: FloatArray, h_0: FloatArray, *others: Any) -> None:
+        y, gates, options = others
+        self._time_loop(
+            recurrent.forward, recurrent.forward_parallel, recurrent.forward_team, examples, h_0.shape[0],
+            self.packed, x, h_0, y, gates, self.batch_first, self.reverse, options,
+        )  # fmt: skip
+
+    def backward(
+        self,
+        tape: Tape,
+        parameters: Mapping[str, FloatArray],
+        gradients: Mapping[str, FloatArray],
+        dy: FloatArray,
+        dh_n: FloatArray | None,
+        dx: FloatArray | None,
+        every: int = 0,
+    ) -> FloatArray:
+        """dx (where it's wanted) and the parameters' gradients; returns dh_0 (B, H)."""
+        batch, lanes, H = tape.batch, TARGET.lanes(self.dtype), self.hidden_size
+        carry = np.zeros((batch.B, self.blocks * lanes), self.dtype)
+        if dh_n is not None:
+            carry[:, :H] = dh_n
+        dh_0 = np.zeros((batch.B, H), self.dtype)
+        w_ih, w_hh, _, _ = self._of(parameters)
+        weights = GRUWeights(
+            input=self.none if dx is None else self._room("input", self.input_blocks * GATES * H * lanes),
+            state=self._room("state", self.blocks * GATES * H * lanes),
+            bias=self.none,
+        )
+        recurrent.pack_weights_backward(weights, w_ih, w_hh, dx is not None)
+        flat_dx = None if dx is None else dx.reshape(-1)
+        if tape.gates is not None:
+            options = tape.noise.options(self._options(batch), tape.dropped)
+            self._run_backward(weights, tape, tape.gates, dy, flat_dx, dh_0, carry, options, batch.T * batch.B)
+            self._add_weight_gradients(tape, gradients, 0, batch.T, tape.gates)
+            return dh_0
+        step = batch.B * self.blocks * GRUCell.slots * lanes
+        gates = self._room_for_gates((min(every, batch.T) + 1) * batch.B)
+        for first in range((batch.T - 1) // every * every, -1, -every):
+            last = min(first + every, batch.T)
+            if last < batch.T:
+                gates[(last - first) * step : (last - first + 1) * step] = gates[:step]
+            self._compute_again(tape, first, last, gates[: (last - first) * step])
+            options = batch.segment(self.reverse, self.input_size, self.width, H, first, last)
+            options = tape.noise.options(options, tape.dropped, first)
+            examples = (last - first) * batch.B
+            self._run_backward(weights, tape, gates, dy, flat_dx, dh_0, carry, options, examples)
+            self._add_weight_gradients(tape, gradients, first, last, gates)
+        return dh_0
+
+    def _run_backward(
+        self, weights: GRUWeights, tape: Tape, gates: FloatArray, dy: FloatArray, dx: FloatArray | None,
+        dh_0: FloatArray, carry: FloatArray, options: Options, examples: int,
+    ) -> None:  # fmt: skip
+        self._time_loop(
+            recurrent.backward, recurrent.backward_parallel, recurrent.backward_team, examples, tape.batch.B,
+            weights, tape.x, tape.h_0, tape.y, gates, dy, dx, dh_0, carry.reshape(-1),
+            self.batch_first, self.reverse, options,
+        )  # fmt: skip
+
+    def _compute_again(self, tape: Tape, first: int, last: int, gates: FloatArray) -> None:
+        """The gates of steps first .. last - 1: as all states are known, of all steps at once."""
+        batch, H = tape.batch, self.hidden_size
+        rows = (last - first) * batch.B
+        places = batch.places(self.reverse, first, last).reshape(-1)
+        steps, order = np.divmod(np.arange(rows), batch.B)
+        states = self._states_in_products(tape, first + steps, order)
+        options = Options(steps=1, x_at=places * self.input_size, y_at=np.arange(rows) * H)
+        self._run_forward(rows, tape.x, states, np.empty((rows, 1, H), self.dtype), gates, options)
+
+    def _states_in_products(self, tape: Tape, steps: Any, rows: Any) -> FloatArray:
+        """The states that these steps of these rows start from, as they enter products: (examples, H)."""
+        batch, H = tape.batch, self.hidden_size
+        anew = steps == 0
+        if tape.noise.resets is not None:
+            anew |= tape.noise.resets[steps, rows]
+        if tape.dropped is not None:
+            dropped: FloatArray = tape.dropped[np.where(anew, 0, steps), rows]
+            return dropped
+        first = max(0, int(steps.min()) - 1)
+        places = batch.places(self.reverse, first, int(steps.max()) + 1)[np.maximum(steps - 1 - first, 0), rows]
+        columns = slice(self.reverse * H, self.reverse * H + H)
+        states: FloatArray = tape.y.reshape(-1, self.width)[places, columns]
+        states[anew] = tape.h_0[rows[anew]]
+        return states
+
+    def _add_weight_gradients(
+        self, tape: Tape, gradients: Mapping[str, FloatArray], first: int, last: int, gates: FloatArray
+    ) -> None:
+        """The share of steps first .. last - 1, after that of all steps behind them."""
+        batch, H, I = tape.batch, self.hidden_size, self.input_size
+        opens, closes = last == batch.T, first == 0
+        whole = opens and closes
+        x, h_0, y, places, batch_first, reverse = tape.x, tape.h_0, tape.y, None, self.batch_first, self.reverse
+        if batch.is_ragged or tape.noise.resets is not None or tape.dropped is not None or not whole:
+            # Any other examples: one after the other, as one sequence of which each step has its own state before it.
+            steps, rows = batch.examples(first, last)
+            x = tape.x.reshape(-1, I)[batch.places(self.reverse, first, last)[steps, rows]][:, None]
+            states = self._states_in_products(tape, first + steps, rows)
+            h_0, y = states[:1], states[1:, None]
+            places, batch_first, reverse = steps * batch.B + rows, False, 0
+        parts = threads.parts_for(self._work(batch.T * batch.B), self.blocks * (tiles_of(I) + tiles_of(H)))
+        size = workspace_size(I, H, GATES, GRUCell.slots, self.dtype, parts, 1 if whole else self.blocks)
+        threads.run(
+            weight_gradients, weight_gradients_parallel, parts,
+            self.packed, x, h_0, y, gates, places, *self._of(gradients), batch_first, reverse, opens, closes,
+            self._room("sums", size),
+        )  # fmt: skip
+
+    def _parts(self, examples: int, B: int) -> int:
+        """Shares of the rows, or where they are too few for all threads, of blocks of units for a team."""
+        shares = -(-B // TARGET.rows) if B > TARGET.rows else self.blocks // WIDE  # noqa: SIM300
+        return threads.parts_for(self._work(examples), shares) if shares > 1 else 1
+
+    def _work(self, examples: int) -> int:
+        """Operations of a forward pass."""
+        return 2 * examples * GATES * self.hidden_size * (self.input_size + self.hidden_size)
+
+    def _time_loop(self, serial: Any, parallel: Any, team: Any, examples: int, B: int, *arguments: Any) -> None:
+        parts = self._parts(examples, B)
+        if parts > 1 and TARGET.rows >= B:
+            tiles = max(self.blocks, self.input_blocks)  # of a phase, at most
+            threads.run(serial, team, parts, *arguments, shared=(memory(tiles, parts), tiles))
+        else:
+            threads.run(serial, parallel, parts, *arguments)

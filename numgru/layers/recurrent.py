@@ -1,0 +1,463 @@
+"""What every recurrent layer does around its cell: checks, layers and directions, noise, ragged batches, steps.
+
+Shapes: T steps, B batch, I input, H hidden, L layers, D directions.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from ..kernels import threads
+from ..kernels.gru import step
+from ..kernels.packing import same_bits
+from ..kernels.target import TARGET
+from . import _check
+from ._batch import Batch
+from ._check import FloatArray
+from ._direction import GATES, Direction, Noise, Tape
+from .base import Layer
+
+
+@dataclass
+class _Call:
+    """A call's input after the checks."""
+
+    x: FloatArray  # (T, B, I), or (B, T, I) with `batch_first`; listed sequences one after the other as (1, N, I)
+    h_0: FloatArray  # (L D, B, H)
+    batch: Batch
+    resets: FloatArray | None  # (T, B)
+    listed: bool
+    given_h_0: bool
+
+
+def _apart(values: FloatArray, call: _Call) -> Any:
+    """A list of sequences, where one was given."""
+    if not call.listed or call.batch.own_starts is None:
+        return values
+    return np.split(values[0], call.batch.own_starts[1:])
+
+
+@dataclass
+class _Training:
+    """What `backward` needs of a call."""
+
+    call: _Call
+    tapes: list[Tape]  # by layer and direction
+    masks: dict[str, FloatArray]
+
+
+class Recurrent(Layer):
+    """Layers of a recurrent cell; GRU documents the parameters."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
+        learn_h_0: bool = False,
+        checkpoint_every: int | None = None,
+        dtype: DTypeLike = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        self.input_size = _check.size("input_size", input_size)
+        self.hidden_size = H = _check.size("hidden_size", hidden_size)
+        self.num_layers = L = _check.size("num_layers", num_layers)
+        self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
+        self.dropout = _check.probability("dropout", dropout)
+        self.recurrent_dropout = _check.probability("recurrent_dropout", recurrent_dropout)
+        self.zoneout = _check.probability("zoneout", zoneout)
+        self.learn_h_0 = bool(learn_h_0)
+        self.checkpoint_every = None if checkpoint_every is None else _check.size("checkpoint_every", checkpoint_every)
+        if self.dropout and L == 1:
+            warnings.warn(
+                f"dropout: expected num_layers of at least 2, as it lies between layers, got dropout={dropout} "
+                "with num_layers=1; it has no effect",
+                stacklevel=3,
+            )
+        shapes: dict[str, tuple[int, ...]] = {}
+        for suffix, width, _ in self._places():
+            shapes |= {f"weight_ih_{suffix}": (GATES * H, width), f"weight_hh_{suffix}": (GATES * H, H)}
+            if bias:
+                shapes |= {f"bias_ih_{suffix}": (GATES * H,), f"bias_hh_{suffix}": (GATES * H,)}
+        size = sum(int(np.prod(shape)) for shape in shapes.values())
+        if learn_h_0:
+            shapes["h_0"] = (L * self.num_directions, 1, H)
+        super().__init__(shapes, dtype)
+        generator = np.random.default_rng(seed)
+        self.flat_parameters[:size] = generator.uniform(-(H**-0.5), H**-0.5, size)
+        self.random_state: dict[str, Any] = {"seed": int(generator.integers(2**63)), "draws": 0}
+        self._forget()
+
+    @property
+    def num_directions(self) -> int:
+        """2 if bidirectional, otherwise 1."""
+        return 2 if self.bidirectional else 1
+
+    def _places(self) -> Iterator[tuple[str, int, int]]:
+        """Name, input width and direction of every layer's directions."""
+        for layer in range(self.num_layers):
+            width = self.input_size if layer == 0 else self.num_directions * self.hidden_size
+            for direction in range(self.num_directions):
+                yield f"l{layer}" + ("_reverse" if direction else ""), width, direction
+
+    _transient: ClassVar = Layer._transient | {"_directions", "_packed_from", "_packed_at", "_training"}
+
+    def _forget(self) -> None:
+        self._directions = [
+            Direction(suffix, width, self.hidden_size, self._width, direction, self.batch_first, self.dtype)
+            for suffix, width, direction in self._places()
+        ]
+        self._packed_from: FloatArray | None = None
+        self._packed_at = -1  # exposures of the parameters; the same number again: nobody can have changed them
+        self._training: _Training | None = None
+
+    @property
+    def _width(self) -> int:
+        return self.num_directions * self.hidden_size
+
+    def __call__(
+        self,
+        x: ArrayLike | Sequence[ArrayLike],
+        h_0: ArrayLike | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+        out: FloatArray | None = None,
+    ) -> tuple[Any, FloatArray]:
+        """Run sequences and keep nothing.
+
+        Parameters
+        ----------
+        x : array_like, shape (T, B, I), or (B, T, I) with `batch_first`
+            The input; any real dtype, converted to the layer's. Or a list of B sequences of any lengths, (T_b, I).
+        h_0 : array_like, shape (L D, B, H), optional
+            The states before the first step; by default those learned with `learn_h_0`, or zero.
+        lengths : array_like of int, shape (B,), optional
+            The steps of each sequence that count, 1 to T; what `x` holds after them isn't read.
+        reset : array_like of bool, shape (T, B), or (B, T) with `batch_first`, optional
+            Where it's true, the step starts from h_0 again.
+        out : ndarray of y's shape, optional
+            Where y is written: C-contiguous, of the layer's dtype, and apart from the other arguments.
+
+        Returns
+        -------
+        y : ndarray, shape (T, B, D H), or (B, T, D H) with `batch_first`; a list (T_b, D H) for a list
+            The last layer's state after every step, zero after a sequence's end.
+        h_n : ndarray, shape (L D, B, H)
+            The states after each sequence's last step.
+
+        Raises
+        ------
+        ValueError
+            For a wrong rank or size, an empty dimension, or lengths outside 1 .. T.
+        TypeError
+            For numbers of a wrong kind.
+        """
+        call = self._checked(x, h_0, lengths, reset)
+        if out is not None:
+            if call.listed:
+                raise ValueError("out: expected none with a list of sequences, got one")
+            _check.output("out", out, (*call.x.shape[:2], self._width), self.dtype, call.x)
+        y, tapes, _ = self._through_layers(call, keep=False, out=out)
+        return self._results(call, y, tapes)
+
+    def forward(
+        self,
+        x: ArrayLike | Sequence[ArrayLike],
+        h_0: ArrayLike | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+    ) -> tuple[Any, FloatArray]:
+        """Run sequences, with dropout and zoneout drawn, and keep what `backward` needs.
+
+        Parameters, returns and errors as for a call.
+        """
+        call = self._checked(x, h_0, lengths, reset)
+        self._training = None  # of the forward pass before, whose gates are overwritten now
+        y, tapes, masks = self._through_layers(call, keep=True)
+        self._training = _Training(call, tapes, masks)
+        return self._results(call, y, tapes)
+
+    def _results(self, call: _Call, y: FloatArray, tapes: list[Tape]) -> tuple[Any, FloatArray]:
+        batch, H = call.batch, self.hidden_size
+        h_n = np.empty_like(call.h_0)
+        for direction, tape, last in zip(self._directions, tapes, h_n, strict=True):
+            columns = slice(direction.reverse * H, (direction.reverse + 1) * H)
+            if batch.is_ragged:
+                last[...] = tape.y.reshape(-1, self._width)[batch.last_places(direction.reverse), columns]
+            else:
+                at = 0 if direction.reverse else -1
+                last[...] = tape.y[:, at, columns] if self.batch_first else tape.y[at, :, columns]
+        return _apart(y, call), batch.as_given(h_n)
+
+    def _through_layers(
+        self, call: _Call, *, keep: bool, out: FloatArray | None = None
+    ) -> tuple[FloatArray, list[Tape], dict[str, FloatArray]]:
+        """The last layer's y, what each direction keeps, and the noise drawn."""
+        self._pack()
+        batch, x = call.batch, call.x
+        tapes: list[Tape] = []
+        masks = self._draw(call) if keep else {}
+        shape = (*x.shape[:2], self._width)
+        for layer in range(self.num_layers):
+            last = layer == self.num_layers - 1
+            y = np.empty(shape, self.dtype) if out is None or not last else out
+            if batch.is_ragged and not call.listed:
+                y[...] = 0
+            for direction in self._directions[layer * self.num_directions :][: self.num_directions]:
+                at = len(tapes)
+                noise = self._noise(call, direction, masks, keep)
+                every = self.checkpoint_every or 0
+                tapes.append(direction.forward(batch, x, call.h_0[at], y, noise, keep=keep, every=every))
+            mask = masks.get(f"dropout_l{layer}")
+            x = y if mask is None else y * mask
+        return y, tapes, masks
+
+    def backward(
+        self, dy: ArrayLike | Sequence[ArrayLike], dh_n: ArrayLike | None = None, *, need_dx: bool = True
+    ) -> tuple[Any, FloatArray]:
+        """Back-propagate through the whole sequences of the last `forward`, and use it up.
+
+        Parameters
+        ----------
+        dy : array_like, of y's shape
+            The gradient of the loss with respect to y; what lies after a sequence's end doesn't count.
+        dh_n : array_like, shape (L D, B, H), optional
+            The same for h_n, beyond what reaches it through y; zero by default.
+        need_dx : bool
+            Without it, dx isn't computed.
+
+        Returns
+        -------
+        dx : ndarray of x's shape, or None
+            The gradient with respect to x; a list for a list.
+        dh_0 : ndarray, shape (L D, B, H)
+            The gradient with respect to h_0.
+
+        Notes
+        -----
+        *Adds* the parameters' gradients into `gradients`; `zero_grad` sets them to zero.
+
+        Raises
+        ------
+        ValueError
+            Without a `forward` before it, or for a wrong shape.
+        TypeError
+            For numbers that aren't real.
+        """
+        training = self._training
+        if training is None:
+            raise ValueError("backward: expected a forward pass before it, got none (each backward uses one up)")
+        call, batch = training.call, training.call.batch
+        checked_dy = self._checked_dy(dy, call)
+        if dh_n is not None:
+            dh_n = batch.in_rows(_check.array("dh_n", dh_n, self.dtype, call.h_0.shape))
+        self._training = None
+
+        dh_0, parameters, D = np.empty_like(call.h_0), self._parameters(), self.num_directions
+        below: Any = checked_dy
+        for layer in reversed(range(self.num_layers)):
+            mask = training.masks.get(f"dropout_l{layer}")
+            above = below if mask is None else below * mask
+            dx: FloatArray | None = None
+            for direction in range(D):
+                at = layer * D + direction
+                tape = training.tapes[at]
+                part = self._room_for_dx(tape, call) if layer or need_dx else None
+                dh_0[at] = self._directions[at].backward(
+                    tape, parameters, self.gradients, above, None if dh_n is None else dh_n[at], part,
+                    self.checkpoint_every or 0,
+                )  # fmt: skip
+                if direction and part is not None:
+                    part += dx
+                dx = part
+            below = dx
+        if self.learn_h_0 and not call.given_h_0:
+            self.gradients["h_0"] += dh_0.sum(axis=1, keepdims=True)
+        return None if dx is None else _apart(dx, call), batch.as_given(dh_0)
+
+    def _room_for_dx(self, tape: Tape, call: _Call) -> FloatArray:
+        padded = call.batch.is_ragged and not call.listed
+        return np.zeros_like(tape.x) if padded else np.empty_like(tape.x)
+
+    def _checked_dy(self, dy: Any, call: _Call) -> FloatArray:
+        shape = (*call.x.shape[:2], self._width)
+        if not call.listed:
+            return _check.array("dy", dy, self.dtype, shape)
+        lengths = call.batch.own_lengths
+        assert lengths is not None
+        parts = _check.sequences("dy", dy, self.dtype, self._width)
+        if [part.shape[0] for part in parts] != lengths.tolist():
+            got = [part.shape[0] for part in parts]
+            raise ValueError(f"dy: expected sequences of lengths {lengths.tolist()}, got {got}")
+        return np.concatenate(parts)[None]
+
+    @property
+    def masks(self) -> dict[str, FloatArray]:
+        """The noise drawn by the last `forward`, by kind and layer; empty once `backward` has used it up.
+
+        ``dropout_l{k}`` of the layer's output's shape and ``recurrent_dropout_l{k}`` (B, H) are factors: 0 or
+        1 / (1 - p). ``zoneout_l{k}`` (T, B, H) is 1 where a unit keeps its state.
+        """
+        return dict(self._training.masks) if self._training else {}
+
+    def _draw(self, call: _Call) -> dict[str, FloatArray]:
+        """Fresh noise."""
+        if not (self.dropout or self.recurrent_dropout or self.zoneout):
+            return {}
+        state = self.random_state
+        generator = np.random.Generator(np.random.SFC64([state["seed"], state["draws"]]))
+        self.random_state = {**state, "draws": state["draws"] + 1}
+        batch, H, masks = call.batch, self.hidden_size, {}
+
+        def hits(p: float, shape: tuple[int, ...]) -> Any:
+            return generator.random(shape, np.float32) < p
+
+        for layer in range(self.num_layers):
+            for suffix, _, _ in list(self._places())[layer * self.num_directions :][: self.num_directions]:
+                if p := self.recurrent_dropout:
+                    masks[f"recurrent_dropout_{suffix}"] = ~hits(p, (batch.B, H)) * self.dtype.type(1 / (1 - p))
+                if self.zoneout:
+                    masks[f"zoneout_{suffix}"] = hits(self.zoneout, (batch.T, batch.B, H)).astype(self.dtype)
+            if self.dropout and layer < self.num_layers - 1:
+                shape = (*call.x.shape[:2], self._width)
+                masks[f"dropout_l{layer}"] = ~hits(self.dropout, shape) * self.dtype.type(1 / (1 - self.dropout))
+        return masks
+
+    def _noise(self, call: _Call, direction: Direction, masks: dict[str, FloatArray], keep: bool) -> Noise:
+        """A direction's share of the noise, in the order of the kernels' steps and rows."""
+        batch, suffix = call.batch, direction.names["weight_ih"].removeprefix("weight_ih_")
+        zoneout, mask = masks.get(f"zoneout_{suffix}"), masks.get(f"recurrent_dropout_{suffix}")
+        if zoneout is not None:
+            zoneout = batch.in_steps(zoneout, direction.reverse)
+        elif self.zoneout and not keep:
+            zoneout = np.full(self.hidden_size, self.zoneout, self.dtype)
+        return Noise(
+            resets=None if call.resets is None else batch.in_steps(call.resets, direction.reverse),
+            zoneout=zoneout,
+            mask=None if mask is None else batch.in_rows(mask),
+        )
+
+    def _checked(self, x: Any, h_0: Any, lengths: Any, reset: Any) -> _Call:
+        listed = isinstance(x, list)
+        if listed:
+            if lengths is not None:
+                raise ValueError("lengths: expected none, as a list of sequences tells its lengths, got some")
+            parts = _check.sequences("x", x, self.dtype, self.input_size)
+            x = np.concatenate(parts)[None]
+            own = np.array([part.shape[0] for part in parts])
+            batch = Batch(int(own.max()), own.size, 1, 0, own, np.cumsum(own) - own)
+        else:
+            x = _check.array("x", x, self.dtype, (*("BT" if self.batch_first else "TB"), self.input_size))
+            T, B = (x.shape[1], x.shape[0]) if self.batch_first else x.shape[:2]
+            stride, distance = (1, T) if self.batch_first else (B, 1)
+            batch = Batch(T, B, stride, distance)
+            if lengths is not None:
+                lengths = _check.lengths("lengths", lengths, B, T)
+                if lengths.min() < T:
+                    batch = Batch(int(lengths.max()), B, stride, distance, lengths)
+        resets = None if reset is None else self._checked_reset(reset, batch, x, listed)
+        return _Call(x, self._checked_h_0(h_0, batch), batch, resets, listed, h_0 is not None)
+
+    def _checked_h_0(self, h_0: Any, batch: Batch) -> FloatArray:
+        shape = (self.num_layers * self.num_directions, batch.B, self.hidden_size)
+        if h_0 is not None:
+            return batch.in_rows(_check.array("h_0", h_0, self.dtype, shape))
+        if self.learn_h_0:
+            return np.ascontiguousarray(np.broadcast_to(self._parameters()["h_0"], shape))
+        return np.zeros(shape, self.dtype)
+
+    def _checked_reset(self, reset: Any, batch: Batch, x: FloatArray, listed: bool) -> FloatArray:
+        """(T, B) by time and sequence."""
+        if not listed:
+            checked = _check.booleans("reset", reset, x.shape[:2])
+            return (checked.T if self.batch_first else checked)[: batch.T]
+        lengths = [] if batch.own_lengths is None else batch.own_lengths.tolist()
+        if not isinstance(reset, list) or len(reset) != len(lengths):
+            raise ValueError(f"reset: expected a list of {len(lengths)} arrays, as x is one, got {_check.brief(reset)}")
+        resets = np.zeros((batch.T, batch.B), np.bool_)
+        for at, (one, length) in enumerate(zip(reset, lengths, strict=True)):
+            resets[:length, at] = _check.booleans(f"reset[{at}]", one, (length,))
+        return resets
+
+    def step(self, x_t: ArrayLike, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+        """One time step: the same bits as a whole sequence, with the least to do for it.
+
+        Parameters
+        ----------
+        x_t : array_like, shape (B, I) or (I,)
+            The input.
+        h : array_like, shape (L, B, H) or (L, H)
+            The states before the step.
+        out : ndarray of h's shape, optional
+            Where the states after the step are written: C-contiguous, of the layer's dtype, apart from x_t and h.
+
+        Returns
+        -------
+        ndarray of h's shape
+            The states after the step; the last layer's, ``[-1]``, is the output.
+
+        Raises
+        ------
+        ValueError
+            For a wrong shape, or a bidirectional layer, which needs whole sequences.
+        TypeError
+            For numbers that aren't real.
+        """
+        if self.bidirectional:
+            raise ValueError("step: expected a layer of one direction, got a bidirectional one; call it on sequences")
+        dtype, H, L = self.dtype, self.hidden_size, self.num_layers
+        wanted: tuple[int | str, ...] = (self.input_size,) if np.ndim(x_t) == 1 else ("B", self.input_size)
+        below = _check.array("x_t", x_t, dtype, wanted)
+        shape = (L, below.shape[0], H) if below.ndim == 2 else (L, H)
+        before = _check.array("h", h, dtype, shape)
+        if out is None:
+            out = np.empty(shape, dtype)
+        else:
+            _check.output("out", out, shape, dtype, below, before)
+        if self._packed_at != self._exposures:
+            self._pack()
+        B = shape[1] if below.ndim == 2 else 1
+        for direction, one, after in zip(self._directions, before, out, strict=True):
+            step(*direction.packed, below.reshape(1, B, -1), one.reshape(B, H), after.reshape(1, B, H))
+            below = after
+        return out
+
+    @property
+    def small_inputs(self) -> Sequence[tuple[int, ...]]:
+        """One step of one sequence, and of more than fill a tile."""
+        B = TARGET.rows + 1
+        return (1, 1, self.input_size), (B, 1, self.input_size) if self.batch_first else (1, B, self.input_size)
+
+    def _pack(self) -> None:
+        """Pack the weights again if a parameter has changed since."""
+        if self._packed_at == self._exposures and self._packed_from is not None:
+            return
+        exposures = -1 if self._exposed() else self._exposures
+        if not self._is_packed():
+            with threads.one_at_a_time():
+                if not self._is_packed():
+                    self._packed_from = None
+                    parameters = self._parameters()
+                    for direction in self._directions:
+                        direction.pack(parameters)
+                    self._packed_from = self._flat_parameters.copy()
+        self._packed_at = exposures
+
+    def _is_packed(self) -> bool:
+        words, packed_from = np.dtype(f"i{self.dtype.itemsize}"), self._packed_from
+        return packed_from is not None and same_bits(self._flat_parameters.view(words), packed_from.view(words))
