@@ -112,7 +112,7 @@ class Recurrent(Layer):
         super().__init__(shapes, dtype)
         generator = np.random.default_rng(seed)
         self.flat_parameters[:size] = generator.uniform(-(H**-0.5), H**-0.5, size)
-        self.random_state = {"seed": int(generator.integers(2**63)), "draws": 0}
+        self.random_state: dict[str, Any] = {"seed": int(generator.integers(2**63)), "draws": 0}
         self._forget()
 
     @property
@@ -155,7 +155,7 @@ class Recurrent(Layer):
         Parameters
         ----------
         x : array_like, shape (T, B, I), or (B, T, I) with `batch_first`
-            The input; any real dtype, converted to the layer's. Or a list of B sequences of any lengths, (T_b, I).
+            The input; any real dtype, converted to the layer's. Or a list of B ndarrays (T_b, I), sequences of any lengths.
             Without its last dimension, integers from 0 to I - 1: tokens, which stand for one-hot vectors.
         h_0 : array_like, shape (L D, B, H), optional
             The states before the first step; by default those learned with `learn_h_0`, or zero.
@@ -368,7 +368,7 @@ class Recurrent(Layer):
         )
 
     def _checked(self, x: Any, h_0: Any, lengths: Any, reset: Any) -> _Call:
-        listed = isinstance(x, list)
+        listed = isinstance(x, list) and all(isinstance(one, np.ndarray) for one in x)
         if listed:
             if lengths is not None:
                 raise ValueError("lengths: expected none, as a list of sequences tells its lengths, got some")
