@@ -155,8 +155,8 @@ class Recurrent(Layer):
         Parameters
         ----------
         x : array_like, shape (T, B, I), or (B, T, I) with `batch_first`
-            The input; any real dtype, converted to the layer's. Or a list of B ndarrays (T_b, I), sequences of any lengths.
-            Without its last dimension, integers from 0 to I - 1: tokens, which stand for one-hot vectors.
+            The input; any real dtype, converted to the layer's. Or a list of B ndarrays (T_b, I), which are sequences
+            of any lengths. Without its last dimension, integers from 0 to I - 1: tokens, which stand for one-hot vectors.
         h_0 : array_like, shape (L D, B, H), optional
             The states before the first step; by default those learned with `learn_h_0`, or zero.
         lengths : array_like of int, shape (B,), optional
