@@ -156,7 +156,7 @@ class Recurrent(Layer):
         ----------
         x : array_like, shape (T, B, I), or (B, T, I) with `batch_first`
             The input; any real dtype, converted to the layer's. Or a list of B ndarrays (T_b, I), which are sequences
-            of any lengths. Without its last dimension, integers from 0 to I - 1: tokens, which stand for one-hot vectors.
+            of any lengths. Without its last dimension, integers from 0 to I - 1: tokens in place of one-hot vectors.
         h_0 : array_like, shape (L D, B, H), optional
             The states before the first step; by default those learned with `learn_h_0`, or zero.
         lengths : array_like of int, shape (B,), optional
