@@ -81,8 +81,8 @@ def forward_few(weights, run, first, rows, team):
     now = _active(run, start, first, rows)
     while now > 0:
         projections, steps = _tiles(blocks, WIDE) if now <= HALF else 0, _tiles(blocks, _width(now))
-        count = 1
-        while count < CHUNK and _active(run, start + count, first, rows) == now:
+        count = 1  # up to where `sums` begins again, at most
+        while (start + count) % CHUNK and _active(run, start + count, first, rows) == now:
             count += 1
         phase += 1
         total += projections
