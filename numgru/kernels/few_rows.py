@@ -85,8 +85,8 @@ def forward_few(weights, run, first, rows, team):
     while now > 0:
         steps = _tiles(blocks, _width(now))
         projections = 0 if now > HALF or reads_tokens(run) else _tiles(blocks, WIDE)
-        count = 1
-        while count < CHUNK and _active(run, start + count, first, rows) == now:
+        count = 1  # up to where `sums` begins again, at most
+        while (start + count) % CHUNK and _active(run, start + count, first, rows) == now:
             count += 1
         phase += 1
         total += projections
