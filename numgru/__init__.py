@@ -2,6 +2,7 @@
 
 from .kernels.threads import get_num_threads, set_num_threads
 from .layers.base import Layer
+from .layers.embedding import Embedding
 from .layers.gru import GRU
 from .layers.linear import Linear
 from .layers.sequential import LastStep, Sequential
@@ -11,6 +12,7 @@ from .training import __all__ as _training
 
 __all__ = [
     "GRU",
+    "Embedding",
     "LastStep",
     "Layer",
     "Linear",

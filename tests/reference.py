@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Tokens = NDArray[np.int64]
 State = tuple[Array, ...]
 Parameters = dict[str, Array]
 
@@ -44,6 +45,17 @@ def linear_backward(dy: Array, x: Array, weight: Array) -> tuple[Array, Array, A
     dx = dy @ weight
     dy, x = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
     return dx, dy.T @ x, dy.sum(axis=0)
+
+
+def embedding(tokens: Tokens, weight: Array) -> Array:
+    return weight[tokens]
+
+
+def embedding_backward(dy: Array, tokens: Tokens, weight: Array) -> Array:
+    """dweight of y = weight[tokens]."""
+    dweight = np.zeros_like(weight)
+    np.add.at(dweight, tokens, dy)
+    return dweight
 
 
 def gru_step(x: Array, state: State, p: Parameters) -> tuple[State, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 FloatArray = NDArray[Any]
+TokenArray = NDArray[np.int64]
 
 
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
@@ -58,6 +59,19 @@ def array(name: str, value: ArrayLike, dtype: np.dtype[Any], shape: tuple[int | 
             raise ValueError(f"{name}: expected shape {expected} with no empty dimension, got {given.shape}")
     # A read-only array is another Numba type: a copy costs less than a second compilation.
     return np.require(given, dtype, ("C", "W", "A"))
+
+
+def tokens(name: str, value: ArrayLike, count: int) -> TokenArray:
+    """`value` as a C-contiguous, writeable int64 array of integers from 0 to `count` - 1, not empty."""
+    given = real(name, value)
+    if given.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integers (tokens), got dtype {given.dtype}")
+    if given.size == 0:
+        raise ValueError(f"{name}: expected at least one token, got shape {given.shape}")
+    low, high = given.min(), given.max()
+    if low < 0 or high >= count:
+        raise ValueError(f"{name}: expected tokens from 0 to {count - 1}, got values from {low} to {high}")
+    return np.require(given, np.int64, ("C", "W", "A"))
 
 
 def entries(name: str, given: Mapping[str, Any], expected: Mapping[str, FloatArray]) -> None:

@@ -167,6 +167,11 @@ class Sequential(Layer):
         return dx
 
     @property
+    def input_dtype(self) -> np.dtype[Any]:
+        """The first layer's."""
+        return self.layers[0].input_dtype
+
+    @property
     def small_inputs(self) -> Sequence[tuple[int, ...]]:
         """The first layer's."""
         return self.layers[0].small_inputs
