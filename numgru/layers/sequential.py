@@ -15,6 +15,8 @@ from . import _check
 from ._check import FloatArray
 from .base import Layer
 
+States = tuple[Any, ...]
+
 
 class LastStep(Layer):
     """The last time step of a sequence: (T, B, H) to (B, H).
@@ -146,23 +148,57 @@ class Sequential(Layer):
 
     def __call__(self, x: ArrayLike) -> FloatArray:
         """The last layer's output for `x`; nothing is kept."""
-        y: FloatArray = np.asarray(x)
-        for layer in self.layers:
-            y = _output(layer(y))
-        return y
+        return self.stream(x)[0]
 
     def forward(self, x: ArrayLike) -> FloatArray:
         """The last layer's output for `x`; every layer keeps what `backward` needs."""
-        y: FloatArray = np.asarray(x)
-        for layer in self.layers:
-            y = _output(layer.forward(y))
-        return y
+        return self.stream(x, training=True)[0]
+
+    def stream(
+        self, x: ArrayLike, states: States | None = None, *, training: bool = False
+    ) -> tuple[FloatArray, States]:
+        """The output for a piece of a longer sequence, and the states from which the next piece goes on.
+
+        Parameters
+        ----------
+        x : array_like
+            As for a call.
+        states : tuple, optional
+            What the call for the piece before returned; None, from zero states, for the first.
+        training : bool
+            Keep what `backward` needs, as `forward` does. Gradients end at the beginning of the piece.
+
+        Returns
+        -------
+        y : ndarray
+        states : tuple
+            An entry for each layer; None for those that have no state.
+
+        Raises
+        ------
+        ValueError
+            If `states` isn't what another piece of as many sequences left.
+        """
+        before = (None,) * len(self.layers) if states is None else states
+        if len(before) != len(self.layers):
+            raise ValueError(f"states: expected an entry for each of {len(self.layers)} layers, got {len(before)}")
+        y: Any = np.asarray(x)
+        after = []
+        for layer, state in zip(self.layers, before, strict=True):
+            if isinstance(layer, Sequential):
+                y, state_after = layer.stream(y, state, training=training)
+            else:
+                call: Any = layer.forward if training else layer
+                result = call(y) if state is None else call(y, state)
+                y, state_after = result if isinstance(result, tuple) else (result, None)
+            after.append(state_after)
+        return y, tuple(after)
 
     def backward(self, dy: ArrayLike, *, need_dx: bool = True) -> FloatArray | None:
         """Add into `gradients`; returns dx, or None without `need_dx`."""
         d: Any = dy
         for layer in reversed(self.layers):
-            d = _output(layer.backward(d, need_dx=need_dx or layer is not self.layers[0]))
+            d = _dx(layer.backward(d, need_dx=need_dx or layer is not self.layers[0]))
         dx: FloatArray | None = d
         return dx
 
@@ -177,6 +213,6 @@ class Sequential(Layer):
         return self.layers[0].small_inputs
 
 
-def _output(result: Any) -> Any:
-    """A recurrent layer returns its outputs and its last state."""
+def _dx(result: Any) -> Any:
+    """A recurrent layer returns the gradient of its first state, too."""
     return result[0] if isinstance(result, tuple) else result

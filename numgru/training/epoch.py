@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ..layers._check import FloatArray
 from ..layers.base import Layer
+from ..layers.sequential import Sequential, States
 from .clip import NonFiniteGradientError, clip_grad_norm_, clip_grad_value_
 from .losses import Loss
 from .optimizers import Optimizer
@@ -59,6 +60,7 @@ class Trainer:
     clip_norm: float | None
     clip_value: float | None
     on_step: Callable[[Step], object] | None
+    stateful: bool
 
     def train(
         self,
@@ -69,10 +71,10 @@ class Trainer:
     ) -> dict[str, float]:
         """One step for each batch; the epoch's entries for the history."""
         lr, start = self.optimizer.lr, time.perf_counter()
-        total, examples, norms, clipped = 0.0, 0, [], 0
+        total, examples, norms, clipped, states = 0.0, 0, [], 0, None
         for number, (x, y, size) in enumerate(batches, 1):
             try:
-                step = self._step(x, y, epoch, number)
+                step, states = self._step(x, y, states, epoch, number)
             except (FloatingPointError, NonFiniteGradientError) as error:
                 raise TrainingDivergedError(epoch, number, str(error), checkpoint) from error
             total, examples, clipped = total + step.loss * size, examples + size, clipped + step.clipped
@@ -91,22 +93,32 @@ class Trainer:
 
     def evaluate(self, batches: Iterable[Batch], epoch: int, checkpoint: str | None) -> float:
         """The mean loss; nothing is trained."""
-        total, examples = 0.0, 0
+        total, examples, states = 0.0, 0, None
         for x, y, size in batches:
-            total, examples = total + self.loss(self.model(x), y)[0] * size, examples + size
+            prediction, states = self._predict(x, states, training=False)
+            total, examples = total + self.loss(prediction, y)[0] * size, examples + size
         if not math.isfinite(total):
             raise TrainingDivergedError(epoch, 0, f"the loss is {total}", checkpoint)
         return total / examples
 
-    def _step(self, x: FloatArray, y: FloatArray, epoch: int, number: int) -> Step:
+    def _predict(self, x: FloatArray, states: States | None, training: bool) -> tuple[FloatArray, States | None]:
+        """The model's output and, if they go on, the states after it."""
+        if self.stateful and isinstance(self.model, Sequential):
+            return self.model.stream(x, states, training=training)
+        return (self.model.forward(x) if training else self.model(x)), None
+
+    def _step(
+        self, x: FloatArray, y: FloatArray, states: States | None, epoch: int, number: int
+    ) -> tuple[Step, States | None]:
         self.model.zero_grad()
-        value, dprediction = self.loss(self.model.forward(x), y)
+        prediction, states = self._predict(x, states, training=True)
+        value, dprediction = self.loss(prediction, y)
         if not math.isfinite(value):
             raise FloatingPointError(f"the loss is {value}")
         self.model.backward(dprediction, need_dx=False)
         norm, clipped = self._clip()
         self.optimizer.step()
-        return Step(epoch, number, value, norm, clipped)
+        return Step(epoch, number, value, norm, clipped), states
 
     def _clip(self) -> tuple[float, bool]:
         """The norm before clipping, and whether anything was clipped."""

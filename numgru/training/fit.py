@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from ..layers.base import Layer
 from ..layers.gru import GRU
+from ..layers.sequential import Sequential
 from . import _check
 from .batches import Batches, batch_axes
 from .checkpoint import load_checkpoint, model_settings, save_checkpoint
@@ -40,6 +41,7 @@ def fit(
     patience: int | None = None,
     restore_best: bool = True,
     shuffle: bool = True,
+    stateful: bool = False,
     seed: int = 0,
     progress: bool = False,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -76,6 +78,11 @@ def fit(
         With validation, end with the parameters of the epoch with the lowest validation loss.
     shuffle : bool
         Visit the examples of each epoch in a new order, which depends on `seed` and the epoch alone.
+    stateful : bool
+        Take `x` and `y` as sequences side by side, (T, B, ...), of which a batch is the next `batch_size` time steps:
+        recurrent layers go on from the states that the batch before has left, and gradients end there (truncated
+        backpropagation through time). Every epoch, and its validation, begins with zero states. The model is a
+        `Sequential`, `batch_axis` 0 and `shuffle` False.
     seed : int, at least 0
     progress : bool
         Show one bar for the whole run (needs tqdm).
@@ -109,6 +116,8 @@ def fit(
         if validation is None:
             raise ValueError("patience: expected validation=(x, y) with it, got None")
     axes = batch_axes(batch_axis)
+    if stateful:
+        _check_stateful(model, axes, shuffle)
     training = Batches(("x", "y"), x, y, axes, batch_size, model.dtype)
     held_out = _held_out(validation, axes, batch_size, model.dtype)
     path = _checkpoint_path(checkpoint, resume)
@@ -125,12 +134,13 @@ def fit(
         "clip_norm": clip_norm,
         "clip_value": clip_value,
         "shuffle": bool(shuffle),
+        "stateful": bool(stateful),
         "seed": seed,
     }
     history, best = History(), None
     if path and path.exists():
         history, best = load_checkpoint(path, settings, model, optimizer, schedule)
-    trainer = Trainer(model, loss, optimizer, clip_norm, clip_value, on_step)
+    trainer = Trainer(model, loss, optimizer, clip_norm, clip_value, on_step, bool(stateful))
     with run_bar(bar, epochs, len(training), len(history)) as advance:
         while len(history) < epochs and (patience is None or len(history) - history.best_epoch < patience):
             epoch = len(history) + 1
@@ -171,6 +181,15 @@ def _check_parts(model: Layer, loss: Loss, optimizer: Optimizer, schedule: Sched
         raise TypeError(f"schedule: expected a numgru Schedule or None, got {type(schedule).__name__}")
     if schedule and schedule.optimizer is not optimizer:
         raise ValueError("schedule: expected the schedule of this optimizer, got one of another")
+
+
+def _check_stateful(model: Layer, axes: tuple[int, int], shuffle: bool) -> None:
+    if not isinstance(model, Sequential):
+        raise TypeError(f"stateful: expected a Sequential with it, got {type(model).__name__}; put the layers into one")
+    if shuffle or axes != (0, 0):
+        raise ValueError(
+            f"stateful: expected shuffle=False and batch_axis=0 with it, got shuffle={shuffle} and batch_axis={axes}"
+        )
 
 
 def _clip_limits(clip_norm: float | None, clip_value: float | None) -> tuple[float | None, float | None]:
