@@ -36,8 +36,8 @@ class Embedding(Layer):
 
     Notes
     -----
-    The backward pass touches only the gradients of rows that occur. It reads the tokens again: don't change them in
-    between.
+    The backward pass touches only the gradients of rows that occur, and adds to each from the end of x's first axis,
+    which is time, to its beginning. It reads the tokens again: don't change them in between.
 
     Examples
     --------
