@@ -109,7 +109,7 @@ def _forward_rows(weights, run, first, last):
 @piece
 def _backward_rows(weights, run, gradients, first, last):
     """The gates' gradients, dx and dh_0 of rows first .. last - 1 of the batch, from the last step to the first."""
-    end = _split(first, last, HALF // 2)
+    end = _split(first, last, HALF)
     for t in range(run.T - 1 if end > first else -2, run.options.continued - 2, -1):
         going_on, stop = min(end, active_rows(run, t + 1)), min(end, active_rows(run, t))
         _state_gradients(weights, run, gradients, t, first, going_on, run.H)

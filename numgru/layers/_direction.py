@@ -226,8 +226,9 @@ class Direction:
         return threads.parts_for(self._work(examples), shares) if shares > 1 else 1
 
     def _work(self, examples: int) -> int:
-        """Operations of a forward pass."""
-        return 2 * examples * GATES * self.hidden_size * (self.input_size + self.hidden_size)
+        """Operations of a forward pass, in lanes that are switched off as well."""
+        units = self.blocks * TARGET.lanes(self.dtype)
+        return 2 * examples * GATES * units * (self.input_size + self.hidden_size)
 
     def _time_loop(self, serial: Any, parallel: Any, team: Any, examples: int, B: int, *arguments: Any) -> None:
         parts = self._parts(examples, B)
