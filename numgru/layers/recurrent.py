@@ -273,9 +273,7 @@ class Recurrent(Layer):
         TypeError
             For numbers that aren't real.
         """
-        training = self._training
-        if training is None:
-            raise ValueError("backward: expected a forward pass before it, got none (each backward uses one up)")
+        training = _check.kept(self._training)
         call, batch = training.call, training.call.batch
         checked_dy = self._checked_dy(dy, call)
         if dh_n is not None:
