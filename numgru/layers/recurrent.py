@@ -229,9 +229,13 @@ class Recurrent(Layer):
         shape = (*x.shape[:2], self._width)
         for layer in range(self.num_layers):
             last = layer == self.num_layers - 1
-            y = np.empty(shape, self.dtype) if out is None or not last else out
-            if batch.is_ragged and not call.listed:
-                y[...] = 0
+            padded = batch.is_ragged and not call.listed
+            if out is None or not last:
+                y = (np.zeros if padded else np.empty)(shape, self.dtype)
+            else:
+                y = out
+                if padded:
+                    y.fill(0)
             for direction in self._directions[layer * self.num_directions :][: self.num_directions]:
                 at = len(tapes)
                 noise = self._noise(call, direction, masks, keep)
