@@ -74,10 +74,6 @@ class Direction:
 
     def pack(self, parameters: Mapping[str, FloatArray]) -> None:
         """Take over the parameters for forward passes."""
-        if not self.packed.bias.size:
-            block = self.blocks * TARGET.lanes(self.dtype)
-            sizes = (block * GATES * self.input_size, block * GATES * self.hidden_size, block * GRUCell.slots)
-            self.packed = GRUWeights(*(aligned_empty(size, self.dtype) for size in sizes))
         recurrent.pack_weights(self.packed, *self._of(parameters))
 
     def _of(self, arrays: Mapping[str, FloatArray]) -> list[FloatArray]:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from ..kernels import threads
-from ..kernels.gru import step
+from ..kernels import one_step, threads
+from ..kernels.one_step import StepWeights
 from ..kernels.packing import same_bits
 from ..kernels.target import TARGET
 from . import _check
@@ -22,6 +23,8 @@ from ._batch import Batch
 from ._check import FloatArray
 from ._direction import GATES, Direction, Noise, Tape
 from .base import Layer
+from .compiled import Compiled
+from .stream import Stream
 
 
 @dataclass
@@ -113,13 +116,17 @@ class Recurrent(Layer):
             for direction in range(self.num_directions):
                 yield f"l{layer}" + ("_reverse" if direction else ""), width, direction
 
-    _transient: ClassVar = Layer._transient | {"_directions", "_packed_from", "_packed_at", "_training"}
+    _transient: ClassVar = Layer._transient | {
+        "_directions", "_packed", "_step_weights", "_packed_from", "_packed_at", "_training"
+    }  # fmt: skip
 
     def _forget(self) -> None:
         self._directions = [
             Direction(suffix, width, self.hidden_size, self._width, direction, self.batch_first, self.dtype)
             for suffix, width, direction in self._places()
         ]
+        self._packed: FloatArray | None = None  # weights of all directions
+        self._step_weights: StepWeights | None = None  # the same with what `step` calls
         self._packed_from: FloatArray | None = None
         self._packed_at = -1  # exposures of the parameters; the same number again: nobody can have changed them
         self._training: _Training | None = None
@@ -405,7 +412,7 @@ class Recurrent(Layer):
         h : array_like, shape (L, B, H) or (L, H)
             The states before the step.
         out : ndarray of h's shape, optional
-            Where the states after the step are written: C-contiguous, of the layer's dtype, apart from x_t and h.
+            Where the states after the step are written: C-contiguous, of the layer's dtype; it may be h.
 
         Returns
         -------
@@ -419,24 +426,74 @@ class Recurrent(Layer):
         TypeError
             For numbers that aren't real.
         """
-        if self.bidirectional:
-            raise ValueError("step: expected a layer of one direction, got a bidirectional one; call it on sequences")
+        self._require_one_direction()
         dtype, H, L = self.dtype, self.hidden_size, self.num_layers
-        wanted: tuple[int | str, ...] = (self.input_size,) if np.ndim(x_t) == 1 else ("B", self.input_size)
-        below = _check.array("x_t", x_t, dtype, wanted)
-        shape = (L, below.shape[0], H) if below.ndim == 2 else (L, H)
-        before = _check.array("h", h, dtype, shape)
+        given = x_t if isinstance(x_t, np.ndarray) else _check.real("x_t", x_t)
+        batch = given.shape[:1] if given.ndim > 1 else ()
+        below = _check.array("x_t", given, dtype, (*batch, self.input_size))
+        before = _check.array("h", h, dtype, (L, *batch, H))
         if out is None:
-            out = np.empty(shape, dtype)
+            out = np.empty(before.shape, dtype)
         else:
-            _check.output("out", out, shape, dtype, below, before)
+            _check.output("out", out, before.shape, dtype, below)
+            if np.may_share_memory(out, before):
+                before = before.copy()
+        weights = self._packed_for_steps()
+        one_step.call_step(weights.function, weights.block, below, before, out, batch[0] if batch else 1)
+        return out
+
+    def stream(self, batch_size: int = 1, h_0: ArrayLike | None = None) -> Stream:
+        """Keep the states from call to call: sequences that arrive in pieces.
+
+        Parameters
+        ----------
+        batch_size : int
+            B, the number of sequences.
+        h_0 : array_like, shape (L, B, H), optional
+            The states before the first step; by default those learned with `learn_h_0`, or zero.
+
+        Returns
+        -------
+        Stream
+            ``stream(x)`` returns y, the same bits as the whole sequence's.
+
+        Raises
+        ------
+        ValueError
+            For a wrong shape, or a bidirectional layer, which needs whole sequences.
+        TypeError
+            For numbers that aren't real, or a batch_size that isn't an integer.
+        """
+        self._require_one_direction()
+        return Stream(self, _check.size("batch_size", batch_size), h_0)
+
+    def compiled(self) -> Compiled:
+        """A step for loops compiled by Numba, and for C: see `Compiled`.
+
+        Returns
+        -------
+        Compiled
+            ``step, weights = gru.compiled()``. The weights are a copy of the layer's present ones.
+
+        Raises
+        ------
+        ValueError
+            For a bidirectional layer, which needs whole sequences.
+        """
+        self._require_one_direction()
+        return Compiled(one_step.step, copy(self._packed_for_steps()))
+
+    def _require_one_direction(self) -> None:
+        if self.bidirectional:
+            raise ValueError("bidirectional: expected a layer of one direction, got both; call it on whole sequences")
+
+    def _packed_for_steps(self) -> StepWeights:
         if self._packed_at != self._exposures:
             self._pack()
-        B = shape[1] if below.ndim == 2 else 1
-        for direction, one, after in zip(self._directions, before, out, strict=True):
-            step(*direction.packed, below.reshape(1, B, -1), one.reshape(B, H), after.reshape(1, B, H))
-            below = after
-        return out
+        if self._step_weights is None:
+            assert self._packed is not None
+            self._step_weights = StepWeights.of(self._packed)
+        return self._step_weights
 
     @property
     def small_inputs(self) -> Sequence[tuple[int, ...]]:
@@ -454,6 +511,11 @@ class Recurrent(Layer):
                 if not self._is_packed():
                     self._packed_from = None
                     parameters = self._parameters()
+                    if self._packed is None:
+                        widths = [width for _, width, _ in self._places()]
+                        self._packed, parts = one_step.new_block(widths, self.hidden_size, self.dtype, self.zoneout)
+                        for direction, part in zip(self._directions, parts, strict=True):
+                            direction.packed = part
                     for direction in self._directions:
                         direction.pack(parameters)
                     self._packed_from = self._flat_parameters.copy()
