@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from ._jit import piece
 from .packing import blocks_in
-from .sequences import active_rows, steps_of
+from .sequences import active_rows, reads_tokens, steps_of
 from .step import input_gradient_tile, project_tile, step_backward_tile, step_tile
-from .team import claim, meet, turn
+from .team import claim, meet, others_finish, turn
 from .tiles import ROWS, WIDE
 
 HALF = max(1, ROWS // 2)
+QUARTER = max(1, ROWS // 4)
 CHUNK = 32  # steps whose input's share is computed at once
 
 
@@ -27,10 +28,10 @@ def _tiles(blocks, width):
 
 @piece
 def _width(rows):
-    """Blocks of a tile of so many rows: two for half a tile's rows, WIDE for single ones."""
+    """Blocks of a tile of so many rows: the fewer, the more, so that there are enough independent sums."""
     if rows > HALF:
         return 1
-    return 2 if 2 * rows > HALF else WIDE
+    return 2 if rows > QUARTER else WIDE
 
 
 @piece
@@ -53,18 +54,20 @@ def _project(weights, run, first, rows, start, count, tile):
 def _step(weights, run, t, first, rows, tile):
     """One tile of a time step: all rows and some blocks of units."""
     blocks, width = blocks_in(run.H, run.y), _width(rows)
-    j = tile * width
+    j, last = tile * width, min(blocks, tile * width + width)
     if width == 1:
         step_tile(weights, run, t, first, j, rows, 0, ROWS, 1)
-    elif width == 2 and j + 2 <= blocks:
-        step_tile(weights, run, t, first, j, rows, 1, HALF, 2)
+    elif last - j == WIDE and rows == 1:
+        step_tile(weights, run, t, first, j, 1, 1, 1, WIDE)
+    elif last - j == WIDE:
+        step_tile(weights, run, t, first, j, rows, 1, QUARTER, WIDE)
     else:
-        for i in range(first, first + rows):
-            if width == WIDE and j + WIDE <= blocks:
-                step_tile(weights, run, t, i, j, 1, 1, 1, WIDE)
-            else:
-                for single in range(j, min(j + width, blocks)):
-                    step_tile(weights, run, t, i, single, 1, 1, 1, 1)
+        if rows > 1 and last - j > 1:
+            step_tile(weights, run, t, first, j, rows, 1, HALF, 2)
+            j += 2
+        for single in range(j, last):
+            for i in range(first, first + rows):
+                step_tile(weights, run, t, i, single, 1, 1, 1, 1)
 
 
 @piece
@@ -80,13 +83,16 @@ def forward_few(weights, run, first, rows, team):
     phase, finished, total, start = 0, 0, 0, 0
     now = _active(run, start, first, rows)
     while now > 0:
-        projections, steps = _tiles(blocks, WIDE) if now <= HALF else 0, _tiles(blocks, _width(now))
+        steps = _tiles(blocks, _width(now))
+        projections = 0 if now > HALF or reads_tokens(run) else _tiles(blocks, WIDE)
         count = 1
         while count < CHUNK and _active(run, start + count, first, rows) == now:
             count += 1
         phase += 1
         total += projections
         for o in range(projections):
+            if others_finish(team, o, projections, finished, total):
+                break
             tile = turn(team, o, projections)
             if claim(team, tile, phase):
                 _project(weights, run, first, now, start, count, tile)
@@ -96,6 +102,8 @@ def forward_few(weights, run, first, rows, team):
             phase += 1
             total += steps
             for o in range(steps):
+                if others_finish(team, o, steps, finished, total):
+                    break
                 tile = turn(team, o, steps)
                 if claim(team, tile, phase):
                     _step(weights, run, t, first, now, tile)
@@ -106,43 +114,49 @@ def forward_few(weights, run, first, rows, team):
 
 
 @piece
-def _step_backward(weights, run, gradients, t, first, rows, depth, wide, tile):
-    """One tile of a time step, backwards: all rows, all with a step t + 1 (`depth` is H) or none (0).
+def _width_backward(rows):
+    """The same backward, where a unit has one sum instead of a sum for each gate."""
+    return 2 if rows > QUARTER else WIDE
 
-    The tile is two blocks of units, or `wide` WIDE of them.
-    """
-    blocks = blocks_in(run.H, run.y)
-    if not wide:
-        if rows > 0 and 2 * tile + 2 <= blocks:
-            step_backward_tile(weights, run, gradients, t, first, 2 * tile, rows, depth, ROWS, 2)
-        elif rows > 0:
-            step_backward_tile(weights, run, gradients, t, first, 2 * tile, rows, depth, ROWS, 1)
+
+@piece
+def _step_backward(weights, run, gradients, t, first, rows, depth, width, tile):
+    """One tile of a time step, backwards: all rows, all with a step t + 1 (`depth` is H) or none (0)."""
+    if rows == 0:
+        return
+    j, last = tile * width, min(blocks_in(run.H, run.y), tile * width + width)
+    if last - j == WIDE and rows == 1:
+        step_backward_tile(weights, run, gradients, t, first, j, 1, depth, 1, WIDE)
+    elif last - j == WIDE:
+        step_backward_tile(weights, run, gradients, t, first, j, rows, depth, QUARTER, WIDE)
     else:
-        j = tile * WIDE
-        for i in range(first, first + rows):
-            if j + WIDE <= blocks:
-                step_backward_tile(weights, run, gradients, t, i, j, 1, depth, 1, WIDE)
+        if last - j > 1:
+            if rows > HALF:
+                step_backward_tile(weights, run, gradients, t, first, j, rows, depth, ROWS, 2)
             else:
-                for single in range(j, blocks):
-                    step_backward_tile(weights, run, gradients, t, i, single, 1, depth, 1, 1)
+                step_backward_tile(weights, run, gradients, t, first, j, rows, depth, HALF, 2)
+        if (last - j) % 2:
+            step_backward_tile(weights, run, gradients, t, first, last - 1, rows, depth, ROWS, 1)
 
 
 @piece
 def backward_few(weights, run, gradients, first, rows, team):
     """All steps of few rows, from the last to the first, and then dx: for several steps at once."""
     state_blocks, input_blocks = blocks_in(run.H, run.y), blocks_in(run.I, run.y)
-    wide = rows <= HALF // 2
-    tiles = _tiles(state_blocks, WIDE if wide else 2)
+    width = _width_backward(rows)
+    tiles = _tiles(state_blocks, width)
     phase, finished, total = 0, 0, 0
     for t in range(run.T - 1, run.options.continued - 2, -1):
         going_on, now = _active(run, t + 1, first, rows), _active(run, t, first, rows)
         phase += 1
         total += tiles
         for o in range(tiles):
+            if others_finish(team, o, tiles, finished, total):
+                break
             tile = turn(team, o, tiles)
             if claim(team, tile, phase):
-                _step_backward(weights, run, gradients, t, first, going_on, run.H, wide, tile)
-                _step_backward(weights, run, gradients, t, first + going_on, now - going_on, 0, wide, tile)
+                _step_backward(weights, run, gradients, t, first, going_on, run.H, width, tile)
+                _step_backward(weights, run, gradients, t, first + going_on, now - going_on, 0, width, tile)
                 finished += 1
         meet(team, finished, total)
     if gradients.dx is not None:

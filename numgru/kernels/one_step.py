@@ -46,19 +46,18 @@ class StepWeights(NamedTuple):
     block: NDArray[Any]
     function: int  # its address
 
+    def copy(self) -> StepWeights:
+        """The same in memory of its own."""
+        return _restored(self.block)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (self.block,)
-
-    @classmethod
-    def of(cls, block: NDArray[Any]) -> StepWeights:
-        """With the function that the block's header asks for."""
-        return cls(block, _function(block.dtype, bool(_header(block)[_ZONEOUT])).address)
 
 
 def _restored(block: NDArray[Any]) -> StepWeights:
     aligned = aligned_empty(block.size, block.dtype)
     aligned[:] = block
-    return StepWeights.of(aligned)
+    return StepWeights(aligned, function_for(block.dtype, _header(block)[_ZONEOUT]))
 
 
 def new_block(
@@ -132,9 +131,15 @@ def _with_zoneout(weights, x, h, out, batch):
 
 
 @cache
-def _function(dtype: np.dtype[Any], zoneout: bool) -> Any:
+def _compiled(dtype: np.dtype[Any], zoneout: bool) -> Any:
     numbers = types.CPointer(from_dtype(dtype))
     return c_function(types.void(*[numbers] * 4, types.int64), _with_zoneout if zoneout else _plain)
+
+
+def function_for(dtype: np.dtype[Any], zoneout: float) -> int:
+    """The address of the function that steps."""
+    address: int = _compiled(dtype, zoneout > 0).address
+    return address
 
 
 @intrinsic

@@ -39,10 +39,17 @@ def _cell_slots(weights):
 @kernel
 def pack_weights(weights, w_ih, w_hh, b_ih, b_hh):
     """Weights for the forward pass; empty biases are zero."""
-    input_slots, state_slots, slots = cell_slots(weights)
+    input_slots, state_slots, _ = cell_slots(weights)
     pack_forward(w_ih, len(input_slots), weights.input)
     pack_forward(w_hh, len(state_slots), weights.state)
-    lanes, units = lanes_of(w_hh), w_hh.shape[1]
+    pack_biases(weights, w_hh.shape[1], b_ih, b_hh)
+
+
+@piece
+def pack_biases(weights, units, b_ih, b_hh):
+    """Both biases' sums, by slot; empty ones are zero."""
+    input_slots, state_slots, slots = cell_slots(weights)
+    lanes = lanes_of(weights.bias)
     weights.bias[:] = 0
     for bias, bias_slots in ((b_ih, input_slots), (b_hh, state_slots)):
         for i in range(bias.size):
@@ -109,7 +116,7 @@ def _forward_rows(weights, run, first, last):
 @piece
 def _backward_rows(weights, run, gradients, first, last):
     """The gates' gradients, dx and dh_0 of rows first .. last - 1 of the batch, from the last step to the first."""
-    end = _split(first, last, HALF // 2)
+    end = _split(first, last, HALF)
     for t in range(run.T - 1 if end > first else -2, run.options.continued - 2, -1):
         going_on, stop = min(end, active_rows(run, t + 1)), min(end, active_rows(run, t))
         _state_gradients(weights, run, gradients, t, first, going_on, run.H)

@@ -5,7 +5,8 @@ read from its end. Rows are in the order of the kernels: as they come, or the lo
 
 Shapes: T steps, B batch, I input, D directions, H hidden units in ceil(H / LANES) blocks, G gates, S slots a unit.
 
-    x, dx       (T, B, I)    or (B, T, I)       any strides of time and batch, and any start of a row
+    x, dx       (T, B, I)    or (B, T, I)       any strides of time and batch, and any start of a row; integers (I = 1)
+                                                are tokens
     y, dy       (T, B, D H)  or (B, T, D H)     the same; a direction has its own H columns
     h_0, dh_0   (B, H)
     gates       (T, B, slot, H padded)          kept from forward to backward, which turns them into gradients in place
@@ -147,6 +148,17 @@ def _(lengths, T, i):
     return lambda lengths, T, i: lengths[i]
 
 
+def reads_tokens(run):
+    """Whether x holds tokens; as a constant."""
+    raise NotImplementedError
+
+
+@overload(reads_tokens)
+def _(run):
+    tokens = isinstance(run[run.fields.index("x")].dtype, types.Integer)
+    return lambda run: tokens
+
+
 class Fields(SimpleNamespace):
     """The members of such a tuple, as the emitters see them: pointers, integers, or None."""
 
@@ -174,12 +186,14 @@ def fields_of(context: Any, b: ir.IRBuilder, tuple_type: Any, value: Any) -> Fie
             if isinstance(member.dtype, types.Float):
                 members["kind"] = kind_of(member.dtype)
             members[name] = pointer(context, b, member, part)
+            if name == "x":
+                members["reads_tokens"] = isinstance(member.dtype, types.Integer)
         else:
             members[name] = None if isinstance(member, types.NoneType) else part
     return Fields(**members)
 
 
-def _padded(run: Fields) -> Any:
+def padded(run: Fields) -> Any:
     """H up to whole registers."""
     b, lanes = run.b, I64(run.kind.lanes)
     return b.mul(b.sdiv(b.add(run.H, I64(run.kind.lanes - 1)), lanes), lanes)
@@ -191,7 +205,7 @@ FALSE, TRUE = (ir.Constant(ir.IntType(1), truth) for truth in (0, 1))
 
 def _slot(run: Fields, data: Any, cell: Any, steps_rows: Any, t: Any, i: Any, slot: int, in_time: Any) -> Grid:
     """One slot of step t from row i on; where `in_time` is true, the grid's rows are time steps of row i."""
-    b, width = run.b, _padded(run)
+    b, width = run.b, padded(run)
     row = b.mul(width, I64(cell.slots))
     at = b.add(b.mul(b.add(b.mul(t, steps_rows), i), row), b.mul(I64(slot), width))
     return run.grid(data, at, b.select(in_time, b.mul(steps_rows, row), row), I64(run.kind.lanes))
@@ -228,6 +242,14 @@ def inputs_of(run: Fields, data: Any, t: Any, i: Any, row_of: Sequence[Any], in_
     return run.rows(data, _starts(run, "x", t, i, row_of, in_time))
 
 
+def sums_of_tokens(run: Fields, table: Any, gates: int, t: Any, i: Any, row_of: Sequence[Any]) -> Rows:
+    """The rows of the table (V, gate, H padded) that step t's tokens stand for."""
+    b = run.b
+    width = b.mul(padded(run), I64(gates))
+    places = (b.gep(run.x, [at], source_etype=I64) for at in _starts(run, "x", t, i, row_of))
+    return run.rows(table, [b.mul(b.load(place, typ=I64), width) for place in places])
+
+
 def outputs_of(run: Fields, data: Any, t: Any, i: Any, row_of: Sequence[Any]) -> Rows:
     """Step t of y, or of dy."""
     return run.rows(data, _starts(run, "y", t, i, row_of))
@@ -235,7 +257,7 @@ def outputs_of(run: Fields, data: Any, t: Any, i: Any, row_of: Sequence[Any]) ->
 
 def carry_of(run: Fields, d: Fields, i: Any) -> Grid:
     """What goes on to the step before, from row i on."""
-    width = _padded(run)
+    width = padded(run)
     return run.grid(d.carry, run.b.mul(i, width), width, I64(run.kind.lanes))
 
 

@@ -21,10 +21,12 @@ from .sequences import (
     inputs_of,
     is_reset,
     outputs_of,
+    padded,
     states_before,
     states_in,
     states_in_products,
     sums_of,
+    sums_of_tokens,
 )
 from .tiles import edge_masks, rows_up_to, sum_rows
 from .vectors import I64, Grid, Rows, Vec, loop
@@ -102,7 +104,12 @@ def emit_step(
     masks = edge_masks(b, run.kind, blocks, b.sub(run.H, unit))
     bias = _panel(run, w.bias, j, I64(1), cell.slots)
     sums = {(m, v, s): bias.load(0, v, s * lanes) for m, v in places for s in range(cell.slots)}
-    if projected:
+    if run.reads_tokens:
+        table = sums_of_tokens(run, w.input, len(cell.input_slots), t, i, row_of)
+        for gate, s in enumerate(cell.input_slots):
+            at = b.add(b.mul(I64(gate), padded(run)), unit)
+            sums.update({(m, v, s): table.load(m, v, at) for m, v in places})
+    elif projected:
         for s in cell.input_slots:
             slot = sums_of(run, cell, t, i, s)
             sums.update({(m, v, s): slot.load(row_of[m], v, unit) for m, v in places})

@@ -24,7 +24,8 @@ from .tiles import pointer
 from .vectors import I64
 
 _LINE = 8  # words
-_SPINS = 2000  # before the processor is offered to somebody else
+_PATIENCE = 200  # spins before a part takes over others' tiles
+_SPINS = 2000  # before it offers its processor to somebody else
 
 
 class Team(NamedTuple):
@@ -106,11 +107,17 @@ def _yield_processor(typingctx):
 
 
 @piece
+def _own(team, tiles):
+    """A part's own tiles of a phase: the first and last + 1."""
+    return tiles * team.me // team.parts, tiles * (team.me + 1) // team.parts
+
+
+@piece
 def turn(team, o, tiles):
     """The o-th tile of a phase that a part tries: upwards from its own first, then downwards from there."""
     if team.parts == 1:
         return o
-    first, last = tiles * team.me // team.parts, tiles * (team.me + 1) // team.parts
+    first, last = _own(team, tiles)
     if o < last - first:
         return first + o
     return (first - 1 - (o - (last - first))) % tiles
@@ -125,19 +132,33 @@ def claim(team, tile, phase):
 
 
 @piece
-def meet(team, finished, total):
-    """Make known that this part has finished that many tiles, and wait until all have finished `total`."""
-    if team.parts == 1:
-        return
-    mine = team.tiles + team.me
-    _publish(team.words, mine, finished)
-    spins = 0
-    while True:
+def _wait(team, finished, total, spins):
+    """Make known that this part has finished that many tiles, and wait a while for all to have finished `total`."""
+    _publish(team.words, team.tiles + team.me, finished)
+    for _ in range(spins):
         done = 0
         for part in range(team.parts):
             done += _read(team.words, team.tiles + part)
         if done >= total:
-            return
-        spins += 1
-        if spins > _SPINS:
+            return True
+    return False
+
+
+@piece
+def others_finish(team, o, tiles, finished, total):
+    """Whether, after its own tiles (o of `tiles` tried), a part sees the others finish theirs without its help.
+
+    Even to look whether a tile is open takes its word from the cache of the part that is about to claim it.
+    """
+    if team.parts == 1:
+        return False
+    first, last = _own(team, tiles)
+    return o == last - first and _wait(team, finished, total, _PATIENCE)
+
+
+@piece
+def meet(team, finished, total):
+    """Make known that this part has finished that many tiles, and wait until all have finished `total`."""
+    if team.parts > 1 and not _wait(team, finished, total, _SPINS):
+        while not _wait(team, finished, total, 1):
             _yield_processor()

@@ -52,7 +52,11 @@ def grid(context: Any, b: ir.IRBuilder, view_type: Any, view: Any) -> Grid:
 def _multiply_add(sums: Sequence[Vec], column: Sequence[Vec], row: Sequence[Vec]) -> list[Vec]:
     """sums[m, j] + column[m] row[j]: the only arithmetic of every loop over k."""
     width = len(row)
-    return [row[j].fma(column[m], sums[m * width + j]) for m in range(len(column)) for j in range(width)]
+    places = [(m, j) for m in range(len(column)) for j in range(width)]
+    # The longer side outside: its registers are needed one after the other, and LLVM keeps to this order.
+    order = sorted(places, key=lambda place: place[1]) if width > len(column) else places
+    result = {(m, j): row[j].fma(column[m], sums[m * width + j]) for m, j in order}
+    return [result[place] for place in places]
 
 
 def sum_rows(

@@ -126,6 +126,19 @@ def output(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], 
             raise ValueError(f"{name}: expected memory of its own, got some that another argument uses, too")
 
 
+def tokens(name: str, value: ArrayLike, count: int) -> NDArray[np.int64]:
+    """`value` as a C-contiguous, writeable int64 array of integers from 0 to `count` - 1, not empty."""
+    given = real(name, value)
+    if given.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integers (tokens), got dtype {given.dtype}")
+    if given.size == 0:
+        raise ValueError(f"{name}: expected at least one token, got shape {given.shape}")
+    low, high = given.min(), given.max()
+    if low < 0 or high >= count:
+        raise ValueError(f"{name}: expected tokens from 0 to {count - 1}, got values from {low} to {high}")
+    return np.require(given, np.int64, ("C", "W", "A"))
+
+
 def entries(name: str, given: Mapping[str, Any], expected: Mapping[str, FloatArray]) -> None:
     """`given` has exactly the names of `expected`."""
     missing = [key for key in expected if key not in given]

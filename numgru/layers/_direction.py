@@ -18,6 +18,7 @@ from ..kernels.sequences import Options
 from ..kernels.target import TARGET
 from ..kernels.team import memory
 from ..kernels.tiles import WIDE
+from ..kernels.tokens import pack_weights_for_tokens, token_gradients, token_gradients_parallel
 from ..kernels.weight_gradients import tiles_of, weight_gradients, weight_gradients_parallel, workspace_size
 from ._batch import Batch
 from ._check import FloatArray
@@ -56,6 +57,7 @@ class Tape:
     y: FloatArray
     gates: FloatArray | None  # None: to be computed again
     dropped: FloatArray | None  # (T + 1, B, H): the state as it enters products, where that is another
+    weights: GRUWeights | None  # to compute gates again
 
 
 class Direction:
@@ -69,18 +71,27 @@ class Direction:
         self.names = {short: f"{short}_{suffix}" for short in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
         self.blocks, self.input_blocks = blocks_of(hidden_size, self.dtype), blocks_of(input_size, self.dtype)
         self.none = np.empty(0, self.dtype)
-        self.packed = GRUWeights(self.none, self.none, self.none)
         self._rooms: dict[str, FloatArray] = {}  # memory of training calls, kept for the next one
 
-    def pack(self, parameters: Mapping[str, FloatArray]) -> None:
-        """Take over the parameters for forward passes."""
-        recurrent.pack_weights(self.packed, *self._of(parameters))
+    def pack(self, weights: GRUWeights, parameters: Mapping[str, FloatArray], tokens: bool) -> None:
+        """Fill the weights for forward passes, whose input is `tokens` or not."""
+        pack = pack_weights_for_tokens if tokens else recurrent.pack_weights
+        pack(weights, *self._of(parameters))
 
     def _of(self, arrays: Mapping[str, FloatArray]) -> list[FloatArray]:
         return [arrays.get(name, self.none) for name in self.names.values()]
 
     def forward(
-        self, batch: Batch, x: FloatArray, h_0: FloatArray, y: FloatArray, noise: Noise, *, keep: bool, every: int = 0
+        self,
+        weights: GRUWeights,
+        batch: Batch,
+        x: FloatArray,
+        h_0: FloatArray,
+        y: FloatArray,
+        noise: Noise,
+        *,
+        keep: bool,
+        every: int = 0,
     ) -> Tape:
         """The states into y's columns of this direction; `keep` says whether for `backward`, too.
 
@@ -91,27 +102,30 @@ class Direction:
             dropped = np.empty((batch.T + 1, *h_0.shape), self.dtype)
             dropped[0] = h_0 * noise.mask
         gates = self._room_for_gates(batch.T * batch.B) if keep and not every else None
-        options = noise.options(self._options(batch), dropped)
-        self._run_forward(batch.T * batch.B, x, h_0, y, gates, options)
-        return Tape(batch, noise, x, h_0, y, gates, dropped)
+        options = noise.options(self._options(batch, x), dropped)
+        self._run_forward(weights, batch.T * batch.B, x, h_0, y, gates, options)
+        return Tape(batch, noise, x, h_0, y, gates, dropped, weights if every else None)
 
-    def _options(self, batch: Batch) -> Options:
-        return batch.options(self.reverse, self.input_size, self.width, self.hidden_size)
+    def _options(self, batch: Batch, x: FloatArray) -> Options:
+        return batch.options(self.reverse, x.shape[2], self.width, self.hidden_size)
 
     def _room(self, name: str, size: int) -> FloatArray:
         room = self._rooms.get(name)
         if room is None or room.size < size:
+            room = self._rooms[name] = self.none  # the smaller one goes before there is a larger one
             room = self._rooms[name] = aligned_empty(size, self.dtype)
         return room[:size]
 
     def _room_for_gates(self, rows: int) -> FloatArray:
         return self._room("gates", rows * self.blocks * GRUCell.slots * TARGET.lanes(self.dtype))
 
-    def _run_forward(self, examples: int, x: FloatArray, h_0: FloatArray, *others: Any) -> None:
-        y, gates, options = others
+    def _run_forward(
+        self, weights: GRUWeights, examples: int, x: FloatArray, h_0: FloatArray, y: FloatArray,
+        gates: FloatArray | None, options: Options,
+    ) -> None:  # fmt: skip
         self._time_loop(
             recurrent.forward, recurrent.forward_parallel, recurrent.forward_team, examples, h_0.shape[0],
-            self.packed, x, h_0, y, gates, self.batch_first, self.reverse, options,
+            weights, x, h_0, y, gates, self.batch_first, self.reverse, options,
         )  # fmt: skip
 
     def backward(
@@ -139,9 +153,9 @@ class Direction:
         recurrent.pack_weights_backward(weights, w_ih, w_hh, dx is not None)
         flat_dx = None if dx is None else dx.reshape(-1)
         if tape.gates is not None:
-            options = tape.noise.options(self._options(batch), tape.dropped)
+            options = tape.noise.options(self._options(batch, tape.x), tape.dropped)
             self._run_backward(weights, tape, tape.gates, dy, flat_dx, dh_0, carry, options, batch.T * batch.B)
-            self._add_weight_gradients(tape, gradients, 0, batch.T, tape.gates)
+            self._add_weight_gradients(weights, tape, gradients, 0, batch.T, tape.gates)
             return dh_0
         step = batch.B * self.blocks * GRUCell.slots * lanes
         gates = self._room_for_gates((min(every, batch.T) + 1) * batch.B)
@@ -150,11 +164,11 @@ class Direction:
             if last < batch.T:
                 gates[(last - first) * step : (last - first + 1) * step] = gates[:step]
             self._compute_again(tape, first, last, gates[: (last - first) * step])
-            options = batch.segment(self.reverse, self.input_size, self.width, H, first, last)
+            options = batch.segment(self.reverse, tape.x.shape[2], self.width, H, first, last)
             options = tape.noise.options(options, tape.dropped, first)
             examples = (last - first) * batch.B
             self._run_backward(weights, tape, gates, dy, flat_dx, dh_0, carry, options, examples)
-            self._add_weight_gradients(tape, gradients, first, last, gates)
+            self._add_weight_gradients(weights, tape, gradients, first, last, gates)
         return dh_0
 
     def _run_backward(
@@ -174,8 +188,10 @@ class Direction:
         places = batch.places(self.reverse, first, last).reshape(-1)
         steps, order = np.divmod(np.arange(rows), batch.B)
         states = self._states_in_products(tape, first + steps, order)
-        options = Options(steps=1, x_at=places * self.input_size, y_at=np.arange(rows) * H)
-        self._run_forward(rows, tape.x, states, np.empty((rows, 1, H), self.dtype), gates, options)
+        options = Options(steps=1, x_at=places * tape.x.shape[2], y_at=np.arange(rows) * H)
+        assert tape.weights is not None
+        y = np.empty((rows, 1, H), self.dtype)
+        self._run_forward(tape.weights, rows, tape.x, states, y, gates, options)
 
     def _states_in_products(self, tape: Tape, steps: Any, rows: Any) -> FloatArray:
         """The states that these steps of these rows start from, as they enter products: (examples, H)."""
@@ -194,27 +210,40 @@ class Direction:
         return states
 
     def _add_weight_gradients(
-        self, tape: Tape, gradients: Mapping[str, FloatArray], first: int, last: int, gates: FloatArray
-    ) -> None:
+        self, weights: GRUWeights, tape: Tape, gradients: Mapping[str, FloatArray], first: int, last: int,
+        gates: FloatArray,
+    ) -> None:  # fmt: skip
         """The share of steps first .. last - 1, after that of all steps behind them."""
-        batch, H, I = tape.batch, self.hidden_size, self.input_size
+        batch, H, tokens = tape.batch, self.hidden_size, tape.x.dtype.kind == "i"
         opens, closes = last == batch.T, first == 0
         whole = opens and closes
+        w_ih, *others = self._of(gradients)
         x, h_0, y, places, batch_first, reverse = tape.x, tape.h_0, tape.y, None, self.batch_first, self.reverse
-        if batch.is_ragged or tape.noise.resets is not None or tape.dropped is not None or not whole:
+        if batch.is_ragged or tape.noise.resets is not None or tape.dropped is not None or not whole or tokens:
             # Any other examples: one after the other, as one sequence of which each step has its own state before it.
             steps, rows = batch.examples(first, last)
-            x = tape.x.reshape(-1, I)[batch.places(self.reverse, first, last)[steps, rows]][:, None]
+            x = tape.x.reshape(-1, x.shape[2])[batch.places(self.reverse, first, last)[steps, rows]][:, None]
             states = self._states_in_products(tape, first + steps, rows)
             h_0, y = states[:1], states[1:, None]
             places, batch_first, reverse = steps * batch.B + rows, False, 0
+        if tokens:
+            self._add_token_gradients(weights, gates, x[:, 0, 0], places, w_ih)
+            x, w_ih = np.empty((x.shape[0], 1, 0), self.dtype), w_ih[:, :0]
+        I = x.shape[2]
         parts = threads.parts_for(self._work(batch.T * batch.B), self.blocks * (tiles_of(I) + tiles_of(H)))
         size = workspace_size(I, H, GATES, GRUCell.slots, self.dtype, parts, 1 if whole else self.blocks)
         threads.run(
             weight_gradients, weight_gradients_parallel, parts,
-            self.packed, x, h_0, y, gates, places, *self._of(gradients), batch_first, reverse, opens, closes,
+            weights, x, h_0, y, gates, places, w_ih, *others, batch_first, reverse, opens, closes,
             self._room("sums", size),
         )  # fmt: skip
+
+    def _add_token_gradients(
+        self, weights: GRUWeights, gates: FloatArray, tokens: Any, places: Any, dw: FloatArray
+    ) -> None:
+        order = tokens.size - 1 - np.argsort(tokens[::-1], kind="stable")
+        parts = threads.parts_for(tokens.size * GATES * self.hidden_size, self.input_size)
+        threads.run(token_gradients, token_gradients_parallel, parts, weights, gates, tokens, order, places, dw)
 
     def _parts(self, examples: int, B: int) -> int:
         """Shares of the rows, or where they are too few for all threads, of blocks of units for a team."""
@@ -222,8 +251,9 @@ class Direction:
         return threads.parts_for(self._work(examples), shares) if shares > 1 else 1
 
     def _work(self, examples: int) -> int:
-        """Operations of a forward pass."""
-        return 2 * examples * GATES * self.hidden_size * (self.input_size + self.hidden_size)
+        """Operations of a forward pass, in lanes that are switched off as well."""
+        units = self.blocks * TARGET.lanes(self.dtype)
+        return 2 * examples * GATES * units * (self.input_size + self.hidden_size)
 
     def _time_loop(self, serial: Any, parallel: Any, team: Any, examples: int, B: int, *arguments: Any) -> None:
         parts = self._parts(examples, B)

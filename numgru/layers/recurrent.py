@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from copy import copy
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ..kernels import one_step, threads
-from ..kernels.one_step import StepWeights
+from ..kernels.gru import GRUWeights
 from ..kernels.packing import same_bits
 from ..kernels.target import TARGET
 from . import _check
@@ -25,6 +25,15 @@ from ._direction import GATES, Direction, Noise, Tape
 from .base import Layer
 from .compiled import Compiled
 from .stream import Stream
+
+
+class _Packed(NamedTuple):
+    """Packed weights, never changed, and what they were packed from."""
+
+    weights: tuple[FloatArray, list[GRUWeights]]  # one block, and its parts by layer and direction
+    tokens: bool  # whether the first layer's are for tokens
+    parameters: FloatArray  # a copy
+    exposures: int  # of the parameters; the same number again: nobody can have changed them
 
 
 @dataclass
@@ -37,6 +46,11 @@ class _Call:
     resets: FloatArray | None  # (T, B)
     listed: bool
     given_h_0: bool
+
+    @property
+    def tokens(self) -> bool:
+        """Whether x holds tokens, as (T, B, 1)."""
+        return self.x.dtype.kind == "i"
 
 
 def _apart(values: FloatArray, call: _Call) -> Any:
@@ -101,7 +115,7 @@ class Recurrent(Layer):
         super().__init__(shapes, dtype)
         generator = np.random.default_rng(seed)
         self.flat_parameters[:size] = generator.uniform(-(H**-0.5), H**-0.5, size)
-        self.random_state = {"seed": int(generator.integers(2**63)), "draws": 0}
+        self.random_state: dict[str, Any] = {"seed": int(generator.integers(2**63)), "draws": 0}
         self._forget()
 
     @property
@@ -116,19 +130,14 @@ class Recurrent(Layer):
             for direction in range(self.num_directions):
                 yield f"l{layer}" + ("_reverse" if direction else ""), width, direction
 
-    _transient: ClassVar = Layer._transient | {
-        "_directions", "_packed", "_step_weights", "_packed_from", "_packed_at", "_training"
-    }  # fmt: skip
+    _transient: ClassVar = Layer._transient | {"_directions", "_packed", "_training", "_step_function"}
 
     def _forget(self) -> None:
         self._directions = [
             Direction(suffix, width, self.hidden_size, self._width, direction, self.batch_first, self.dtype)
             for suffix, width, direction in self._places()
         ]
-        self._packed: FloatArray | None = None  # weights of all directions
-        self._step_weights: StepWeights | None = None  # the same with what `step` calls
-        self._packed_from: FloatArray | None = None
-        self._packed_at = -1  # exposures of the parameters; the same number again: nobody can have changed them
+        self._packed: _Packed | None = None
         self._training: _Training | None = None
 
     @property
@@ -149,7 +158,8 @@ class Recurrent(Layer):
         Parameters
         ----------
         x : array_like, shape (T, B, I), or (B, T, I) with `batch_first`
-            The input; any real dtype, converted to the layer's. Or a list of B sequences of any lengths, (T_b, I).
+            The input; any real dtype, converted to the layer's. Or a list of B ndarrays (T_b, I), of any lengths.
+            Without its last dimension, integers from 0 to I - 1: tokens, which stand for one-hot vectors.
         h_0 : array_like, shape (L D, B, H), optional
             The states before the first step; by default those learned with `learn_h_0`, or zero.
         lengths : array_like of int, shape (B,), optional
@@ -215,7 +225,7 @@ class Recurrent(Layer):
         self, call: _Call, *, keep: bool, out: FloatArray | None = None
     ) -> tuple[FloatArray, list[Tape], dict[str, FloatArray]]:
         """The last layer's y, what each direction keeps, and the noise drawn."""
-        self._pack()
+        _, weights = self._weights(keep=not keep, tokens=call.tokens)
         batch, x = call.batch, call.x
         tapes: list[Tape] = []
         masks = self._draw(call) if keep else {}
@@ -229,7 +239,7 @@ class Recurrent(Layer):
                 at = len(tapes)
                 noise = self._noise(call, direction, masks, keep)
                 every = self.checkpoint_every or 0
-                tapes.append(direction.forward(batch, x, call.h_0[at], y, noise, keep=keep, every=every))
+                tapes.append(direction.forward(weights[at], batch, x, call.h_0[at], y, noise, keep=keep, every=every))
             mask = masks.get(f"dropout_l{layer}")
             x = y if mask is None else y * mask
         return y, tapes, masks
@@ -251,7 +261,7 @@ class Recurrent(Layer):
         Returns
         -------
         dx : ndarray of x's shape, or None
-            The gradient with respect to x; a list for a list.
+            The gradient with respect to x; a list for a list. None for tokens, too.
         dh_0 : ndarray, shape (L D, B, H)
             The gradient with respect to h_0.
 
@@ -284,7 +294,7 @@ class Recurrent(Layer):
             for direction in range(D):
                 at = layer * D + direction
                 tape = training.tapes[at]
-                part = self._room_for_dx(tape, call) if layer or need_dx else None
+                part = self._room_for_dx(tape, call) if layer or (need_dx and not call.tokens) else None
                 dh_0[at] = self._directions[at].backward(
                     tape, parameters, self.gradients, above, None if dh_n is None else dh_n[at], part,
                     self.checkpoint_every or 0,
@@ -361,16 +371,22 @@ class Recurrent(Layer):
         )
 
     def _checked(self, x: Any, h_0: Any, lengths: Any, reset: Any) -> _Call:
-        listed = isinstance(x, list)
+        listed = isinstance(x, list) and all(isinstance(one, np.ndarray) for one in x)
         if listed:
             if lengths is not None:
                 raise ValueError("lengths: expected none, as a list of sequences tells its lengths, got some")
-            parts = _check.sequences("x", x, self.dtype, self.input_size)
+            if x and all(np.ndim(one) == 1 for one in x):
+                parts = [_check.tokens(f"x[{at}]", one, self.input_size)[:, None] for at, one in enumerate(x)]
+            else:
+                parts = _check.sequences("x", x, self.dtype, self.input_size)
             x = np.concatenate(parts)[None]
             own = np.array([part.shape[0] for part in parts])
             batch = Batch(int(own.max()), own.size, 1, 0, own, np.cumsum(own) - own)
         else:
-            x = _check.array("x", x, self.dtype, (*("BT" if self.batch_first else "TB"), self.input_size))
+            if np.ndim(x) == 2 and np.asarray(x).dtype.kind in "iu":
+                x = _check.tokens("x", x, self.input_size)[:, :, None]
+            else:
+                x = _check.array("x", x, self.dtype, (*("BT" if self.batch_first else "TB"), self.input_size))
             T, B = (x.shape[1], x.shape[0]) if self.batch_first else x.shape[:2]
             stride, distance = (1, T) if self.batch_first else (B, 1)
             batch = Batch(T, B, stride, distance)
@@ -408,7 +424,7 @@ class Recurrent(Layer):
         Parameters
         ----------
         x_t : array_like, shape (B, I) or (I,)
-            The input.
+            The input. Without its last dimension, integers: tokens, as in a call.
         h : array_like, shape (L, B, H) or (L, H)
             The states before the step.
         out : ndarray of h's shape, optional
@@ -429,6 +445,8 @@ class Recurrent(Layer):
         self._require_one_direction()
         dtype, H, L = self.dtype, self.hidden_size, self.num_layers
         given = x_t if isinstance(x_t, np.ndarray) else _check.real("x_t", x_t)
+        if given.dtype.kind in "iu" and np.ndim(h) == given.ndim + 2:
+            return self._step_of_tokens(given, h, out)
         batch = given.shape[:1] if given.ndim > 1 else ()
         below = _check.array("x_t", given, dtype, (*batch, self.input_size))
         before = _check.array("h", h, dtype, (L, *batch, H))
@@ -438,8 +456,20 @@ class Recurrent(Layer):
             _check.output("out", out, before.shape, dtype, below)
             if np.may_share_memory(out, before):
                 before = before.copy()
-        weights = self._packed_for_steps()
-        one_step.call_step(weights.function, weights.block, below, before, out, batch[0] if batch else 1)
+        block, _ = self._weights()
+        one_step.call_step(self._step_function, block, below, before, out, batch[0] if batch else 1)
+        return out
+
+    def _step_of_tokens(self, x_t: FloatArray, h: ArrayLike, out: FloatArray | None) -> FloatArray:
+        x = _check.tokens("x_t", x_t, self.input_size)
+        before = _check.array("h", h, self.dtype, (self.num_layers, *x.shape, self.hidden_size))
+        if out is not None:
+            _check.output("out", out, before.shape, self.dtype)
+        x = x.reshape((-1, 1) if self.batch_first else (1, -1))
+        _, after = self(x, before.reshape(self.num_layers, -1, self.hidden_size))
+        if out is None:
+            return after.reshape(before.shape)
+        out[...] = after.reshape(before.shape)
         return out
 
     def stream(self, batch_size: int = 1, h_0: ArrayLike | None = None) -> Stream:
@@ -481,19 +511,16 @@ class Recurrent(Layer):
             For a bidirectional layer, which needs whole sequences.
         """
         self._require_one_direction()
-        return Compiled(one_step.step, copy(self._packed_for_steps()))
+        block, _ = self._weights()
+        return Compiled(one_step.step, one_step.StepWeights(block, self._step_function).copy())
 
     def _require_one_direction(self) -> None:
         if self.bidirectional:
             raise ValueError("bidirectional: expected a layer of one direction, got both; call it on whole sequences")
 
-    def _packed_for_steps(self) -> StepWeights:
-        if self._packed_at != self._exposures:
-            self._pack()
-        if self._step_weights is None:
-            assert self._packed is not None
-            self._step_weights = StepWeights.of(self._packed)
-        return self._step_weights
+    @cached_property
+    def _step_function(self) -> int:
+        return one_step.function_for(self.dtype, self.zoneout)
 
     @property
     def small_inputs(self) -> Sequence[tuple[int, ...]]:
@@ -501,26 +528,35 @@ class Recurrent(Layer):
         B = TARGET.rows + 1
         return (1, 1, self.input_size), (B, 1, self.input_size) if self.batch_first else (1, B, self.input_size)
 
-    def _pack(self) -> None:
-        """Pack the weights again if a parameter has changed since."""
-        if self._packed_at == self._exposures and self._packed_from is not None:
-            return
-        exposures = -1 if self._exposed() else self._exposures
-        if not self._is_packed():
-            with threads.one_at_a_time():
-                if not self._is_packed():
-                    self._packed_from = None
-                    parameters = self._parameters()
-                    if self._packed is None:
-                        widths = [width for _, width, _ in self._places()]
-                        self._packed, parts = one_step.new_block(widths, self.hidden_size, self.dtype, self.zoneout)
-                        for direction, part in zip(self._directions, parts, strict=True):
-                            direction.packed = part
-                    for direction in self._directions:
-                        direction.pack(parameters)
-                    self._packed_from = self._flat_parameters.copy()
-        self._packed_at = exposures
+    def _weights(self, *, keep: bool = True, tokens: bool = False) -> tuple[FloatArray, list[GRUWeights]]:
+        """The packed weights of all directions, packed again if a parameter has changed since.
 
-    def _is_packed(self) -> bool:
-        words, packed_from = np.dtype(f"i{self.dtype.itemsize}"), self._packed_from
-        return packed_from is not None and same_bits(self._flat_parameters.view(words), packed_from.view(words))
+        Training doesn't `keep` them: parameters change before the next pass, and memory is for the sequence.
+        """
+        packed = self._packed
+        if packed is not None and packed.exposures == self._exposures and packed.tokens == tokens:
+            return packed.weights
+        exposures = -1 if self._exposed() else self._exposures
+        if packed is None or packed.tokens != tokens or not self._is_same(packed):
+            if not keep:
+                self._packed = None
+                return self._pack(tokens)
+            with threads.one_at_a_time():
+                packed = self._packed
+                if packed is None or packed.tokens != tokens or not self._is_same(packed):
+                    packed = self._packed = None
+                    packed = _Packed(self._pack(tokens), tokens, self._flat_parameters.copy(), exposures)
+        self._packed = packed = packed._replace(exposures=exposures)
+        return packed.weights
+
+    def _is_same(self, packed: _Packed) -> bool:
+        words = np.dtype(f"i{self.dtype.itemsize}")
+        return bool(same_bits(self._flat_parameters.view(words), packed.parameters.view(words)))
+
+    def _pack(self, tokens: bool) -> tuple[FloatArray, list[GRUWeights]]:
+        parameters, D = self._parameters(), self.num_directions
+        widths = [direction.input_size for direction in self._directions]
+        block, parts = one_step.new_block(widths, self.hidden_size, self.dtype, self.zoneout)
+        for at, (direction, weights) in enumerate(zip(self._directions, parts, strict=True)):
+            direction.pack(weights, parameters, tokens and at < D)
+        return block, parts

@@ -83,6 +83,42 @@ def test_each_layer_gets_what_it_takes(how: str) -> None:
     assert first.given[1] == {"lengths": None, "reset": None}
 
 
+@pytest.mark.parametrize("head", [numgru.LastStep, numgru.MeanOverTime, numgru.MaxOverTime])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_a_ragged_batch_is_its_sequences(batch_first: bool, head: Any) -> None:
+    """Padded or in a list, through two GRUs and a head, forward and backward."""
+    options = {"batch_first": batch_first}
+    model = numgru.Sequential(
+        numgru.GRU(3, 4, 2, bidirectional=True, seed=0, **options), numgru.GRU(8, 5, seed=1, **options),
+        head(**options), numgru.Linear(5, 2, seed=2),
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    x, dy, lengths = rng.standard_normal((7, 4, 3)), rng.standard_normal((4, 2)), [7, 1, 5, 3]
+    x, dy = x.astype(np.float32), dy.astype(np.float32)
+
+    def swap(a: Any) -> Any:
+        return a.swapaxes(0, 1) if batch_first else a
+
+    together = {"y": model.forward(swap(x), lengths=lengths), "dx": swap(model.backward(dy))}
+    assert_same_bits({"y": model(swap(x), lengths=lengths)}, together)
+    listed = model.forward([x[:length, b] for b, length in enumerate(lengths)])
+    dx = model.backward(dy)
+    assert_same_bits({"y": listed}, together)
+    for b, length in enumerate(lengths):
+        alone = {"y": model.forward(swap(x[:length, b : b + 1])), "dx": swap(model.backward(dy[b : b + 1]))}
+        assert_same_bits(alone, {"y": together["y"][b : b + 1], "dx": together["dx"][:length, b : b + 1]})
+        assert_same_bits({"dx": dx[b]}, {"dx": together["dx"][:length, b]})
+        assert not together["dx"][length:, b].any()
+
+
+def test_reset_begins_a_new_sequence() -> None:
+    model = numgru.Sequential(numgru.GRU(3, 4, 2, seed=0), numgru.GRU(4, 5, seed=1), numgru.Linear(5, 2, seed=2))
+    x = np.random.default_rng(0).standard_normal((7, 2, 3)).astype(np.float32)
+    reset = np.zeros((7, 2), bool)
+    reset[4] = True
+    assert_same_bits({"y": model(x, reset=reset)}, {"y": np.concatenate([model(x[:4]), model(x[4:])])})
+
+
 @pytest.mark.parametrize("option", [{"lengths": LENGTHS}, {"reset": RESET}])
 def test_what_no_layer_takes_is_refused(option: dict[str, Any]) -> None:
     model = numgru.Sequential(numgru.Linear(4, 4))

@@ -27,24 +27,8 @@ def test_rows_and_total() -> None:
     assert total.multiply_adds == 92
 
 
-class Stack(numgru.Layer):
-    """Parameters of a GRU of two layers and two directions with a learned first state."""
-
-    def __init__(self) -> None:
-        shapes: dict[str, tuple[int, ...]] = {}
-        for k, features in enumerate((3, 10)):
-            for suffix in (f"l{k}", f"l{k}_reverse"):
-                shapes |= {f"weight_ih_{suffix}": (15, features), f"weight_hh_{suffix}": (15, 5)}
-                shapes |= {f"bias_ih_{suffix}": (15,), f"bias_hh_{suffix}": (15,)}
-        super().__init__(shapes | {"h_0": (4, 1, 5)})
-
-    @property
-    def small_inputs(self):
-        return ((1, 1, 3),)
-
-
 def test_layers_and_directions_of_a_stack() -> None:
-    stack = Stack()
+    stack = numgru.GRU(3, 5, 2, bidirectional=True, learn_h_0=True)
     summary = stack.summary()
     assert [row.name for row in summary.rows] == ["l0", "l0_reverse", "l1", "l1_reverse", "h_0"]
     assert [row.output_shape for row in summary.rows] == [("T", "B", 5)] * 4 + [()]
@@ -58,6 +42,7 @@ def test_layers_and_directions_of_a_stack() -> None:
     ("layer", "output_shape"),
     [
         (numgru.GRU(3, 4), ("T", "B", 4)),
+        (numgru.GRU(3, 4, 2, bidirectional=True, batch_first=True), ("B", "T", 8)),
         (numgru.Linear(3, 4), ("B", 4)),
         (numgru.LastStep(), ("B", "H")),
         (numgru.MaxOverTime(batch_first=True), ("B", "H")),

@@ -19,10 +19,11 @@ rng = np.random.default_rng(0)
 X, Y = rng.standard_normal((T, B, I)), rng.standard_normal((T, B, O))
 
 
-def make(dtype: Any = np.float64, batch_first: bool = False) -> Sequential:
-    options: dict[str, Any] = {"dtype": dtype, "batch_first": batch_first}
+def make(dtype: Any = np.float64, batch_first: bool = False, **more: Any) -> Sequential:
+    options: dict[str, Any] = {"dtype": dtype, "batch_first": batch_first, "learn_h_0": True}
     return Sequential(
-        GRU(I, H, seed=0, **options), Sequential(GRU(H, H, seed=1, **options), Linear(H, O, dtype=dtype, seed=2))
+        GRU(I, H, 2, seed=0, **options, **more),
+        Sequential(GRU(H, H, seed=1, **options), Linear(H, O, dtype=dtype, seed=2)),
     )
 
 
@@ -66,7 +67,7 @@ def test_oracle_that_cuts(steps: int) -> None:
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("steps", [3, 4, 10])
 def test_it_is_the_loop_written_out(steps: int, batch_first: bool, dtype: Any) -> None:
-    """Two recurrent layers; each batch of sequences begins anew; the same bits."""
+    """Several recurrent layers, states learned; each batch of sequences begins anew; the same bits."""
     model, other = make(dtype, batch_first), make(dtype, batch_first)
     x, y = (a.swapaxes(0, 1) if batch_first else a for a in (X, Y))
     train(model, x, y, bptt_steps=steps, batch_size=2, batch_axis=0 if batch_first else 1)
@@ -179,13 +180,14 @@ def test_resumed_is_uninterrupted(last: tuple[int, int], shuffle: bool, tmp_path
 
     options: dict[str, Any] = {"bptt_steps": 4, "batch_size": 2, "shuffle": shuffle, "validation": (X[:7], Y[:7])}
     options |= {"optimizer": Adam}
-    whole, resumed = make(np.float32), make(np.float32)
+    noise = {"dropout": 0.3, "recurrent_dropout": 0.2, "zoneout": 0.1}
+    whole, resumed = make(np.float32, **noise), make(np.float32, **noise)
     histories = [asdict(train(whole, **options))]
     options["checkpoint"] = tmp_path / "run.npz"
     with pytest.raises(KilledError):
-        train(make(np.float32), on_step=kill, **options)
+        train(make(np.float32, **noise), on_step=kill, **options)
     with pytest.raises(ValueError, match="another bptt_steps: 4 in the file, 5 here"):
-        train(make(np.float32), resume=True, **options | {"bptt_steps": 5})
+        train(make(np.float32, **noise), resume=True, **options | {"bptt_steps": 5})
     histories.append(asdict(train(resumed, resume=True, **options)))
     np.testing.assert_array_equal(resumed.flat_parameters, whole.flat_parameters)
     for history in histories:
@@ -199,9 +201,7 @@ def test_progress_counts_windows(capsys: Any) -> None:
 
 
 def bidirectional() -> Sequential:
-    model = make()
-    model.layers[0].bidirectional = True
-    return model
+    return Sequential(GRU(I, H, bidirectional=True), Linear(2 * H, O))
 
 
 @pytest.mark.parametrize(
