@@ -156,9 +156,9 @@ def _call(typingctx, function, block, x, h, out, batch):
 
 
 @kernel
-def call_step(function, block, x, h, out, batch):
+def call_step(function, block, x, h, out):
     """One step, from Python: to take a tuple from there would cost half a microsecond."""
-    _call(function, block, x, h, out, batch)
+    _call(function, block, x, h, out, x.size // x.shape[-1])
 
 
 @kernel

@@ -443,21 +443,22 @@ class Recurrent(Layer):
             For numbers that aren't real.
         """
         self._require_one_direction()
-        dtype, H, L = self.dtype, self.hidden_size, self.num_layers
+        dtype = self.dtype
         given = x_t if isinstance(x_t, np.ndarray) else _check.real("x_t", x_t)
-        if given.dtype.kind in "iu" and np.ndim(h) == given.ndim + 2:
+        if given.dtype is not dtype and given.dtype.kind in "iu" and np.ndim(h) == given.ndim + 2:
             return self._step_of_tokens(given, h, out)
         batch = given.shape[:1] if given.ndim > 1 else ()
         below = _check.array("x_t", given, dtype, (*batch, self.input_size))
-        before = _check.array("h", h, dtype, (L, *batch, H))
+        shape = (self.num_layers, *batch, self.hidden_size)
+        before = _check.array("h", h, dtype, shape)
         if out is None:
-            out = np.empty(before.shape, dtype)
+            out = np.empty(shape, dtype)
         else:
-            _check.output("out", out, before.shape, dtype, below)
+            _check.output("out", out, shape, dtype, below)
             if np.may_share_memory(out, before):
                 before = before.copy()
         block, _ = self._weights()
-        one_step.call_step(self._step_function, block, below, before, out, batch[0] if batch else 1)
+        one_step.call_step(self._step_function, block, below, before, out)
         return out
 
     def _step_of_tokens(self, x_t: FloatArray, h: ArrayLike, out: FloatArray | None) -> FloatArray:
