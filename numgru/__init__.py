@@ -2,6 +2,7 @@
 
 from .kernels.threads import get_num_threads, set_num_threads
 from .layers.base import Layer
+from .layers.embedding import Embedding
 from .layers.gru import GRU
 from .layers.heads import LastStep, MaxOverTime, MeanOverTime
 from .layers.linear import Linear
@@ -12,6 +13,7 @@ from .training import __all__ as _training
 
 __all__ = [
     "GRU",
+    "Embedding",
     "LastStep",
     "Layer",
     "Linear",

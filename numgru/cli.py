@@ -1,4 +1,4 @@
-"""The commands: train a forecaster, forecast with it, say what numgru runs on.
+"""The commands: train a forecaster or a character model, forecast or write with it, say what numgru runs on.
 
 A mistake in what was asked is one line on stderr and exit code 2.
 """
@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,16 @@ import click
 from click.core import ParameterSource
 from tqdm import tqdm
 
-from . import __version__, _machine, set_num_threads
+from . import __version__, _machine, forecasting, language, set_num_threads
 from ._files import atomic_write
-from .data import DataError, Series, read_csv
-from .data.windows import split_in_time
-from .forecasting import Forecaster, Run, RunError, Settings, beyond, compile_kernels
-from .forecasting import train as train_forecaster
-from .forecasting.report import forecast_csv, summary
+from .data import DataError, read_csv
+from .forecasting import ForecastRun, beyond
+from .forecasting.report import forecast_csv
+from .language import TextRun
+from .runs import Run, RunError, kind_in
 from .training import History, TrainingDivergedError
+
+AnyRun = Run[Any, Any, Any]
 
 POSITIVE = click.IntRange(min=1)
 
@@ -78,25 +79,28 @@ def run(arguments: Sequence[str] | None = None) -> int:
 @click.version_option(__version__)
 @click.pass_context
 def commands(context: click.Context) -> None:
-    """GRU networks on CPUs: train a forecaster, forecast with it."""
+    """GRU networks on CPUs: train a forecaster or a model of a text, forecast or write with it."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
 def _setting(name: str, kind: Any, text: str) -> Callable[..., Any]:
-    """An option that becomes a field of Settings and has its default."""
+    """An option that becomes a field of the settings, which have its default."""
     field = name.removeprefix("--").replace("-", "_")
-    return click.option(name, type=kind, default=getattr(Settings, field), help=text)
+    series, texts = (getattr(each, field, None) for each in (forecasting.Settings, language.Settings))
+    default = f"{series}; with --text {texts}" if texts not in (None, series) else series
+    return click.option(name, type=kind, help=text if default is None else f"{text} [default: {default}]")
 
 
-@commands.command(short_help="Train a forecaster on a column of a CSV file.")
+@commands.command(short_help="Train a forecaster on a CSV file, or a model on a text.")
 @click.argument("csv_file", metavar="[CSV]", required=False, type=click.Path(path_type=Path))
+@click.option("--text", type=click.Path(path_type=Path), help="File of text to learn to write, instead of CSV.")
 @_setting("--column", kind=str, text="Column to forecast; may be left out if it is the only one.")
-@_setting("--window", kind=POSITIVE, text="Values that a forecast sees.")
+@_setting("--window", kind=POSITIVE, text="Values that a forecast sees; of a text, steps that gradients flow through.")
 @_setting("--horizon", kind=POSITIVE, text="Values that a forecast is made of.")
 @_setting("--hidden-size", kind=POSITIVE, text="Size of the GRU's state.")
 @_setting("--epochs", kind=POSITIVE, text="Passes over the fitted part.")
-@_setting("--batch-size", kind=POSITIVE, text="Examples a step.")
+@_setting("--batch-size", kind=POSITIVE, text="Examples a step; of a text, pieces that are read side by side.")
 @_setting("--learning-rate", kind=number_above_zero, text="Of Adam, at the start; it falls along a cosine.")
 @_setting("--clip-norm", kind=number_above_zero, text="Largest norm of the gradient.")
 @_setting("--clip-value", kind=number_above_zero, text="Largest entry of the gradient; instead of --clip-norm.")
@@ -112,6 +116,7 @@ def train(
     context: click.Context,
     /,
     csv_file: Path | None,
+    text: Path | None,
     threads: int | None,
     output: Path | None,
     resume: bool,
@@ -119,37 +124,46 @@ def train(
     quiet: bool,
     **settings: Any,
 ) -> None:
-    """Train a GRU to forecast a column of CSV, or weekly CO2 at Mauna Loa if there is none.
+    """Train a GRU to forecast a column of CSV, or weekly CO2 at Mauna Loa if there is none, or to write a text.
 
-    The last 15 % of the series are held out. There the forecasts are compared with a value that persists and,
+    The last 15 % of a series are held out. There the forecasts are compared with a value that persists and,
     where there is a season, with the values of a season ago.
+
+    Of a text the last 10 % are held out. There the bits per character are compared with those of counts.
     """
     started = time.perf_counter()
     if threads is not None:
         set_num_threads(threads)
+    if text is not None and csv_file is not None:
+        raise Mistake(f"--text {text}: expected a text or a CSV file, got both")
     left_out = ParameterSource.DEFAULT
     given = {name: settings[name] for name in settings if context.get_parameter_source(name) is not left_out}
-    if csv_file is not None:
-        given["csv"] = os.path.abspath(csv_file)
-    place = Run(output or Path("runs") / (csv_file.stem if csv_file else "co2"))
-    chosen, series = _resumed(place, given) if resume else _new(place, given, overwrite)
-    forecaster = Forecaster.untrained(chosen, series)
+    for name, file in (("csv", csv_file), ("text", text)):
+        if file is not None:
+            given[name] = os.path.abspath(file)
+    source = text or csv_file
+    folder = output or Path("runs") / (source.stem if source else "co2")
+    place: AnyRun = ForecastRun(folder) if text is None else TextRun(folder)
+    if resume and source is None:
+        place = _run_in(folder)
+    chosen, data = _resumed(place, given) if resume else _new(place, given, overwrite)
+    learner = place.learner_type.untrained(chosen, data)
     if not resume:
-        place.begin(chosen, series)
+        place.begin(chosen, data)
     if not quiet:
-        click.echo(f"{series.name}: {series.note}")
+        click.echo(f"{data.name}: {data.note}")
     with _ended_early(place):
         if not _machine.has_cached_kernels():
             if not quiet:
                 click.echo("compiling kernels (first run only)...")
-            compile_kernels(forecaster, series)
+            learner.compile_kernels(data)
         with _bar(chosen.epochs, quiet) as show:
-            history = train_forecaster(forecaster, series, checkpoint=place.checkpoint, resume=resume, on_epoch=show)
+            history = learner.train(data, checkpoint=place.checkpoint, resume=resume, on_epoch=show)
         seconds = time.perf_counter() - started
         about = {"seconds_until_trained": seconds, "versions": _machine.versions()}
-        metrics = place.finish(series, forecaster, history, about)
+        metrics = place.finish(data, learner, history, about)
     if not quiet:
-        click.echo(summary(metrics, series))
+        click.echo(place.summary(metrics, data))
         click.echo(f"{place.folder}: written after {time.perf_counter() - started:.1f} s")
 
 
@@ -162,9 +176,9 @@ def predict(folder: Path, csv_file: Path | None, output: str, threads: int | Non
     """Forecast what follows the end of the series that RUN was trained on, or of the same column of CSV."""
     if threads is not None:
         set_num_threads(threads)
-    forecaster = Run(folder).load()
+    forecaster = ForecastRun(folder).load()
     column = forecaster.settings.column
-    series = forecaster.settings.series() if csv_file is None else read_csv(csv_file, column)
+    series = forecaster.settings.read() if csv_file is None else read_csv(csv_file, column)
     text = forecast_csv(series, beyond(series, forecaster))
     if output == "-":
         click.echo(text, nl=False)
@@ -176,11 +190,28 @@ def predict(folder: Path, csv_file: Path | None, output: str, threads: int | Non
             raise Mistake(f"--output {output}: can't be written ({error.strerror})") from error
 
 
+@commands.command(short_help="Write text as a trained model does.")
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--prompt", default="", show_default=False, help="How the text begins; a new line if left out.")
+@click.option("--length", type=POSITIVE, default=500, help="Characters to write.")
+@click.option("--temperature", type=number_above_zero, default=1.0, help="Below 1 the likely becomes likelier.")
+@click.option("--seed", type=click.IntRange(min=0), help="The same seed, the same text; another each time if left out.")
+def sample(folder: Path, prompt: str, length: int, temperature: float, seed: int | None) -> None:
+    """Write text as the model of RUN does, character by character."""
+    learner = TextRun(folder).load()
+    if unseen := learner.vocabulary.unseen(prompt):
+        raise Mistake(f"--prompt: expected characters of the text that {folder} was trained on, got {unseen!r}")
+    click.echo(prompt, nl=False)
+    for character in language.sample(learner, prompt, length=length, temperature=temperature, seed=seed):
+        click.echo(character, nl=False)
+    click.echo()
+
+
 @commands.command(short_help="Print versions, processor, threads, cache folder; the layers of a run.")
 @click.argument("folder", metavar="[RUN]", required=False, type=click.Path(path_type=Path))
 def info(folder: Path | None) -> None:
     """Print versions, processor, threads and the folder of compiled kernels; of RUN, the layers of its model."""
-    layers = None if folder is None else Run(folder).load().model.summary()
+    layers = None if folder is None else _run_in(folder).load().model.summary()
     facts = _machine.versions() | _machine.machine()
     width = max(map(len, facts))
     for name, fact in facts.items():
@@ -205,8 +236,13 @@ def _bar(epochs: int, quiet: bool) -> Iterator[Callable[[History], None]]:
         yield show
 
 
+def _run_in(folder: Path) -> AnyRun:
+    """The run of the kind that was begun there; a forecaster's if there is none."""
+    return TextRun(folder) if kind_in(folder) == TextRun.learner_type.kind else ForecastRun(folder)
+
+
 @contextmanager
-def _ended_early(place: Run) -> Iterator[None]:
+def _ended_early(place: AnyRun) -> Iterator[None]:
     """Say how to go on."""
     try:
         yield
@@ -218,7 +254,8 @@ def _ended_early(place: Run) -> Iterator[None]:
         raise click.ClickException(str(error)) from error
 
 
-def _new(place: Run, given: dict[str, Any], overwrite: bool) -> tuple[Settings, Series]:
+def _new(place: AnyRun, given: dict[str, Any], overwrite: bool) -> tuple[Any, Any]:
+    """Settings, with what is found in the data, and the data."""
     if place.begun() and not overwrite:
         raise RunError(f"{place.folder}: there is a run; give --resume, --overwrite or another --output")
     if given.get("clip_value") is not None:
@@ -227,22 +264,23 @@ def _new(place: Run, given: dict[str, Any], overwrite: bool) -> tuple[Settings, 
         given["clip_norm"] = None
     if "column" in given and "csv" not in given:
         raise Mistake(f"--column {given['column']}: expected a CSV file with it, got none")
-    settings = Settings(**given)
-    series = settings.series()
-    fit_end = split_in_time(series, settings.window, settings.horizon).fit_end
-    if settings.season is None:
-        return settings.with_season(series), series
-    if settings.season >= fit_end:
-        raise Mistake(f"--season: expected less than the {fit_end} values that are fitted, got {settings.season}")
-    return replace(settings, season=settings.season or None), series
+    if foreign := [name for name in given if not hasattr(place.settings_type, name)]:
+        raise Mistake(f"{_option(foreign[0])}: expected a series with it, got --text; leave it out")
+    settings = place.settings_type(**given)
+    data = settings.read()
+    return settings.completed(data), data
 
 
-def _resumed(place: Run, given: dict[str, Any]) -> tuple[Settings, Series]:
-    settings, series = place.resume()
+def _resumed(place: AnyRun, given: dict[str, Any]) -> tuple[Any, Any]:
+    settings, data = place.resume()
     for name, value in given.items():
-        kept = getattr(settings, name)
-        wanted = (value or None) if name == "season" else value
-        if wanted != kept:
-            option = "CSV" if name == "csv" else "--" + name.replace("_", "-")
+        kept = getattr(settings, name, None)
+        if value != kept:
+            option = _option(name)
             raise RunError(f"{option}: the run in {place.folder} has {kept}, got {value}; leave it out to resume")
-    return settings, series
+    return settings, data
+
+
+def _option(field: str) -> str:
+    """What a field of the settings is called here."""
+    return "CSV" if field == "csv" else "--" + field.replace("_", "-")

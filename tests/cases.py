@@ -211,6 +211,18 @@ def bits(a: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(a).view(f"u{a.itemsize}").ravel()
 
 
+def sentences(count: int = 150, seed: int = 0) -> str:
+    """Lines such as "the cat sees a small dog."."""
+    rng = np.random.default_rng(seed)
+    nouns, verbs, adjectives = ["cat", "dog", "bird", "fish"], ["sees", "hears", "likes"], ["", "small ", "old "]
+
+    def one() -> str:
+        a, b = rng.choice(nouns, 2)
+        return f"the {rng.choice(adjectives)}{a} {rng.choice(verbs)} a {rng.choice(adjectives)}{b}.\n"
+
+    return "".join(one() for _ in range(count))
+
+
 def count_compiled() -> int:
     """Signatures of all compiled functions of the library."""
     modules = [module for name, module in sys.modules.items() if name.startswith("numgru.")]

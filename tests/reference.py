@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Named = dict[str, Array]
+Tokens = NDArray[np.int64]
 
 
 class Cell(NamedTuple):
@@ -46,6 +47,17 @@ def linear_backward(dy: Array, x: Array, weight: Array) -> tuple[Array, Array, A
     dx = dy @ weight
     dy, x = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
     return dx, dy.T @ x, dy.sum(axis=0)
+
+
+def embedding(tokens: Tokens, weight: Array) -> Array:
+    return weight[tokens]
+
+
+def embedding_backward(dy: Array, tokens: Tokens, weight: Array) -> Array:
+    """dweight of y = weight[tokens]."""
+    dweight = np.zeros_like(weight)
+    np.add.at(dweight, tokens, dy)
+    return dweight
 
 
 def masked(a: Array, mask: Array | None) -> Array:

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import numgru
-from numgru import _machine, cli
+from numgru import _machine
 from numgru._files import load_arrays, save_arrays
 from numgru.cli import run
 from numgru.data import Series
-from numgru.forecasting import Run, Settings, forecaster
+from numgru.forecasting import Forecaster, ForecastRun, Settings
+from numgru.runs import learner
 from numgru.training import History, TrainingDivergedError
 from tests.cases import count_compiled, run_elsewhere
 
@@ -97,10 +98,10 @@ def test_quiet_prints_nothing(sales, capsys):
 
 def test_the_first_run_compiles_before_the_bar(sales, capsys, monkeypatch):
     order = []
-    monkeypatch.setattr(cli, "compile_kernels", lambda *_: order.append("compile"))
-    monkeypatch.setattr(cli, "train_forecaster", lambda *_, **__: order.append("train") or History())
-    monkeypatch.setattr(Run, "finish", lambda *_: {"margin": {}})
-    monkeypatch.setattr(cli, "summary", lambda *_: "")
+    monkeypatch.setattr(Forecaster, "compile_kernels", lambda *_: order.append("compile"))
+    monkeypatch.setattr(Forecaster, "train", lambda *_, **__: order.append("train") or History())
+    monkeypatch.setattr(ForecastRun, "finish", lambda *_: {"margin": {}})
+    monkeypatch.setattr(ForecastRun, "summary", lambda *_: "")
     for number, (cached, quiet) in enumerate([(False, False), (False, True), (True, False)]):
         monkeypatch.setattr(_machine, "has_cached_kernels", lambda cached=cached: cached)
         order.clear()
@@ -119,12 +120,12 @@ def compiled_later():
     values = 10 + np.sin(np.arange(150) / 2) + np.arange(150) / 50
     series = Series("wave", values, np.zeros(150, bool))
     settings = Settings(window=12, horizon=4, hidden_size=8, epochs=2, batch_size=16)
-    subject = forecaster.Forecaster.untrained(settings, series)
-    forecaster.compile_kernels(subject, series)
-    untouched = forecaster.Forecaster.untrained(settings, series)
+    subject = Forecaster.untrained(settings, series)
+    subject.compile_kernels(series)
+    untouched = Forecaster.untrained(settings, series)
     assert (subject.model.flat_parameters == untouched.model.flat_parameters).all()
     before = count_compiled()
-    forecaster.train(subject, series)
+    subject.train(series)
     print(count_compiled() - before)
 
 
@@ -140,7 +141,7 @@ def test_kernels_are_cached_once_the_folder_has_files(tmp_path, monkeypatch):
 def test_help_shows_each_command_in_a_whole_line(capsys):
     assert run(["--help"]) == 0
     listed = capsys.readouterr().out.partition("Commands:")[2].splitlines()
-    assert len([line for line in listed if line.endswith(".") and not line.endswith("...")]) == 3
+    assert len([line for line in listed if line.endswith(".") and not line.endswith("...")]) == 4
 
 
 def test_an_interrupted_run_resumes_to_the_same_bits(sales, capsys, monkeypatch):
@@ -148,10 +149,10 @@ def test_an_interrupted_run_resumes_to_the_same_bits(sales, capsys, monkeypatch)
         fit(*arguments, **{**options, "epochs": 2})
         raise KeyboardInterrupt
 
-    fit = forecaster.fit
+    fit = learner.fit
     train = ["train", sales, "--column", "sold", *SMALL, "--quiet"]
     assert run([*train, "--output", "whole"]) == 0
-    monkeypatch.setattr(forecaster, "fit", interrupted)
+    monkeypatch.setattr(learner, "fit", interrupted)
     assert run([*train, "--output", "cut"]) == 130
     assert one_line(capsys, "interrupted", "numgru train --resume --output cut")
     assert names("cut") == ["checkpoint.npz", "settings.json"]
@@ -160,7 +161,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(sales, capsys, monkeypatch)
     assert run([*train, "--output", "cut"]) == 2
     assert one_line(capsys, "--resume", "--overwrite")
 
-    monkeypatch.setattr(forecaster, "fit", fit)
+    monkeypatch.setattr(learner, "fit", fit)
     assert run(["train", "--resume", "--output", "cut", "--window", "13"]) == 2
     assert one_line(capsys, "--window", "12", "13")
     assert run([*train, "--resume", "--output", "cut", "--seed", "0"]) == 0
@@ -169,7 +170,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(sales, capsys, monkeypatch)
 
 
 def test_interrupted_before_the_first_checkpoint_nothing_is_left(sales, capsys, monkeypatch):
-    monkeypatch.setattr(forecaster, "fit", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(learner, "fit", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     assert run(["train", sales, "--column", "sold", *SMALL, "--quiet", "--output", "cut"]) == 130
     assert one_line(capsys, "interrupted")
     assert not Path("cut").exists()
@@ -177,7 +178,7 @@ def test_interrupted_before_the_first_checkpoint_nothing_is_left(sales, capsys, 
 
 def test_a_diverged_training_is_one_line(sales, capsys, monkeypatch):
     error = TrainingDivergedError(1, 3, "the loss is nan", None)
-    monkeypatch.setattr(forecaster, "fit", lambda *_, **__: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(learner, "fit", lambda *_, **__: (_ for _ in ()).throw(error))
     assert run(["train", sales, "--column", "sold", *SMALL, "--quiet"]) == 1
     assert one_line(capsys, "epoch 1, step 3: the loss is nan")
     assert not Path("runs/sales").exists()
@@ -206,7 +207,10 @@ def test_overwrite_replaces_and_changed_data_does_not_resume(sales, capsys):
         (["sales.csv", "--column", "shop"], ["line 2", "expected a number", "'x'"]),
         (["sales.csv", "--column", "sold", "--window", "140"], ["150 values are too few", "window 140"]),
         (["sales.csv", "--column", "sold", "--horizon", "30"], ["150 values are too few", "horizon 30"]),
-        (["sales.csv", "--column", "sold", *SMALL, "--season", "105"], ["--season", "105"]),
+        (
+            ["sales.csv", "--column", "sold", *SMALL, "--season", "105"],
+            ["season: expected less than the 105 values", "got 105"],
+        ),
         (["sales.csv", "--column", "sold", *SMALL, "--output", "sales.csv"], ["sales.csv", "got a file"]),
         (["sales.csv", "--column", "sold", *SMALL, "--output", "sales.csv/run"], ["sales.csv/run"]),
         (["empty.csv", "--column", "a"], ["empty.csv", "expected a header"]),
@@ -281,7 +285,7 @@ def test_info(capsys):
 def test_info_of_a_run(trained, capsys):
     assert run(["info", "run"]) == 0
     out = capsys.readouterr().out
-    assert "processor" in out and out.endswith(f"\n{Run(Path('run')).load().model.summary()}\n")
+    assert "processor" in out and out.endswith(f"\n{ForecastRun(Path('run')).load().model.summary()}\n")
     assert run(["info", "nowhere"]) == 2
     assert one_line(capsys, "nowhere", "no trained model")
 

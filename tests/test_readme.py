@@ -59,12 +59,13 @@ def test_python_of_streaming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Those of `numgru`, on a series of a month of hours."""
+    """Those of `numgru`, on a series of a month of hours and a text of a few pages."""
     monkeypatch.chdir(tmp_path)
     values = 10 + np.sin(np.arange(720) * 2 * np.pi / 24)
     Path("demand.csv").write_text("hour,demand\n" + "".join(f"{i},{value:.4f}\n" for i, value in enumerate(values)))
+    Path("notes.txt").write_text("The same again, and the same again.\n" * 100)
     lines = [line for block in BLOCKS[2:] for line in block.code.splitlines() if line.startswith("numgru ")]
-    assert len(lines) > 3
+    assert len(lines) > 5
     for line in lines:
         assert run(shlex.split(line)[1:]) == 0, f"{line}\n{capsys.readouterr().err}"
     assert len(Path("next.csv").read_text().splitlines()) == 13

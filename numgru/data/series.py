@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,10 @@ class Series:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def crc32(self) -> int:
+        """Tells this series from others by its values."""
+        return zlib.crc32(self.values.tobytes())
 
 
 def load_co2() -> Series:

@@ -1,33 +1,32 @@
-"""A GRU that forecasts a series: its settings, its training, its errors, and the file that holds it.
+"""A GRU that forecasts a series: its settings, its training, its errors.
 
 Shapes: N examples, W window, F horizon; `origins` as in data/windows.py.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 
-from .._files import load_arrays, save_arrays
 from ..data import DataError, Series, baselines, load_co2, read_csv
 from ..data.baselines import Errors
 from ..data.series import Floats
-from ..data.windows import ChangeScaler, Origins, Split, split_in_time, targets, windows
+from ..data.windows import ChangeScaler, Origins, split_in_time, targets, windows
 from ..layers.gru import GRU
 from ..layers.heads import LastStep
 from ..layers.linear import Linear
 from ..layers.sequential import Sequential
-from ..training import Adam, CosineAnnealingLR, History, MSELoss, fit
-
-_KIND = "numgru forecaster 1"
+from ..runs import Learner
+from ..runs import Settings as CommonSettings
+from ..runs.learner import Examples
+from ..training import MSELoss
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(CommonSettings):
     """All that decides what a run computes, but the thread count, which changes no bit of it.
 
     Attributes
@@ -36,36 +35,41 @@ class Settings:
         The series; without `csv` the CO2 record.
     window, horizon : int
         How many values a forecast sees and how many it is made of.
-    hidden_size, epochs, batch_size, learning_rate, clip_norm, clip_value, seed
-        Of the GRU and its training.
     season : int or None
-        Of the seasonal baselines; None if there are to be none.
+        Of the seasonal baselines; None if it is to be found, 0 if there are to be none.
     """
 
     csv: str | None = None
     column: str | None = None
     window: int = 52
     horizon: int = 26
-    hidden_size: int = 32
-    epochs: int = 40
-    batch_size: int = 32
-    learning_rate: float = 0.01
-    clip_norm: float | None = 0.3
-    clip_value: float | None = None
     season: int | None = None
-    seed: int = 0
 
-    def series(self) -> Series:
+    @property
+    def source(self) -> str | None:
+        """The CSV file."""
+        return self.csv
+
+    def read(self) -> Series:
         """The series, read anew."""
         return load_co2() if self.csv is None else read_csv(self.csv, self.column)
 
-    def with_season(self, series: Series) -> Settings:
-        """These settings with the season that is known, or else the one that the fitted part shows."""
-        fit_end = split_in_time(series, self.window, self.horizon).fit_end
-        return replace(self, season=series.season or baselines.find_season(series.values[:fit_end]))
+    def completed(self, data: Series) -> Self:
+        """These settings with the season that is known, or else the one that the fitted part shows; 0 for none.
+
+        Raises
+        ------
+        DataError
+            If the season is as long as the fitted part.
+        """
+        fit_end = split_in_time(data, self.window, self.horizon).fit_end
+        season = data.season or baselines.find_season(data.values[:fit_end]) if self.season is None else self.season
+        if season and season >= fit_end:
+            raise DataError(f"season: expected less than the {fit_end} values that are fitted, got {season}")
+        return replace(self, season=season or 0)
 
 
-class Forecaster:
+class Forecaster(Learner[Settings, Series]):
     """The next F values of a series from its last W, by a GRU and a linear layer that sees its last state.
 
     Parameters
@@ -74,6 +78,8 @@ class Forecaster:
     scaler : ChangeScaler
         Fitted on the examples that the model is trained with.
     """
+
+    kind = "forecaster"
 
     def __init__(self, settings: Settings, scaler: ChangeScaler) -> None:
         self.settings, self.scaler = settings, scaler
@@ -84,7 +90,7 @@ class Forecaster:
         )
 
     @classmethod
-    def untrained(cls, settings: Settings, series: Series) -> Forecaster:
+    def untrained(cls, settings: Settings, data: Series) -> Self:
         """A new one, with the scale of the fitted part.
 
         Raises
@@ -92,13 +98,29 @@ class Forecaster:
         DataError
             If the series is too short for the settings, or never changes.
         """
-        split = split_in_time(series, settings.window, settings.horizon)
-        return cls(settings, ChangeScaler.fit(series.values, split.fit, settings.horizon))
+        split = split_in_time(data, settings.window, settings.horizon)
+        return cls(settings, ChangeScaler.fit(data.values, split.fit, settings.horizon))
 
-    def examples(self, values: Floats, origins: Origins) -> tuple[Any, Any]:
-        """Inputs (W, N, 1) and outputs (N, F) for the model."""
-        wanted = targets(values, origins, self.settings.horizon)
-        return self._inputs(values, origins), self.scaler.outputs(wanted, values[origins])
+    @classmethod
+    def _restored(cls, metadata: Mapping[str, Any]) -> Self:
+        return cls(Settings(**metadata["settings"]), ChangeScaler(metadata["scale"]))
+
+    def _metadata(self) -> dict[str, Any]:
+        return {"scale": self.scaler.scale}
+
+    def _examples(self, data: Series) -> tuple[Examples, Examples]:
+        """Inputs (W, N, 1) and outputs (N, F)."""
+        values, horizon = data.values, self.settings.horizon
+
+        def of(origins: Origins) -> Examples:
+            outputs = self.scaler.outputs(targets(values, origins, horizon), values[origins])
+            return self._inputs(values, origins), outputs
+
+        split = split_in_time(data, self.settings.window, horizon)
+        return of(split.fit), of(split.validation)
+
+    def _fit_options(self) -> dict[str, Any]:
+        return {"loss": MSELoss(), "batch_size": self.settings.batch_size, "batch_axis": (1, 0)}
 
     def forecast(self, values: Floats, origins: Origins) -> Floats:
         """What follows each origin, shape (N, F), in the unit of the values."""
@@ -106,100 +128,6 @@ class Forecaster:
 
     def _inputs(self, values: Floats, origins: Origins) -> Any:
         return self.scaler.inputs(windows(values, origins, self.settings.window))
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write parameters, settings and scale into one .npz file."""
-        metadata = {"kind": _KIND, "settings": asdict(self.settings), "scale": self.scaler.scale}
-        save_arrays(path, self.model.state_dict(), metadata)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Forecaster:
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        FileNotFoundError, ValueError
-            If there is no such file, or it holds something else.
-        """
-        arrays, metadata = load_arrays(path)
-        if metadata.get("kind") != _KIND:
-            raise ValueError(f"{os.fspath(path)}: expected a forecaster that numgru train wrote, got another file")
-        forecaster = cls(Settings(**metadata["settings"]), ChangeScaler(metadata["scale"]))
-        forecaster.model.load_state_dict(arrays)
-        return forecaster
-
-
-def train(
-    forecaster: Forecaster,
-    series: Series,
-    *,
-    checkpoint: str | os.PathLike[str] | None = None,
-    resume: bool = False,
-    on_epoch: Callable[[History], object] | None = None,
-) -> History:
-    """Fit `forecaster` in place; the validation part decides from which epoch its parameters are kept.
-
-    Parameters
-    ----------
-    forecaster : Forecaster
-    series : Series
-    checkpoint : path, optional
-        Where the state of training is kept after each epoch.
-    resume : bool
-        Whether to go on from there.
-    on_epoch : callable, optional
-        Called after each epoch with the history so far.
-
-    Returns
-    -------
-    History
-    """
-    split = split_in_time(series, forecaster.settings.window, forecaster.settings.horizon)
-    return _train(forecaster, series, split, checkpoint, resume, on_epoch)
-
-
-def compile_kernels(forecaster: Forecaster, series: Series) -> None:
-    """Compile what `train` needs, and no more, by one step of a twin; `forecaster` is left as it is."""
-    settings = forecaster.settings
-    split = split_in_time(series, settings.window, settings.horizon)
-    few = slice(settings.batch_size)
-    low = 1e-9  # so that there is something to clip
-    clip_norm, clip_value = settings.clip_norm and low, settings.clip_value and low
-    step = replace(settings, epochs=1, clip_norm=clip_norm, clip_value=clip_value)
-    _train(
-        Forecaster(step, forecaster.scaler),
-        series,
-        replace(split, fit=split.fit[few], validation=split.validation[few]),
-    )
-
-
-def _train(
-    forecaster: Forecaster,
-    series: Series,
-    split: Split,
-    checkpoint: str | os.PathLike[str] | None = None,
-    resume: bool = False,
-    on_epoch: Callable[[History], object] | None = None,
-) -> History:
-    settings = forecaster.settings
-    optimizer = Adam(forecaster.model, lr=settings.learning_rate)
-    return fit(
-        forecaster.model,
-        *forecaster.examples(series.values, split.fit),
-        loss=MSELoss(),
-        optimizer=optimizer,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        validation=forecaster.examples(series.values, split.validation),
-        batch_axis=(1, 0),
-        schedule=CosineAnnealingLR(optimizer, settings.epochs),
-        clip_norm=settings.clip_norm,
-        clip_value=settings.clip_value,
-        seed=settings.seed,
-        checkpoint=checkpoint,
-        resume=resume,
-        on_epoch=on_epoch,
-    )
 
 
 def on_tail(series: Series, forecaster: Forecaster) -> tuple[Origins, dict[str, Floats], dict[str, Errors]]:
@@ -214,7 +142,7 @@ def on_tail(series: Series, forecaster: Forecaster) -> tuple[Origins, dict[str, 
     values, horizon, season = series.values, forecaster.settings.horizon, forecaster.settings.season
     origins = split_in_time(series, forecaster.settings.window, horizon).tail
     forecasts = {"numgru": forecaster.forecast(values, origins)}
-    if season is not None:
+    if season:
         forecasts["seasonal naive"] = baselines.seasonal_naive(values, origins, horizon, season)
         forecasts["seasonal naive with drift"] = baselines.seasonal_drift(values, origins, horizon, season)
     forecasts["persistence"] = baselines.persistence(values, origins, horizon)

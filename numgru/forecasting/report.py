@@ -8,6 +8,7 @@ from typing import Any
 
 from ..data import Series
 from ..data.series import Floats, next_dates
+from ..runs import margin_in_words
 
 
 def summary(metrics: dict[str, Any], series: Series) -> str:
@@ -17,8 +18,7 @@ def summary(metrics: dict[str, Any], series: Series) -> str:
     lines = [f"held-out tail, {count} forecasts of {settings['horizon']} {series.step}s; errors{unit}:"]
     lines.append(f"{'':26}{'MAE':>10}{'RMSE':>10}   numgru's MAE is")
     for name, error in metrics["tail"].items():
-        margin = metrics["margin"].get(name)
-        words = "" if margin is None else f"{abs(margin):.0%} {'smaller' if margin > 0 else 'larger'}"
+        words = margin_in_words(metrics["margin"].get(name))
         lines.append(f"{name:26}{error['mae']:>10.4g}{error['rmse']:>10.4g}   {words}".rstrip())
     return "\n".join(lines)
 

@@ -49,6 +49,11 @@ def c_function(signature: Any, function: Callable[..., Any]) -> Any:
     return compiled
 
 
+def borrower(function: Callable[..., Any]) -> Any:
+    """A piece that allocates nothing: it counts no references to the arrays it is passed, which takes atomic steps."""
+    return numba.njit(_nrt=False, **_OPTIONS)(function)
+
+
 def intrinsic(emitter: Callable[..., Any]) -> Any:
     """A function that writes its own LLVM code; constants among its arguments reach it as literals."""
     return numba.extending.intrinsic(prefer_literal=True)(emitter)

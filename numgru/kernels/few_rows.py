@@ -9,7 +9,7 @@ Shapes: as in sequences.py; `rows` <= ROWS rows from row `first` on.
 
 from __future__ import annotations
 
-from ._jit import piece
+from ._jit import borrower
 from .packing import blocks_in
 from .sequences import active_rows, reads_tokens, steps_of
 from .step import input_gradient_tile, project_tile, step_backward_tile, step_tile
@@ -21,12 +21,12 @@ QUARTER = max(1, ROWS // 4)
 CHUNK = 32  # steps whose input's share is computed at once
 
 
-@piece
+@borrower
 def _tiles(blocks, width):
     return (blocks + width - 1) // width
 
 
-@piece
+@borrower
 def _width(rows):
     """Blocks of a tile of so many rows: the fewer, the more, so that there are enough independent sums."""
     if rows > HALF:
@@ -34,7 +34,7 @@ def _width(rows):
     return 2 if rows > QUARTER else WIDE
 
 
-@piece
+@borrower
 def _project(weights, run, first, rows, start, count, tile):
     """One tile of a phase that prepares `count` steps: WIDE blocks of units, for all rows and steps."""
     blocks = blocks_in(run.H, run.y)
@@ -50,7 +50,7 @@ def _project(weights, run, first, rows, start, count, tile):
             project_tile(weights, run, t, i, j, 1, 1, WIDE)
 
 
-@piece
+@borrower
 def _step(weights, run, t, first, rows, tile):
     """One tile of a time step: all rows and some blocks of units."""
     blocks, width = blocks_in(run.H, run.y), _width(rows)
@@ -70,13 +70,13 @@ def _step(weights, run, t, first, rows, tile):
                 step_tile(weights, run, t, i, single, 1, 1, 1, 1)
 
 
-@piece
+@borrower
 def _active(run, t, first, rows):
     """Those of `rows` rows from row `first` on that have a step t."""
     return max(0, min(rows, active_rows(run, t) - first))
 
 
-@piece
+@borrower
 def forward_few(weights, run, first, rows, team):
     """All steps of few rows."""
     blocks = blocks_in(run.H, run.y)
@@ -85,8 +85,8 @@ def forward_few(weights, run, first, rows, team):
     while now > 0:
         steps = _tiles(blocks, _width(now))
         projections = 0 if now > HALF or reads_tokens(run) else _tiles(blocks, WIDE)
-        count = 1
-        while count < CHUNK and _active(run, start + count, first, rows) == now:
+        count = 1  # up to where `sums` begins again, at most
+        while (start + count) % CHUNK and _active(run, start + count, first, rows) == now:
             count += 1
         phase += 1
         total += projections
@@ -113,13 +113,13 @@ def forward_few(weights, run, first, rows, team):
         now = _active(run, start, first, rows)
 
 
-@piece
+@borrower
 def _width_backward(rows):
     """The same backward, where a unit has one sum instead of a sum for each gate."""
     return 2 if rows > QUARTER else WIDE
 
 
-@piece
+@borrower
 def _step_backward(weights, run, gradients, t, first, rows, depth, width, tile):
     """One tile of a time step, backwards: all rows, all with a step t + 1 (`depth` is H) or none (0)."""
     if rows == 0:
@@ -139,7 +139,7 @@ def _step_backward(weights, run, gradients, t, first, rows, depth, width, tile):
             step_backward_tile(weights, run, gradients, t, first, last - 1, rows, depth, ROWS, 1)
 
 
-@piece
+@borrower
 def backward_few(weights, run, gradients, first, rows, team):
     """All steps of few rows, from the last to the first, and then dx: for several steps at once."""
     state_blocks, input_blocks = blocks_in(run.H, run.y), blocks_in(run.I, run.y)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 FloatArray = NDArray[Any]
+TokenArray = NDArray[np.int64]
+Tape = TypeVar("Tape")
 
 
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
@@ -28,12 +30,17 @@ def size(name: str, value: Any) -> int:
     return int(value)
 
 
-def real(name: str, value: ArrayLike) -> FloatArray:
-    """`value` as an array of real numbers."""
+def _any_array(name: str, value: ArrayLike) -> NDArray[Any]:
+    """`value` as an array."""
     try:
-        given = np.asarray(value)
+        return np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name}: expected an array, got what NumPy can't make one of: {error}") from error
+
+
+def real(name: str, value: ArrayLike) -> FloatArray:
+    """`value` as an array of real numbers."""
+    given = _any_array(name, value)
     if given.dtype.kind not in "fiub":
         raise TypeError(
             f"{name}: expected real numbers (float or integer), got dtype {given.dtype}; convert them first"
@@ -90,11 +97,17 @@ def sequences(name: str, value: Any, dtype: np.dtype[Any], features: int) -> lis
     return [array(f"{name}[{at}]", one, dtype, ("T", features)) for at, one in enumerate(value)]
 
 
-def lengths(name: str, value: ArrayLike, B: int, T: int) -> NDArray[np.int64]:
-    """`value` as B lengths, each 1 to T."""
-    given = np.asarray(value)
+def integers(name: str, value: ArrayLike) -> NDArray[Any]:
+    """`value` as an array of integers."""
+    given = _any_array(name, value)
     if given.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected integers, got dtype {given.dtype}")
+    return given
+
+
+def lengths(name: str, value: ArrayLike, B: int, T: int) -> NDArray[np.int64]:
+    """`value` as B lengths, each 1 to T."""
+    given = integers(name, value)
     if given.shape != (B,):
         raise ValueError(f"{name}: expected shape ({B},), one for each sequence, got {given.shape}")
     if given.min() < 1 or given.max() > T:
@@ -105,12 +118,19 @@ def lengths(name: str, value: ArrayLike, B: int, T: int) -> NDArray[np.int64]:
 
 def booleans(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """`value` as booleans of that shape."""
-    given = np.asarray(value)
+    given = _any_array(name, value)
     if given.dtype != np.bool_:
         raise TypeError(f"{name}: expected booleans, got dtype {given.dtype}")
     if given.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {given.shape}")
     return given
+
+
+def kept(tape: Tape | None) -> Tape:
+    """What a forward pass keeps for the backward pass that uses it up."""
+    if tape is None:
+        raise ValueError("backward: expected a forward pass before it, got none (each backward uses one up)")
+    return tape
 
 
 def output(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], *read: FloatArray) -> None:
@@ -126,11 +146,9 @@ def output(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], 
             raise ValueError(f"{name}: expected memory of its own, got some that another argument uses, too")
 
 
-def tokens(name: str, value: ArrayLike, count: int) -> NDArray[np.int64]:
+def tokens(name: str, value: ArrayLike, count: int) -> TokenArray:
     """`value` as a C-contiguous, writeable int64 array of integers from 0 to `count` - 1, not empty."""
-    given = real(name, value)
-    if given.dtype.kind not in "iu":
-        raise TypeError(f"{name}: expected integers (tokens), got dtype {given.dtype}")
+    given = integers(name, value)
     if given.size == 0:
         raise ValueError(f"{name}: expected at least one token, got shape {given.shape}")
     low, high = given.min(), given.max()

@@ -183,6 +183,11 @@ class Layer:
         return summarize(self)
 
     @property
+    def input_dtype(self) -> np.dtype[Any]:
+        """What the input is converted to."""
+        return self.dtype
+
+    @property
     def small_inputs(self) -> Sequence[tuple[int, ...]]:
         """Shapes of small inputs that between them need every kernel of the layer."""
         raise NotImplementedError

@@ -109,9 +109,7 @@ class _Head(Layer):
         TypeError
             For numbers that aren't real.
         """
-        if self._tape is None:
-            raise ValueError("backward: expected a forward pass before it, got none (each backward uses one up)")
-        steps, peaks = self._tape
+        steps, peaks = _check.kept(self._tape)
         x = steps.sequences
         dy = _check.array("dy", dy, x.dtype, (steps.batch_size, x.shape[2]))
         self._tape = None

@@ -105,9 +105,7 @@ class Linear(Layer):
         TypeError
             For numbers that aren't real.
         """
-        x, weight, O = self._x, self.parameters["weight"], self.out_features
-        if x is None:
-            raise ValueError("backward: expected a forward pass before it, got none (each backward uses one up)")
+        x, weight, O = _check.kept(self._x), self.parameters["weight"], self.out_features
         dy = _check.array("dy", dy, self.dtype, (*x.shape[:-1], O))
         self._x = None
         self._add_gradients(dy.reshape(-1, O), x.reshape(-1, self.in_features))

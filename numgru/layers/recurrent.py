@@ -158,8 +158,8 @@ class Recurrent(Layer):
         Parameters
         ----------
         x : array_like, shape (T, B, I), or (B, T, I) with `batch_first`
-            The input; any real dtype, converted to the layer's. Or a list of B ndarrays (T_b, I), of any lengths.
-            Without its last dimension, integers from 0 to I - 1: tokens, which stand for one-hot vectors.
+            The input; any real dtype, converted to the layer's. Or a list of B ndarrays (T_b, I), which are sequences
+            of any lengths. Without its last dimension, integers from 0 to I - 1: tokens in place of one-hot vectors.
         h_0 : array_like, shape (L D, B, H), optional
             The states before the first step; by default those learned with `learn_h_0`, or zero.
         lengths : array_like of int, shape (B,), optional
@@ -276,9 +276,7 @@ class Recurrent(Layer):
         TypeError
             For numbers that aren't real.
         """
-        training = self._training
-        if training is None:
-            raise ValueError("backward: expected a forward pass before it, got none (each backward uses one up)")
+        training = _check.kept(self._training)
         call, batch = training.call, training.call.batch
         checked_dy = self._checked_dy(dy, call)
         if dh_n is not None:

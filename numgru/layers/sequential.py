@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import Any, Literal, overload
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from ._check import FloatArray
@@ -164,6 +165,11 @@ class Sequential(Layer):
     def leaves(self) -> dict[str, Layer]:
         """The layers that compute, those of containers within it included, by the names that state dicts have."""
         return self._leaves
+
+    @property
+    def input_dtype(self) -> np.dtype[Any]:
+        """The first layer's."""
+        return self.layers[0].input_dtype
 
     @property
     def small_inputs(self) -> Sequence[tuple[int, ...]]:

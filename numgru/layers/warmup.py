@@ -37,7 +37,7 @@ def warmup(model: Layer, *, training: bool = False, need_dx: bool = True) -> Non
             warmup(layer, training=training, need_dx=need_dx or at > 0)
         return
     for shape in model.small_inputs:
-        x = np.zeros(shape, model.dtype)
+        x = np.zeros(shape, model.input_dtype)
         for parts in (1, 2) if threads.get_num_threads() > 1 else (1,):
             with threads.in_parts(parts):
                 model(x)

@@ -75,6 +75,8 @@ def test_forward(how: str, name: str, value: Any, error: Any, message: str) -> N
     gru.zero_grad()
     gru.forward(**arguments(gru, problem))
     bad = arguments(gru, problem) | {name: value}
+    if isinstance(bad["x"], list) and message.startswith("x"):
+        del bad["lengths"], bad["reset"]  # what a list may not have is another error
     with pytest.raises(error, match=message):
         getattr(gru, how)(**bad)
     assert not gru.flat_gradients.any()
@@ -95,9 +97,9 @@ LISTED = [zeros(4, I), zeros(2, I), zeros(1, I)]
     ("dy", "message"),
     [
         (zeros(B, T, 2 * H), "dy: expected .*list.*got "),
-        ([zeros(4, 2 * H), zeros(2, 2 * H)], "dy: expected .*3.*got 2"),
-        ([zeros(4, 2 * H), zeros(3, 2 * H), zeros(1, 2 * H)], r"dy\[1\]: expected .*\(2, 12\).*got \(3, 12\)"),
-        ([zeros(4, H), zeros(2, H), zeros(1, H)], r"dy\[0\]: expected .*\(4, 12\).*got \(4, 6\)"),
+        ([zeros(4, 2 * H), zeros(2, 2 * H)], r"dy: expected .*\[4, 2, 1\].*got \[4, 2\]"),
+        ([zeros(4, 2 * H), zeros(3, 2 * H), zeros(1, 2 * H)], r"dy: expected .*\[4, 2, 1\].*got \[4, 3, 1\]"),
+        ([zeros(4, H), zeros(2, H), zeros(1, H)], r"dy\[0\]: expected .*12\).*got \(4, 6\)"),
     ],
 )
 def test_backward_of_a_list(dy: Any, message: str) -> None:

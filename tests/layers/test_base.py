@@ -14,6 +14,8 @@ import numgru
         (numgru.GRU(3, 4), "GRU(3, 4)"),
         (numgru.GRU(3, 4, batch_first=True), "GRU(3, 4, batch_first=True)"),
         (numgru.GRU(3, 4, bias=False, dtype=np.float64, seed=1), "GRU(3, 4, bias=False, dtype=float64)"),
+        (numgru.Embedding(27, 8), "Embedding(27, 8)"),
+        (numgru.Embedding(27, 8, dtype="float64", seed=1), "Embedding(27, 8, dtype=float64)"),
         (numgru.Linear(4, 1), "Linear(4, 1)"),
         (numgru.Linear(4, 1, bias=False, dtype="float64"), "Linear(4, 1, bias=False, dtype=float64)"),
         (numgru.LastStep(), "LastStep()"),

@@ -140,3 +140,10 @@ def test_steps_that_no_sequence_has(longest: int) -> None:
     assert not results["y"][longest:].any()
     assert not results["dx"][longest:].any()
     assert_exact(results, problem | noise(results))
+
+
+def test_sums_ahead_of_steps_stay_within_their_memory() -> None:
+    """Of few rows, which end at steps that are no multiple of how many are summed ahead."""
+    problem = gru_problem(200, 3, 5, 40, np.float64) | {"lengths": np.array([199, 5, 70])}
+    gru = gru_layer(problem)
+    assert_same_bits(infer(gru, problem), run(gru, problem))

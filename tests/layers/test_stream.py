@@ -49,15 +49,6 @@ def test_step(combination: Any, dtype: Any, num_layers: int) -> None:
     assert_same_bits({"h_n": h}, expected)
 
 
-def test_step_in_place() -> None:
-    """`out` may be the state itself."""
-    problem, gru = problem_and_layer()
-    h = problem["h_0"].copy()
-    for x in problem["x"]:
-        gru.step(x, h, out=h)
-    assert_same_bits({"h_n": h}, infer(gru, problem))
-
-
 def test_step_of_tokens() -> None:
     problem, gru = problem_and_layer(tokens=True)
     h, row = problem["h_0"], problem["h_0"][:, 4]

@@ -27,6 +27,11 @@ def test_rows_and_total() -> None:
     assert total.multiply_adds == 92
 
 
+def test_an_embedding_multiplies_nothing() -> None:
+    (row,) = numgru.Embedding(27, 8).summary().rows
+    assert (row.layer, row.parameters, row.bytes, row.multiply_adds) == ("Embedding", 216, 864, 0)
+
+
 def test_layers_and_directions_of_a_stack() -> None:
     stack = numgru.GRU(3, 5, 2, bidirectional=True, learn_h_0=True)
     summary = stack.summary()
@@ -47,6 +52,8 @@ def test_layers_and_directions_of_a_stack() -> None:
         (numgru.LastStep(), ("B", "H")),
         (numgru.MaxOverTime(batch_first=True), ("B", "H")),
         (numgru.Sequential(numgru.GRU(3, 4), numgru.Linear(4, 7)), ("T", "B", 7)),
+        (numgru.Embedding(3, 4), ("T", "B", 4)),
+        (numgru.Sequential(numgru.Embedding(3, 4), numgru.GRU(4, 7)), ("T", "B", 7)),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, numgru.Layer) else "",
 )
@@ -54,7 +61,7 @@ def test_output_shapes(layer: numgru.Layer, output_shape: tuple[int | str, ...])
     """The shape that a call gives, with letters for its lengths."""
     assert layer.summary().total.output_shape == output_shape
     letters = {"T": 5, "B": 2, "H": 3}
-    x = np.zeros([letters.get(n, n) for n in layer.input_shape])
+    x = np.zeros([letters.get(n, n) for n in layer.input_shape], layer.input_dtype)
     y = layer(x)
     y = y[0] if isinstance(y, tuple) else y
     assert y.shape == tuple(letters.get(n, n) for n in output_shape)

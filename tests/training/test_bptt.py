@@ -1,22 +1,37 @@
 """Truncated back-propagation through time: what is carried, what is cut, and that nothing else is different.
 
-Shapes: T time, B sequences, I inputs, O outputs.
+Shapes: T time, B sequences, I inputs, O outputs, V different tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pytest
 
-from numgru import GRU, SGD, Adam, CrossEntropyLoss, History, LastStep, Layer, Linear, MSELoss, Sequential, fit
+from numgru import (
+    GRU,
+    SGD,
+    Adam,
+    CrossEntropyLoss,
+    Embedding,
+    History,
+    LastStep,
+    Layer,
+    Linear,
+    MSELoss,
+    Sequential,
+    fit,
+)
 from tests import reference
 
-T, B, I, H, O = 11, 5, 2, 6, 3
+T, B, I, H, O, V = 11, 5, 2, 6, 3, 4
 rng = np.random.default_rng(0)
 X, Y = rng.standard_normal((T, B, I)), rng.standard_normal((T, B, O))
+TOKENS = rng.integers(0, V, (T, B))
 
 
 def make(dtype: Any = np.float64, batch_first: bool = False, **more: Any) -> Sequential:
@@ -36,16 +51,16 @@ def oracle(p: dict[str, Any], steps: int, carry: bool = True) -> dict[str, Any]:
     """Three epochs for one GRU and a linear layer, window by window, each with a backward pass of its own."""
     p = {name: value.copy() for name, value in p.items()}
     gru = {name: p[f"0.{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
-    weight, bias = p["1.weight"], p["1.bias"]
+    weight, bias, never = p["1.weight"], p["1.bias"], np.zeros((T, B), bool)
     for _ in range(3):
-        state: Any = (np.zeros((B, H)),)
+        h = np.zeros((B, H))
         for start in range(0, T, steps):
             x, target = X[start : start + steps], Y[start : start + steps]
-            y, last, tape = reference.forward(reference.GRU, x, state, gru)
-            state = last if carry else state
+            y, tape = reference.steps(reference.GRU, x, h, gru, never, None, None)
+            h = y[-1] if carry else h
             d = 2 * (reference.linear(y, weight, bias) - target) / target.size
             dy, dweight, dbias = reference.linear_backward(d, y, weight)
-            _, _, dgru = reference.backward(reference.GRU, dy, (np.zeros((B, H)),), tape, gru)
+            _, _, dgru = reference.steps_backward(reference.GRU, dy, np.zeros((B, H)), tape, gru, never, None, None)
             for value, gradient in ((weight, dweight), (bias, dbias), *((gru[name], dgru[name]) for name in gru)):
                 value -= 0.1 * gradient
     return p
@@ -98,15 +113,20 @@ def test_windows_as_long_as_the_sequences_are_no_truncation(steps: int, shuffle:
     assert histories[0] == histories[1]
 
 
-def test_classes_for_every_step() -> None:
-    """Targets of one dimension less than the inputs, cut along the same axis."""
+def token_model() -> Sequential:
+    return Sequential(Embedding(V, I, dtype=np.float64, seed=3), *make().layers)
+
+
+@pytest.mark.parametrize(("make", "x"), [(make, X), (token_model, TOKENS)], ids=["numbers", "tokens"])
+def test_classes_for_every_step(make: Callable[[], Sequential], x: Any) -> None:
+    """Targets of one dimension less than the outputs, cut along the same axis."""
     model, other = make(), make()
     classes = np.random.default_rng(0).integers(0, O, (T, B))
     loss, optimizer = CrossEntropyLoss(), SGD(other, lr=0.1)
-    history = train(model, X, classes, loss=loss, bptt_steps=6, epochs=1)
+    history = train(model, x, classes, loss=loss, bptt_steps=6, epochs=1)
     h, total = None, 0.0
     for window in (slice(0, 6), slice(6, T)):
-        y, h = other.forward(X[window], h, return_h_n=True)
+        y, h = other.forward(x[window], h, return_h_n=True)
         value, dy = loss(y, classes[window])
         total += value * len(y) / T
         other.zero_grad()
