@@ -10,10 +10,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from ._jit import kernel
 from .activations import sigmoid, tanh
-from .recurrent import forward
-from .sequences import no_options
 from .vectors import Vec
 
 
@@ -55,9 +52,3 @@ class GRUWeights(NamedTuple):
     def cell() -> type[GRUCell]:
         """The cell's equations."""
         return GRUCell
-
-
-@kernel
-def step(w_input, w_state, bias, x, h, out):
-    """One time step on the calling thread, from plain arrays: to take a tuple from Python costs half a microsecond."""
-    forward(GRUWeights(w_input, w_state, bias), x, h, out, None, False, 0, no_options())

@@ -141,8 +141,9 @@ def output(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], 
         raise ValueError(f"{name}: expected {dtype} of shape {shape}, got {value.dtype} of shape {value.shape}")
     if not value.flags.carray:
         raise ValueError(f"{name}: expected a writeable C-contiguous array, got one that isn't; np.empty makes one")
-    if any(np.may_share_memory(value, other) for other in read):
-        raise ValueError(f"{name}: expected memory of its own, got some that another argument uses, too")
+    for other in read:
+        if np.may_share_memory(value, other):
+            raise ValueError(f"{name}: expected memory of its own, got some that another argument uses, too")
 
 
 def tokens(name: str, value: ArrayLike, count: int) -> TokenArray:

@@ -73,15 +73,10 @@ class Direction:
         self.none = np.empty(0, self.dtype)
         self._rooms: dict[str, FloatArray] = {}  # memory of training calls, kept for the next one
 
-    def pack(self, parameters: Mapping[str, FloatArray], tokens: bool) -> GRUWeights:
-        """Weights for forward passes, whose input is `tokens` or not."""
-        lanes = TARGET.lanes(self.dtype)
-        block = self.blocks * lanes
-        sizes = (block * GATES * self.input_size, block * GATES * self.hidden_size, block * GRUCell.slots)
-        weights = GRUWeights(*(aligned_empty(size, self.dtype) for size in sizes))
+    def pack(self, weights: GRUWeights, parameters: Mapping[str, FloatArray], tokens: bool) -> None:
+        """Fill the weights for forward passes, whose input is `tokens` or not."""
         pack = pack_weights_for_tokens if tokens else recurrent.pack_weights
         pack(weights, *self._of(parameters))
-        return weights
 
     def _of(self, arrays: Mapping[str, FloatArray]) -> list[FloatArray]:
         return [arrays.get(name, self.none) for name in self.names.values()]

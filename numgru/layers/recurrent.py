@@ -8,13 +8,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from ..kernels import threads
-from ..kernels.gru import GRUWeights, step
+from ..kernels import one_step, threads
+from ..kernels.gru import GRUWeights
 from ..kernels.packing import same_bits
 from ..kernels.target import TARGET
 from . import _check
@@ -22,12 +23,14 @@ from ._batch import Batch
 from ._check import FloatArray
 from ._direction import GATES, Direction, Noise, Tape
 from .base import Layer
+from .compiled import Compiled
+from .stream import Stream
 
 
 class _Packed(NamedTuple):
     """Packed weights, never changed, and what they were packed from."""
 
-    weights: tuple[GRUWeights, ...]  # by layer and direction
+    weights: tuple[FloatArray, list[GRUWeights]]  # one block, and its parts by layer and direction
     tokens: bool  # whether the first layer's are for tokens
     parameters: FloatArray  # a copy
     exposures: int  # of the parameters; the same number again: nobody can have changed them
@@ -127,7 +130,7 @@ class Recurrent(Layer):
             for direction in range(self.num_directions):
                 yield f"l{layer}" + ("_reverse" if direction else ""), width, direction
 
-    _transient: ClassVar = Layer._transient | {"_directions", "_packed", "_training"}
+    _transient: ClassVar = Layer._transient | {"_directions", "_packed", "_training", "_step_function"}
 
     def _forget(self) -> None:
         self._directions = [
@@ -222,7 +225,7 @@ class Recurrent(Layer):
         self, call: _Call, *, keep: bool, out: FloatArray | None = None
     ) -> tuple[FloatArray, list[Tape], dict[str, FloatArray]]:
         """The last layer's y, what each direction keeps, and the noise drawn."""
-        weights = self._weights(keep=not keep, tokens=call.tokens)
+        _, weights = self._weights(keep=not keep, tokens=call.tokens)
         batch, x = call.batch, call.x
         tapes: list[Tape] = []
         masks = self._draw(call) if keep else {}
@@ -423,11 +426,11 @@ class Recurrent(Layer):
         Parameters
         ----------
         x_t : array_like, shape (B, I) or (I,)
-            The input.
+            The input. Without its last dimension, integers: tokens, as in a call.
         h : array_like, shape (L, B, H) or (L, H)
             The states before the step.
         out : ndarray of h's shape, optional
-            Where the states after the step are written: C-contiguous, of the layer's dtype, apart from x_t and h.
+            Where the states after the step are written: C-contiguous, of the layer's dtype; it may be h.
 
         Returns
         -------
@@ -441,22 +444,86 @@ class Recurrent(Layer):
         TypeError
             For numbers that aren't real.
         """
-        if self.bidirectional:
-            raise ValueError("step: expected a layer of one direction, got a bidirectional one; call it on sequences")
-        dtype, H, L = self.dtype, self.hidden_size, self.num_layers
-        wanted: tuple[int | str, ...] = (self.input_size,) if np.ndim(x_t) == 1 else ("B", self.input_size)
-        below = _check.array("x_t", x_t, dtype, wanted)
-        shape = (L, below.shape[0], H) if below.ndim == 2 else (L, H)
+        self._require_one_direction()
+        dtype = self.dtype
+        given = x_t if isinstance(x_t, np.ndarray) else _check.real("x_t", x_t)
+        if given.dtype is not dtype and given.dtype.kind in "iu" and np.ndim(h) == given.ndim + 2:
+            return self._step_of_tokens(given, h, out)
+        batch = given.shape[:1] if given.ndim > 1 else ()
+        below = _check.array("x_t", given, dtype, (*batch, self.input_size))
+        shape = (self.num_layers, *batch, self.hidden_size)
         before = _check.array("h", h, dtype, shape)
         if out is None:
             out = np.empty(shape, dtype)
         else:
-            _check.output("out", out, shape, dtype, below, before)
-        B = shape[1] if below.ndim == 2 else 1
-        for weights, one, after in zip(self._weights(), before, out, strict=True):
-            step(*weights, below.reshape(1, B, -1), one.reshape(B, H), after.reshape(1, B, H))
-            below = after
+            _check.output("out", out, shape, dtype, below)
+            if np.may_share_memory(out, before):
+                before = before.copy()
+        block, _ = self._weights()
+        one_step.call_step(self._step_function, block, below, before, out)
         return out
+
+    def _step_of_tokens(self, x_t: FloatArray, h: ArrayLike, out: FloatArray | None) -> FloatArray:
+        x = _check.tokens("x_t", x_t, self.input_size)
+        before = _check.array("h", h, self.dtype, (self.num_layers, *x.shape, self.hidden_size))
+        if out is not None:
+            _check.output("out", out, before.shape, self.dtype)
+        x = x.reshape((-1, 1) if self.batch_first else (1, -1))
+        _, after = self(x, before.reshape(self.num_layers, -1, self.hidden_size))
+        if out is None:
+            return after.reshape(before.shape)
+        out[...] = after.reshape(before.shape)
+        return out
+
+    def stream(self, batch_size: int = 1, h_0: ArrayLike | None = None) -> Stream:
+        """Keep the states from call to call: sequences that arrive in pieces.
+
+        Parameters
+        ----------
+        batch_size : int
+            B, the number of sequences.
+        h_0 : array_like, shape (L, B, H), optional
+            The states before the first step; by default those learned with `learn_h_0`, or zero.
+
+        Returns
+        -------
+        Stream
+            ``stream(x)`` returns y, the same bits as the whole sequence's.
+
+        Raises
+        ------
+        ValueError
+            For a wrong shape, or a bidirectional layer, which needs whole sequences.
+        TypeError
+            For numbers that aren't real, or a batch_size that isn't an integer.
+        """
+        self._require_one_direction()
+        return Stream(self, _check.size("batch_size", batch_size), h_0)
+
+    def compiled(self) -> Compiled:
+        """A step for loops compiled by Numba, and for C: see `Compiled`.
+
+        Returns
+        -------
+        Compiled
+            ``step, weights = gru.compiled()``. The weights are a copy of the layer's present ones.
+
+        Raises
+        ------
+        ValueError
+            For a bidirectional layer, which needs whole sequences.
+        """
+        self._require_one_direction()
+        block, _ = self._weights()
+        return Compiled(one_step.step, one_step.StepWeights(block, self._step_function).copy())
+
+    def _require_one_direction(self) -> None:
+        if self.bidirectional:
+            raise ValueError("bidirectional: expected a layer of one direction, got both; call it on whole sequences")
+
+    @cached_property
+    def _step_function(self) -> int:
+        return one_step.function_for(self.dtype, self.zoneout)
 
     @property
     def small_inputs(self) -> Sequence[tuple[int, ...]]:
@@ -464,7 +531,7 @@ class Recurrent(Layer):
         B = TARGET.rows + 1
         return (1, 1, self.input_size), (B, 1, self.input_size) if self.batch_first else (1, B, self.input_size)
 
-    def _weights(self, *, keep: bool = True, tokens: bool = False) -> tuple[GRUWeights, ...]:
+    def _weights(self, *, keep: bool = True, tokens: bool = False) -> tuple[FloatArray, list[GRUWeights]]:
         """The packed weights of all directions, packed again if a parameter has changed since.
 
         Training doesn't `keep` them: parameters change before the next pass, and memory is for the sequence.
@@ -489,6 +556,10 @@ class Recurrent(Layer):
         words = np.dtype(f"i{self.dtype.itemsize}")
         return bool(same_bits(self._flat_parameters.view(words), packed.parameters.view(words)))
 
-    def _pack(self, tokens: bool) -> tuple[GRUWeights, ...]:
+    def _pack(self, tokens: bool) -> tuple[FloatArray, list[GRUWeights]]:
         parameters, D = self._parameters(), self.num_directions
-        return tuple(direction.pack(parameters, tokens and at < D) for at, direction in enumerate(self._directions))
+        widths = [direction.input_size for direction in self._directions]
+        block, parts = one_step.new_block(widths, self.hidden_size, self.dtype, self.zoneout)
+        for at, (direction, weights) in enumerate(zip(self._directions, parts, strict=True)):
+            direction.pack(weights, parameters, tokens and at < D)
+        return block, parts
