@@ -10,9 +10,11 @@ Shapes: as in sequences.py; `rows` <= ROWS rows from row `first` on.
 from __future__ import annotations
 
 from ._jit import piece
+from .cell import stage_widths
 from .packing import blocks_in
+from .products import input_gradient_tile, project_tile
 from .sequences import active_rows, steps_of
-from .step import input_gradient_tile, project_tile, step_backward_tile, step_tile
+from .step import step_backward_tile, step_tile
 from .team import claim, meet, turn
 from .tiles import ROWS, WIDE
 
@@ -23,6 +25,12 @@ CHUNK = 32  # steps whose input's share is computed at once
 @piece
 def _tiles(blocks, width):
     return (blocks + width - 1) // width
+
+
+@piece
+def columns_of(weights, run, stage):
+    """Blocks of units as a stage counts them."""
+    return _tiles(blocks_in(run.H, run.y), stage_widths(weights)[stage])
 
 
 @piece
@@ -50,21 +58,21 @@ def _project(weights, run, first, rows, start, count, tile):
 
 
 @piece
-def _step(weights, run, t, first, rows, tile):
-    """One tile of a time step: all rows and some blocks of units."""
-    blocks, width = blocks_in(run.H, run.y), _width(rows)
+def _step(weights, run, t, stage, first, rows, tile):
+    """One tile of a stage of a time step: all rows and some blocks of units."""
+    blocks, width = columns_of(weights, run, stage), _width(rows)
     j = tile * width
     if width == 1:
-        step_tile(weights, run, t, first, j, rows, 0, ROWS, 1)
+        step_tile(weights, run, t, stage, first, j, rows, 0, ROWS, 1)
     elif width == 2 and j + 2 <= blocks:
-        step_tile(weights, run, t, first, j, rows, 1, HALF, 2)
+        step_tile(weights, run, t, stage, first, j, rows, 1, HALF, 2)
     else:
         for i in range(first, first + rows):
             if width == WIDE and j + WIDE <= blocks:
-                step_tile(weights, run, t, i, j, 1, 1, 1, WIDE)
+                step_tile(weights, run, t, stage, i, j, 1, 1, 1, WIDE)
             else:
                 for single in range(j, min(j + width, blocks)):
-                    step_tile(weights, run, t, i, single, 1, 1, 1, 1)
+                    step_tile(weights, run, t, stage, i, single, 1, 1, 1, 1)
 
 
 @piece
@@ -80,7 +88,7 @@ def forward_few(weights, run, first, rows, team):
     phase, finished, total, start = 0, 0, 0, 0
     now = _active(run, start, first, rows)
     while now > 0:
-        projections, steps = _tiles(blocks, WIDE) if now <= HALF else 0, _tiles(blocks, _width(now))
+        projections = _tiles(blocks, WIDE) if now <= HALF else 0
         count = 1
         while count < CHUNK and _active(run, start + count, first, rows) == now:
             count += 1
@@ -93,38 +101,40 @@ def forward_few(weights, run, first, rows, team):
                 finished += 1
         meet(team, finished, total)
         for t in range(start, start + count):
-            phase += 1
-            total += steps
-            for o in range(steps):
-                tile = turn(team, o, steps)
-                if claim(team, tile, phase):
-                    _step(weights, run, t, first, now, tile)
-                    finished += 1
-            meet(team, finished, total)
+            for stage in range(len(stage_widths(weights))):
+                tiles = _tiles(columns_of(weights, run, stage), _width(now))
+                phase += 1
+                total += tiles
+                for o in range(tiles):
+                    tile = turn(team, o, tiles)
+                    if claim(team, tile, phase):
+                        _step(weights, run, t, stage, first, now, tile)
+                        finished += 1
+                meet(team, finished, total)
         start += count
         now = _active(run, start, first, rows)
 
 
 @piece
-def _step_backward(weights, run, gradients, t, first, rows, depth, wide, tile):
-    """One tile of a time step, backwards: all rows, all with a step t + 1 (`depth` is H) or none (0).
+def _step_backward(weights, run, gradients, t, stage, first, rows, depth, wide, tile):
+    """One tile of a stage of a time step, backwards: all rows, all with a step t + 1 (`depth` is H) or none (0).
 
     The tile is two blocks of units, or `wide` WIDE of them.
     """
     blocks = blocks_in(run.H, run.y)
     if not wide:
         if rows > 0 and 2 * tile + 2 <= blocks:
-            step_backward_tile(weights, run, gradients, t, first, 2 * tile, rows, depth, ROWS, 2)
+            step_backward_tile(weights, run, gradients, t, stage, first, 2 * tile, rows, depth, ROWS, 2)
         elif rows > 0:
-            step_backward_tile(weights, run, gradients, t, first, 2 * tile, rows, depth, ROWS, 1)
+            step_backward_tile(weights, run, gradients, t, stage, first, 2 * tile, rows, depth, ROWS, 1)
     else:
         j = tile * WIDE
         for i in range(first, first + rows):
             if j + WIDE <= blocks:
-                step_backward_tile(weights, run, gradients, t, i, j, 1, depth, 1, WIDE)
+                step_backward_tile(weights, run, gradients, t, stage, i, j, 1, depth, 1, WIDE)
             else:
                 for single in range(j, blocks):
-                    step_backward_tile(weights, run, gradients, t, i, single, 1, depth, 1, 1)
+                    step_backward_tile(weights, run, gradients, t, stage, i, single, 1, depth, 1, 1)
 
 
 @piece
@@ -136,15 +146,16 @@ def backward_few(weights, run, gradients, first, rows, team):
     phase, finished, total = 0, 0, 0
     for t in range(run.T - 1, run.options.continued - 2, -1):
         going_on, now = _active(run, t + 1, first, rows), _active(run, t, first, rows)
-        phase += 1
-        total += tiles
-        for o in range(tiles):
-            tile = turn(team, o, tiles)
-            if claim(team, tile, phase):
-                _step_backward(weights, run, gradients, t, first, going_on, run.H, wide, tile)
-                _step_backward(weights, run, gradients, t, first + going_on, now - going_on, 0, wide, tile)
-                finished += 1
-        meet(team, finished, total)
+        for stage in range(len(stage_widths(weights)) - 1, -1, -1):
+            phase += 1
+            total += tiles
+            for o in range(tiles):
+                tile = turn(team, o, tiles)
+                if claim(team, tile, phase):
+                    _step_backward(weights, run, gradients, t, stage, first, going_on, run.H, wide, tile)
+                    _step_backward(weights, run, gradients, t, stage, first + going_on, now - going_on, 0, wide, tile)
+                    finished += 1
+            meet(team, finished, total)
     if gradients.dx is not None:
         tiles = _tiles(input_blocks, 2)
         for o in range(tiles):

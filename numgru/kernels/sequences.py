@@ -9,7 +9,8 @@ Shapes: T steps, B batch, I input, D directions, H hidden units in ceil(H / LANE
     y, dy       (T, B, D H)  or (B, T, D H)     the same; a direction has its own H columns
     h_0, dh_0   (B, H)
     gates       (T, B, slot, H padded)          kept from forward to backward, which turns them into gradients in place
-    sums        (steps, rows, slot, H padded)   of few rows: the input's share of some steps' sums, ahead of the steps
+    sums        (steps, rows, slot, H padded)   of few rows: the input's share of some steps' sums, ahead of the steps;
+                                                in inference what stages of a step keep for later ones, too
     carry       (B, H padded)                   what reaches the state of one step earlier directly; one call's
 
 "Padded" is to whole registers; the padding of gates is zero once it holds gradients.
@@ -179,7 +180,7 @@ def fields_of(context: Any, b: ir.IRBuilder, tuple_type: Any, value: Any) -> Fie
     return Fields(**members)
 
 
-def _padded(run: Fields) -> Any:
+def padded(run: Fields) -> Any:
     """H up to whole registers."""
     b, lanes = run.b, I64(run.kind.lanes)
     return b.mul(b.sdiv(b.add(run.H, I64(run.kind.lanes - 1)), lanes), lanes)
@@ -191,7 +192,7 @@ FALSE, TRUE = (ir.Constant(ir.IntType(1), truth) for truth in (0, 1))
 
 def _slot(run: Fields, data: Any, cell: Any, steps_rows: Any, t: Any, i: Any, slot: int, in_time: Any) -> Grid:
     """One slot of step t from row i on; where `in_time` is true, the grid's rows are time steps of row i."""
-    b, width = run.b, _padded(run)
+    b, width = run.b, padded(run)
     row = b.mul(width, I64(cell.slots))
     at = b.add(b.mul(b.add(b.mul(t, steps_rows), i), row), b.mul(I64(slot), width))
     return run.grid(data, at, b.select(in_time, b.mul(steps_rows, row), row), I64(run.kind.lanes))
@@ -206,6 +207,11 @@ def sums_of(run: Fields, cell: Any, t: Any, i: Any, slot: int, in_time: Any = FA
     """One slot of the sums of few rows; rows are rows of the batch, or time steps."""
     b = run.b
     return _slot(run, run.sums, cell, run.sums_rows, b.srem(t, run.sums_steps), b.sub(i, run.sums_first), slot, in_time)
+
+
+def kept_of(run: Fields, cell: Any, t: Any, i: Any, slot: int) -> Grid:
+    """One slot of what a stage keeps: of the gates, or in inference where the sums of few rows are."""
+    return gates_of(run, cell, t, i, slot) if run.gates is not None else sums_of(run, cell, t, i, slot)
 
 
 def _starts(run: Fields, side: str, t: Any, i: Any, row_of: Sequence[Any], in_time: Any = FALSE) -> list[Any]:
@@ -235,7 +241,7 @@ def outputs_of(run: Fields, data: Any, t: Any, i: Any, row_of: Sequence[Any]) ->
 
 def carry_of(run: Fields, d: Fields, i: Any) -> Grid:
     """What goes on to the step before, from row i on."""
-    width = _padded(run)
+    width = padded(run)
     return run.grid(d.carry, run.b.mul(i, width), width, I64(run.kind.lanes))
 
 

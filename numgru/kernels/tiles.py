@@ -7,7 +7,7 @@ that is what gives the same bits for any batch size, thread count and register w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from ._jit import intrinsic
 from .target import TARGET
-from .vectors import I64, Grid, Kind, Vec, first_lanes, loop, transposed
+from .vectors import I64, Grid, Kind, Vec, as_index, first_lanes, loop, transposed
 
 ROWS = TARGET.rows
+SUMS = 3  # registers of a row's sums for which ROWS is chosen
 WIDE = 4  # registers of a one-row tile: with 3 gates, enough independent sums to keep the multipliers busy
 
 
@@ -73,9 +74,9 @@ def rows_up_to(b: ir.IRBuilder, rows: int, count: Any) -> list[Any]:
     return [b.select(b.icmp_signed("<", I64(m), last), I64(m), last) for m in range(rows)]
 
 
-def edge_masks(b: ir.IRBuilder, kind: Kind, blocks: int, left: Any) -> list[Any]:
+def edge_masks(b: ir.IRBuilder, kind: Kind, blocks: Iterable[Any], left: Any) -> dict[Any, Any]:
     """For each block the lanes in use, where `left` numbers remain from the tile's first on."""
-    return [first_lanes(b, kind, b.sub(left, I64(v * kind.lanes))) for v in range(blocks)]
+    return {v: first_lanes(b, kind, b.sub(left, b.mul(I64(kind.lanes), as_index(v)))) for v in blocks}
 
 
 @intrinsic
@@ -85,7 +86,7 @@ def affine_tile(typingctx, start, a, depth, w, y, left, rows, blocks):
 
     def codegen(context, b, sig, args):
         start, a, w, y = (grid(context, b, sig.args[i], args[i]) for i in (0, 1, 3, 4))
-        masks = edge_masks(b, y.kind, n_blocks, args[5])
+        masks = edge_masks(b, y.kind, range(n_blocks), args[5])
         places = [(m, v) for m in range(n_rows) for v in range(n_blocks)]
         sums = sum_rows(
             b, [start.load(m, v) for m, v in places], range(n_rows), args[2], a,

@@ -12,17 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..kernels import recurrent, threads
-from ..kernels.gru import GRUCell, GRUWeights
+from ..kernels.gru import GRUWeights
 from ..kernels.packing import aligned_empty, blocks_of
 from ..kernels.sequences import Options
 from ..kernels.target import TARGET
 from ..kernels.team import memory
-from ..kernels.tiles import WIDE
+from ..kernels.tiles import WIDE, View
 from ..kernels.weight_gradients import tiles_of, weight_gradients, weight_gradients_parallel, workspace_size
 from ._batch import Batch
 from ._check import FloatArray
-
-GATES = len(GRUCell.input_slots)
 
 
 class Noise(NamedTuple):
@@ -62,22 +60,25 @@ class Direction:
     """Weights and kernels of one direction (0: from the first step on, 1: from the last) of one layer."""
 
     def __init__(
-        self, suffix: str, input_size: int, hidden_size: int, width: int, reverse: int, batch_first: bool, dtype: Any
-    ) -> None:
+        self, weights: type[GRUWeights], suffix: str, input_size: int, hidden_size: int, width: int, reverse: int,
+        batch_first: bool, dtype: Any,
+    ) -> None:  # fmt: skip
+        self.weights, self.cell, self.step = weights, weights.cell(), weights.step()
+        self.gates = len(self.cell.input_slots)
         self.input_size, self.hidden_size = input_size, hidden_size
         self.width, self.reverse, self.batch_first, self.dtype = width, reverse, batch_first, np.dtype(dtype)
         self.names = {short: f"{short}_{suffix}" for short in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
         self.blocks, self.input_blocks = blocks_of(hidden_size, self.dtype), blocks_of(input_size, self.dtype)
         self.none = np.empty(0, self.dtype)
-        self.packed = GRUWeights(self.none, self.none, self.none)
+        self.packed = self.weights(self.none, self.none, self.none)
         self._rooms: dict[str, FloatArray] = {}  # memory of training calls, kept for the next one
 
     def pack(self, parameters: Mapping[str, FloatArray]) -> None:
         """Take over the parameters for forward passes."""
         if not self.packed.bias.size:
             block = self.blocks * TARGET.lanes(self.dtype)
-            sizes = (block * GATES * self.input_size, block * GATES * self.hidden_size, block * GRUCell.slots)
-            self.packed = GRUWeights(*(aligned_empty(size, self.dtype) for size in sizes))
+            sizes = (self.gates * self.input_size, self.gates * self.hidden_size, self.cell.slots)
+            self.packed = self.weights(*(aligned_empty(block * size, self.dtype) for size in sizes))
         recurrent.pack_weights(self.packed, *self._of(parameters))
 
     def _of(self, arrays: Mapping[str, FloatArray]) -> list[FloatArray]:
@@ -109,7 +110,7 @@ class Direction:
         return room[:size]
 
     def _room_for_gates(self, rows: int) -> FloatArray:
-        return self._room("gates", rows * self.blocks * GRUCell.slots * TARGET.lanes(self.dtype))
+        return self._room("gates", rows * self.blocks * self.cell.slots * TARGET.lanes(self.dtype))
 
     def _run_forward(self, examples: int, x: FloatArray, h_0: FloatArray, *others: Any) -> None:
         y, gates, options = others
@@ -135,9 +136,9 @@ class Direction:
             carry[:, :H] = dh_n
         dh_0 = np.zeros((batch.B, H), self.dtype)
         w_ih, w_hh, _, _ = self._of(parameters)
-        weights = GRUWeights(
-            input=self.none if dx is None else self._room("input", self.input_blocks * GATES * H * lanes),
-            state=self._room("state", self.blocks * GATES * H * lanes),
+        weights = self.weights(
+            input=self.none if dx is None else self._room("input", self.input_blocks * self.gates * H * lanes),
+            state=self._room("state", self.blocks * self.gates * H * lanes),
             bias=self.none,
         )
         recurrent.pack_weights_backward(weights, w_ih, w_hh, dx is not None)
@@ -147,7 +148,7 @@ class Direction:
             self._run_backward(weights, tape, tape.gates, dy, flat_dx, dh_0, carry, options, batch.T * batch.B)
             self._add_weight_gradients(tape, gradients, 0, batch.T, tape.gates)
             return dh_0
-        step = batch.B * self.blocks * GRUCell.slots * lanes
+        step = batch.B * self.blocks * self.cell.slots * lanes
         gates = self._room_for_gates((min(every, batch.T) + 1) * batch.B)
         for first in range((batch.T - 1) // every * every, -1, -every):
             last = min(first + every, batch.T)
@@ -213,12 +214,22 @@ class Direction:
             h_0, y = states[:1], states[1:, None]
             places, batch_first, reverse = steps * batch.B + rows, False, 0
         parts = threads.parts_for(self._work(batch.T * batch.B), self.blocks * (tiles_of(I) + tiles_of(H)))
-        size = workspace_size(I, H, GATES, GRUCell.slots, self.dtype, parts, 1 if whole else self.blocks)
+        size = workspace_size(I, H, self.gates, self.cell.slots, self.dtype, parts, 1 if whole else self.blocks)
         threads.run(
             weight_gradients, weight_gradients_parallel, parts,
-            self.packed, x, h_0, y, gates, places, *self._of(gradients), batch_first, reverse, opens, closes,
-            self._room("sums", size),
+            self.packed, x, h_0, y, gates, self._made(gates, batch.B, places), places, *self._of(gradients),
+            batch_first, reverse, opens, closes, self._room("sums", size),
         )  # fmt: skip
+
+    def _made(self, gates: FloatArray, B: int, places: Any) -> View | None:
+        """What the cell's first stage made, in all gates or at these places, for `weight_gradients`."""
+        slot = self.cell.stages[0].makes
+        if slot is None:
+            return None
+        H, slots, padded = self.hidden_size, self.cell.slots, self.blocks * TARGET.lanes(self.dtype)
+        if places is None:
+            return View(gates, slot * padded, slots * padded, B * slots * padded)
+        return View(gates.reshape(-1, slots, padded)[places, slot, :H].reshape(-1), 0, H, H)
 
     def _parts(self, examples: int, B: int) -> int:
         """Shares of the rows, or where they are too few for all threads, of blocks of units for a team."""
@@ -227,7 +238,7 @@ class Direction:
 
     def _work(self, examples: int) -> int:
         """Operations of a forward pass."""
-        return 2 * examples * GATES * self.hidden_size * (self.input_size + self.hidden_size)
+        return 2 * examples * self.gates * self.hidden_size * (self.input_size + self.hidden_size)
 
     def _time_loop(self, serial: Any, parallel: Any, team: Any, examples: int, B: int, *arguments: Any) -> None:
         parts = self._parts(examples, B)

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ..kernels import threads
-from ..kernels.gru import step
+from ..kernels.gru import GRUWeights
 from ..kernels.packing import same_bits
 from ..kernels.target import TARGET
 from . import _check
 from ._batch import Batch
 from ._check import FloatArray
-from ._direction import GATES, Direction, Noise, Tape
+from ._direction import Direction, Noise, Tape
 from .base import Layer
 
 
@@ -87,11 +87,12 @@ class Recurrent(Layer):
                 "with num_layers=1; it has no effect",
                 stacklevel=3,
             )
+        gates = len(self._weights.cell().input_slots)
         shapes: dict[str, tuple[int, ...]] = {}
         for suffix, width, _ in self._places():
-            shapes |= {f"weight_ih_{suffix}": (GATES * H, width), f"weight_hh_{suffix}": (GATES * H, H)}
+            shapes |= {f"weight_ih_{suffix}": (gates * H, width), f"weight_hh_{suffix}": (gates * H, H)}
             if bias:
-                shapes |= {f"bias_ih_{suffix}": (GATES * H,), f"bias_hh_{suffix}": (GATES * H,)}
+                shapes |= {f"bias_ih_{suffix}": (gates * H,), f"bias_hh_{suffix}": (gates * H,)}
         size = sum(int(np.prod(shape)) for shape in shapes.values())
         if learn_h_0:
             shapes["h_0"] = (L * self.num_directions, 1, H)
@@ -100,6 +101,11 @@ class Recurrent(Layer):
         self.flat_parameters[:size] = generator.uniform(-(H**-0.5), H**-0.5, size)
         self.random_state = {"seed": int(generator.integers(2**63)), "draws": 0}
         self._forget()
+
+    @property
+    def _weights(self) -> type[GRUWeights]:
+        """The packed weights' type, which says what the cell is."""
+        raise NotImplementedError
 
     @property
     def num_directions(self) -> int:
@@ -116,8 +122,9 @@ class Recurrent(Layer):
     _transient: ClassVar = Layer._transient | {"_directions", "_packed_from", "_packed_at", "_training"}
 
     def _forget(self) -> None:
+        H = self.hidden_size
         self._directions = [
-            Direction(suffix, width, self.hidden_size, self._width, direction, self.batch_first, self.dtype)
+            Direction(self._weights, suffix, width, H, self._width, direction, self.batch_first, self.dtype)
             for suffix, width, direction in self._places()
         ]
         self._packed_from: FloatArray | None = None
@@ -434,7 +441,7 @@ class Recurrent(Layer):
             self._pack()
         B = shape[1] if below.ndim == 2 else 1
         for direction, one, after in zip(self._directions, before, out, strict=True):
-            step(*direction.packed, below.reshape(1, B, -1), one.reshape(B, H), after.reshape(1, B, H))
+            direction.step(*direction.packed, below.reshape(1, B, -1), one.reshape(B, H), after.reshape(1, B, H))
             below = after
         return out
 
