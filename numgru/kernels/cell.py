@@ -12,7 +12,6 @@ from typing import Any, ClassVar, NamedTuple
 
 from numba.extending import overload
 
-from .tiles import SUMS
 from .vectors import Vec
 
 Slots = dict[int, Vec]  # registers by slot
@@ -28,8 +27,8 @@ class Stage(NamedTuple):
 
     @property
     def width(self) -> int:
-        """Blocks of units that are taken as one, so that a row has enough sums."""
-        return max(1, SUMS // len(self.gates))
+        """Blocks of units that are taken as one, so that a row has sums enough to keep the multipliers busy."""
+        return 2 if len(self.gates) == 1 else 1
 
 
 class Cell:

@@ -20,7 +20,6 @@ from .target import TARGET
 from .vectors import I64, Grid, Kind, Vec, as_index, first_lanes, loop, transposed
 
 ROWS = TARGET.rows
-SUMS = 3  # registers of a row's sums for which ROWS is chosen
 WIDE = 4  # registers of a one-row tile: with 3 gates, enough independent sums to keep the multipliers busy
 
 
@@ -132,18 +131,18 @@ def panel_tile(typingctx, d, places, top, slot_width, left, panel, sums, outer, 
 
 
 @intrinsic
-def gradient_tile(typingctx, x, columns_left, panel, slots, dw, outer, inner):
-    """dw[c, s] += sum over (o, i) of x[o, i, c] panel[o, i, s] for ROWS columns c: a weight gradient, transposed.
+def gradient_tile(typingctx, x, columns_left, panel, slots, dw, outer, inner, columns):
+    """dw[c, s] += sum over (o, i) of x[o, i, c] panel[o, i, s] for some columns c: a weight gradient, transposed.
 
     It's tiled over the weights, so that no two threads add to one number.
     """
-    n_slots = len(slots)
+    n_slots, n_columns = len(slots), columns.literal_value
 
     def codegen(context, b, sig, args):
         x, panel, dw = (grid(context, b, sig.args[i], args[i]) for i in (0, 2, 4))
         lanes = dw.kind.lanes
         chosen = [b.mul(slot, I64(lanes)) for slot in cgutils.unpack_tuple(b, args[3])]
-        column = rows_up_to(b, ROWS, args[1])
+        column = rows_up_to(b, n_columns, args[1])
 
         def example(o, i, sums):
             x.prefetch(i, o, 64 * 8 // x.kind.bits)  # what the next tile of columns will read
@@ -151,13 +150,13 @@ def gradient_tile(typingctx, x, columns_left, panel, slots, dw, outer, inner):
                 sums, [x.broadcast(i, o, c) for c in column], [panel.load(i, o, slot) for slot in chosen]
             )
 
-        sums = [dw.load(c, s) for c in range(ROWS) for s in range(n_slots)]
+        sums = [dw.load(c, s) for c in range(n_columns) for s in range(n_slots)]
         sums = loop(b, args[5], sums, lambda o, s: loop(b, args[6], s, lambda i, s: example(o, i, s)))
         for at, total in enumerate(sums):
             dw.store(total, *divmod(at, n_slots))
         return context.get_dummy_value()
 
-    return types.void(x, columns_left, panel, slots, dw, outer, inner), codegen
+    return types.void(x, columns_left, panel, slots, dw, outer, inner, columns), codegen
 
 
 @intrinsic

@@ -30,6 +30,7 @@ from .threads import share
 from .tiles import ROWS, View, add_transposed, gradient_tile, panel_tile
 
 EXAMPLES = 128  # of a panel, which so stays in the first-level cache
+TWO = 2 * ROWS  # columns
 
 
 def tiles_of(width: int) -> int:
@@ -102,7 +103,7 @@ def _part(weights, run, made, places, dw_ih, dw_hh, db_ih, db_hh, opens, closes,
                         run.x, run.x_start + top * run.x_time + i * run.x_row + c, run.x_time, run.x_row, run.B
                     )
                     dw = View(tiles, c * gates * lanes, gates * lanes, lanes)
-                    gradient_tile(x, run.I - c, packed, input_slots, dw, outer, inner)
+                    gradient_tile(x, run.I - c, packed, input_slots, dw, outer, inner, ROWS)
                 # The state before step t is y of step t - 1, and h_0 before the first.
                 later = count - 1 if top + 1 == count else count
                 state_outer, state_inner = (1, later) if run.B == 1 else (later, height)
@@ -111,16 +112,22 @@ def _part(weights, run, made, places, dw_ih, dw_hh, db_ih, db_hh, opens, closes,
                     dw = View(tiles, tile * ROWS * gates * lanes, gates * lanes, lanes)
                     at = run.y_start + (top - 1) * run.y_time + i * run.y_row + c
                     y = _downwards(run.y, at, run.y_time, run.y_row, run.B)
-                    gradient_tile(y, run.H - c, packed, of_state, dw, state_outer, state_inner)
+                    gradient_tile(y, run.H - c, packed, of_state, dw, state_outer, state_inner, ROWS)
                     if later < count:
                         h_0 = View(run.h_0, i * run.H + c, run.H, 0)
                         at_first = View(panel, later * height * example, example, 0)
-                        gradient_tile(h_0, run.H - c, at_first, of_state, dw, 1, height)
-                    if made is not None:
+                        gradient_tile(h_0, run.H - c, at_first, of_state, dw, 1, height, ROWS)
+                if made is not None:
+                    # A single gate: two tiles at once use more of each line of `made`, which lie far apart.
+                    for tile in range(max(start, input_tiles), stop, 2):
+                        c = (tile - input_tiles) * ROWS
+                        dw = View(tiles, (tile * ROWS * gates + len(of_state)) * lanes, gates * lanes, lanes)
                         at = made.at + top * made.block + i * made.row + c
                         p = _downwards(made.data, at, made.block, made.row, run.B)
-                        dw = View(tiles, (tile * ROWS * gates + len(of_state)) * lanes, gates * lanes, lanes)
-                        gradient_tile(p, run.H - c, packed, of_made, dw, outer, inner)
+                        if tile + 2 <= stop:
+                            gradient_tile(p, run.H - c, packed, of_made, dw, outer, inner, TWO)
+                        else:
+                            gradient_tile(p, run.H - c, packed, of_made, dw, outer, inner, ROWS)
         if not closes:
             continue
         for dw, width, before in ((dw_ih, run.I, 0), (dw_hh, dw_hh.shape[1], input_tiles)):
