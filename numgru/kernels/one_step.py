@@ -26,8 +26,9 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from ._jit import c_function, intrinsic, kernel, piece
-from .few_rows import HALF
-from .gru import GRUCell, GRUWeights
+from .cell import stage_widths
+from .few_rows import HALF, columns_of
+from .gru import GRUCell, GRUWeights, ResetBeforeWeights
 from .packing import aligned_empty, blocks_in, blocks_of, lanes_of
 from .sequences import Options, Sequences
 from .step import step_tile
@@ -37,7 +38,8 @@ from .vectors import I64
 
 _GATES, _SLOTS = len(GRUCell.input_slots), GRUCell.slots
 _HEADER = 64  # bytes
-_I, _H, _L, _SIZE, _ZONEOUT = range(5)  # its integers: the block's size in numbers, and whether there's zoneout
+_I, _H, _L, _SIZE, _ZONEOUT, _KIND = range(6)  # its integers: the size in numbers, whether there's zoneout, the cell
+_KINDS = GRUWeights, ResetBeforeWeights
 
 
 class StepWeights(NamedTuple):
@@ -55,13 +57,13 @@ class StepWeights(NamedTuple):
 
 
 def _restored(block: NDArray[Any]) -> StepWeights:
-    aligned = aligned_empty(block.size, block.dtype)
+    aligned, header = aligned_empty(block.size, block.dtype), _header(block)
     aligned[:] = block
-    return StepWeights(aligned, function_for(block.dtype, _header(block)[_ZONEOUT]))
+    return StepWeights(aligned, function_for(_KINDS[header[_KIND]], block.dtype, header[_ZONEOUT]))
 
 
 def new_block(
-    input_sizes: Sequence[int], H: int, dtype: np.dtype[Any], zoneout: float
+    kind: type[GRUWeights], input_sizes: Sequence[int], H: int, dtype: np.dtype[Any], zoneout: float
 ) -> tuple[NDArray[Any], list[GRUWeights]]:
     """A block, and where in it each layer's weights are to go."""
     padded = blocks_of(H, dtype) * TARGET.lanes(dtype)
@@ -69,10 +71,11 @@ def new_block(
     first = _HEADER // dtype.itemsize
     starts = list(accumulate(sizes, initial=first + padded))
     block = aligned_empty(starts[-1], dtype)
-    block[:first].view(np.int64)[:5] = input_sizes[0], H, len(input_sizes), block.size, zoneout > 0
+    facts = input_sizes[0], H, len(input_sizes), block.size, zoneout > 0, _KINDS.index(kind)
+    block[:first].view(np.int64)[: len(facts)] = facts
     block[first : first + padded] = zoneout
     parts = [block[start : start + size] for start, size in zip(starts[:-1], sizes, strict=True)]
-    return block, [GRUWeights(*parts[at : at + 3]) for at in range(0, len(parts), 3)]
+    return block, [kind(*parts[at : at + 3]) for at in range(0, len(parts), 3)]
 
 
 def _header(block: NDArray[Any]) -> NDArray[np.int64]:
@@ -85,33 +88,48 @@ _header_of = piece(_header)
 @piece
 def _step_rows(weights, run):
     """All rows of one layer. For one step there's nothing to gain by computing the input's share ahead of it."""
-    blocks, rest = blocks_in(run.H, run.y), run.B % ROWS
+    rest = run.B % ROWS
     full = run.B - rest if rest <= HALF else run.B
-    for j in range(blocks if full else 0):
-        for i in range(0, full, ROWS):
-            step_tile(weights, run, 0, i, j, min(ROWS, run.B - i), 0, ROWS, 1)
-    for i in range(full, run.B):
-        for j in range(0, blocks - WIDE + 1, WIDE):
-            step_tile(weights, run, 0, i, j, 1, 0, 1, WIDE)
-        for j in range(blocks // WIDE * WIDE, blocks):
-            step_tile(weights, run, 0, i, j, 1, 0, 1, 1)
+    for stage in range(len(stage_widths(weights))):
+        blocks = columns_of(weights, run, stage)
+        for j in range(blocks if full else 0):
+            for i in range(0, full, ROWS):
+                step_tile(weights, run, 0, stage, i, j, min(ROWS, run.B - i), 0, ROWS, 1)
+        for i in range(full, run.B):
+            for j in range(0, blocks - WIDE + 1, WIDE):
+                step_tile(weights, run, 0, stage, i, j, 1, 0, 1, WIDE)
+            for j in range(blocks // WIDE * WIDE, blocks):
+                step_tile(weights, run, 0, stage, i, j, 1, 0, 1, 1)
+
+
+def _like(weights, *parts):
+    """Other weights of the same kind."""
+    raise NotImplementedError
+
+
+@overload(_like)
+def _(weights, *parts):
+    kind = weights.instance_class
+    return lambda weights, *parts: kind(parts[0], parts[1], parts[2])
 
 
 @piece
-def _step_layers(block, x, h, out, B, zoneout):
+def _step_layers(kind, block, x, h, out, B, zoneout):
+    """All layers; `kind` is any weights of their kind."""
     header = _header_of(block)
     I, H, L = header[_I], header[_H], header[_L]
     padded = blocks_in(H, block) * lanes_of(block)
     options = Options(0, 0, 0, None, None, None, None, None, zoneout, 0, 0, None, None, 0)
     start, below = _HEADER // block.itemsize + padded, carray(x, B * I)
     before, after = carray(h, L * B * H), carray(out, L * B * H)
+    kept = np.empty(B * _SLOTS * padded if len(stage_widths(kind)) > 1 else 0, block.dtype)
     for first in range(0, L * B * H, B * H):
         state = start + _GATES * I * padded
         bias = state + _GATES * H * padded
         end = bias + _SLOTS * padded
-        weights = GRUWeights(block[start:state], block[state:bias], block[bias:end])
+        weights = _like(kind, block[start:state], block[state:bias], block[bias:end])
         h_0, y = before[first : first + B * H], after[first : first + B * H]
-        run = Sequences(below, h_0, y, None, y, 1, B, 0, 1, B, I, H, 0, 0, I, 0, 0, H, options)
+        run = Sequences(below, h_0, y, None, kept, 1, B, 0, 1, B, I, H, 0, 0, I, 0, 0, H, options)
         _step_rows(weights, run)
         start, below, I = end, y, H
 
@@ -122,23 +140,42 @@ def _block_at(weights):
 
 
 def _plain(weights, x, h, out, batch):
-    _step_layers(_block_at(weights), x, h, out, batch, None)
+    block = _block_at(weights)
+    _step_layers(GRUWeights(block, block, block), block, x, h, out, batch, None)
 
 
 def _with_zoneout(weights, x, h, out, batch):
     block = _block_at(weights)
-    _step_layers(block, x, h, out, batch, block[_HEADER // block.itemsize :])
+    _step_layers(GRUWeights(block, block, block), block, x, h, out, batch, block[_HEADER // block.itemsize :])
+
+
+def _reset_before(weights, x, h, out, batch):
+    block = _block_at(weights)
+    _step_layers(ResetBeforeWeights(block, block, block), block, x, h, out, batch, None)
+
+
+def _reset_before_with_zoneout(weights, x, h, out, batch):
+    block = _block_at(weights)
+    _step_layers(ResetBeforeWeights(block, block, block), block, x, h, out, batch, block[_HEADER // block.itemsize :])
+
+
+_FUNCTIONS = {
+    (GRUWeights, False): _plain,
+    (GRUWeights, True): _with_zoneout,
+    (ResetBeforeWeights, False): _reset_before,
+    (ResetBeforeWeights, True): _reset_before_with_zoneout,
+}
 
 
 @cache
-def _compiled(dtype: np.dtype[Any], zoneout: bool) -> Any:
+def _compiled(kind: int, dtype: np.dtype[Any], zoneout: bool) -> Any:
     numbers = types.CPointer(from_dtype(dtype))
-    return c_function(types.void(*[numbers] * 4, types.int64), _with_zoneout if zoneout else _plain)
+    return c_function(types.void(*[numbers] * 4, types.int64), _FUNCTIONS[_KINDS[kind], zoneout])
 
 
-def function_for(dtype: np.dtype[Any], zoneout: float) -> int:
+def function_for(kind: type[GRUWeights], dtype: np.dtype[Any], zoneout: float) -> int:
     """The address of the function that steps."""
-    address: int = _compiled(dtype, zoneout > 0).address
+    address: int = _compiled(_KINDS.index(kind), dtype, zoneout > 0).address
     return address
 
 

@@ -21,7 +21,7 @@ from ..kernels.target import TARGET
 from . import _check
 from ._batch import Batch
 from ._check import FloatArray
-from ._direction import GATES, Direction, Noise, Tape
+from ._direction import Direction, Noise, Tape
 from .base import Layer
 from .compiled import Compiled
 from .stream import Stream
@@ -104,11 +104,12 @@ class Recurrent(Layer):
                 "with num_layers=1; it has no effect",
                 stacklevel=3,
             )
+        gates = len(self._kind.cell().input_slots)
         shapes: dict[str, tuple[int, ...]] = {}
         for suffix, width, _ in self._places():
-            shapes |= {f"weight_ih_{suffix}": (GATES * H, width), f"weight_hh_{suffix}": (GATES * H, H)}
+            shapes |= {f"weight_ih_{suffix}": (gates * H, width), f"weight_hh_{suffix}": (gates * H, H)}
             if bias:
-                shapes |= {f"bias_ih_{suffix}": (GATES * H,), f"bias_hh_{suffix}": (GATES * H,)}
+                shapes |= {f"bias_ih_{suffix}": (gates * H,), f"bias_hh_{suffix}": (gates * H,)}
         size = sum(int(np.prod(shape)) for shape in shapes.values())
         if learn_h_0:
             shapes["h_0"] = (L * self.num_directions, 1, H)
@@ -117,6 +118,11 @@ class Recurrent(Layer):
         self.flat_parameters[:size] = generator.uniform(-(H**-0.5), H**-0.5, size)
         self.random_state: dict[str, Any] = {"seed": int(generator.integers(2**63)), "draws": 0}
         self._forget()
+
+    @property
+    def _kind(self) -> type[GRUWeights]:
+        """The packed weights' type, which says what the cell is."""
+        raise NotImplementedError
 
     @property
     def num_directions(self) -> int:
@@ -133,8 +139,9 @@ class Recurrent(Layer):
     _transient: ClassVar = Layer._transient | {"_directions", "_packed", "_training", "_step_function"}
 
     def _forget(self) -> None:
+        H = self.hidden_size
         self._directions = [
-            Direction(suffix, width, self.hidden_size, self._width, direction, self.batch_first, self.dtype)
+            Direction(self._kind, suffix, width, H, self._width, direction, self.batch_first, self.dtype)
             for suffix, width, direction in self._places()
         ]
         self._packed: _Packed | None = None
@@ -523,7 +530,7 @@ class Recurrent(Layer):
 
     @cached_property
     def _step_function(self) -> int:
-        return one_step.function_for(self.dtype, self.zoneout)
+        return one_step.function_for(self._kind, self.dtype, self.zoneout)
 
     @property
     def small_inputs(self) -> Sequence[tuple[int, ...]]:
@@ -559,7 +566,7 @@ class Recurrent(Layer):
     def _pack(self, tokens: bool) -> tuple[FloatArray, list[GRUWeights]]:
         parameters, D = self._parameters(), self.num_directions
         widths = [direction.input_size for direction in self._directions]
-        block, parts = one_step.new_block(widths, self.hidden_size, self.dtype, self.zoneout)
+        block, parts = one_step.new_block(self._kind, widths, self.hidden_size, self.dtype, self.zoneout)
         for at, (direction, weights) in enumerate(zip(self._directions, parts, strict=True)):
             direction.pack(weights, parameters, tokens and at < D)
         return block, parts
