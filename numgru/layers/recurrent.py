@@ -471,15 +471,14 @@ class Recurrent(Layer):
         return out
 
     def _step_of_tokens(self, x_t: FloatArray, h: ArrayLike, out: FloatArray | None) -> FloatArray:
-        x = _check.tokens("x_t", x_t, self.input_size)
-        before = _check.array("h", h, self.dtype, (self.num_layers, *x.shape, self.hidden_size))
-        if out is not None:
-            _check.output("out", out, before.shape, self.dtype)
-        x = x.reshape((-1, 1) if self.batch_first else (1, -1))
-        _, after = self(x, before.reshape(self.num_layers, -1, self.hidden_size))
+        x = _check.tokens("x_t", x_t, self.input_size).reshape((-1, 1) if self.batch_first else (1, -1))
+        shape = (self.num_layers, *x_t.shape, self.hidden_size)
+        before = _check.array("h", h, self.dtype, shape)
+        _, after = self(x, before.reshape(self.num_layers, x.size, self.hidden_size))
         if out is None:
-            return after.reshape(before.shape)
-        out[...] = after.reshape(before.shape)
+            return after.reshape(shape)
+        _check.output("out", out, shape, self.dtype)
+        out[...] = after.reshape(shape)
         return out
 
     def stream(self, batch_size: int = 1, h_0: ArrayLike | None = None) -> Stream:

@@ -53,7 +53,10 @@ def test_step_of_tokens() -> None:
     problem, gru = problem_and_layer(tokens=True)
     h, row = problem["h_0"], problem["h_0"][:, 4]
     for x in problem["x"]:
+        into = h.copy()
+        assert gru.step(x, into, out=into) is into
         h, row = gru.step(x, h), gru.step(x[4], row)
+        assert_same_bits({"into": into}, {"into": h})
     assert_same_bits({"h_n": h}, infer(gru, problem))
     assert_same_bits({"row": row}, {"row": h[:, 4]})
 
