@@ -90,7 +90,8 @@ def forward_few(weights, run, first, rows, team):
     while now > 0:
         projections = _tiles(blocks, WIDE) if now <= HALF else 0
         count = 1
-        while count < CHUNK and _active(run, start + count, first, rows) == now:
+        # No further than to where the memory for sums begins again.
+        while (start + count) % CHUNK > 0 and _active(run, start + count, first, rows) == now:
             count += 1
         phase += 1
         total += projections
