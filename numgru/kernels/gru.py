@@ -10,8 +10,11 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from ._jit import kernel
 from .activations import sigmoid, tanh
 from .cell import Cell, Slots, Stage
+from .recurrent import forward
+from .sequences import no_options
 from .vectors import Vec
 
 R, Z, N, Q, P = 0, 1, 2, 3, 3  # slots: forward they hold the gates, backward their gradients, in the same place
@@ -98,6 +101,11 @@ class GRUWeights(NamedTuple):
         """The cell's equations."""
         return GRUCell
 
+    @staticmethod
+    def infer() -> Any:
+        """The kernel for inference without options."""
+        return infer
+
 
 class ResetBeforeWeights(GRUWeights):
     """The same for a reset gate before the product."""
@@ -106,3 +114,20 @@ class ResetBeforeWeights(GRUWeights):
     def cell() -> type[Cell]:
         """The cell's equations."""
         return ResetBeforeCell
+
+    @staticmethod
+    def infer() -> Any:
+        """The kernel for inference without options."""
+        return reset_before_infer
+
+
+@kernel
+def infer(w_input, w_state, bias, x, h_0, y, batch_first):
+    """On the calling thread, from plain arrays: to take a tuple from Python costs half a microsecond."""
+    forward(GRUWeights(w_input, w_state, bias), x, h_0, y, None, batch_first, 0, no_options())
+
+
+@kernel
+def reset_before_infer(w_input, w_state, bias, x, h_0, y, batch_first):
+    """The same for a reset gate before the product."""
+    forward(ResetBeforeWeights(w_input, w_state, bias), x, h_0, y, None, batch_first, 0, no_options())

@@ -48,21 +48,28 @@ def real(name: str, value: ArrayLike) -> FloatArray:
     return given
 
 
+def _fits(value: Any, dtype: np.dtype[Any], shape: tuple[int | str, ...]) -> bool:
+    """Whether nothing is to be done; it's asked first, as a step in a loop has no time for more."""
+    if not (type(value) is np.ndarray and value.dtype is dtype and value.flags.carray and value.size):
+        return False
+    if value.shape == shape:
+        return True
+    if value.ndim != len(shape):
+        return False
+    for length, wanted in zip(value.shape, shape, strict=True):
+        if length != wanted and type(wanted) is not str:
+            return False
+    return True
+
+
 def array(name: str, value: ArrayLike, dtype: np.dtype[Any], shape: tuple[int | str, ...]) -> FloatArray:
     """`value` as a C-contiguous, writeable, native array of `dtype`, copied only if it isn't one already.
 
     `shape` holds a number where the length is given and a letter where any length of at least 1 will do.
     One layout and one dtype reach the kernels, so that each is compiled once.
     """
-    # What is right already, a training step's every time, is seen to be so without the checks below.
-    if (
-        type(value) is np.ndarray
-        and value.dtype == dtype
-        and value.shape == shape
-        and value.size
-        and value.flags.carray
-    ):
-        return value
+    if _fits(value, dtype, shape):
+        return value  # type: ignore[return-value]
     given = real(name, value)
     expected = "(" + ", ".join(str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
     if given.ndim != len(shape):

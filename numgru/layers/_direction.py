@@ -33,6 +33,8 @@ class Noise(NamedTuple):
 
     def options(self, options: Options, dropped: FloatArray | None, first: int = 0) -> Options:
         """Together with the batch's, from step `first` on; `dropped` is the state times the mask."""
+        if self.resets is None and self.zoneout is None and self.mask is None:
+            return options
         B, H = (0, 0) if self.zoneout is None or self.zoneout.ndim == 1 else self.zoneout.shape[1:]
         return options._replace(
             resets=None if self.resets is None else self.resets[first:].reshape(-1),
@@ -106,6 +108,14 @@ class Direction:
         options = noise.options(self._options(batch, x), dropped)
         self._run_forward(weights, batch.T * batch.B, x, h_0, y, gates, options)
         return Tape(batch, noise, x, h_0, y, gates, dropped, weights if every else None)
+
+    def infer(self, weights: GRUWeights, x: FloatArray, h_0: FloatArray, y: FloatArray, T: int) -> None:
+        """The states into y, from a plain batch."""
+        B = h_0.shape[0]
+        if self._parts(T * B, B) == 1:
+            self.weights.infer()(*weights, x, h_0, y, self.batch_first)
+        else:
+            self._run_forward(weights, T * B, x, h_0, y, None, Options())
 
     def _options(self, batch: Batch, x: FloatArray) -> Options:
         return batch.options(self.reverse, x.shape[2], self.width, self.hidden_size)

@@ -190,6 +190,8 @@ class Recurrent(Layer):
         TypeError
             For numbers of a wrong kind.
         """
+        if self._is_plain and lengths is None and reset is None and isinstance(x, np.ndarray) and x.ndim == 3:
+            return self._infer(x, h_0, out)
         call = self._checked(x, h_0, lengths, reset)
         if out is not None:
             if call.listed:
@@ -197,6 +199,24 @@ class Recurrent(Layer):
             _check.output("out", out, (*call.x.shape[:2], self._width), self.dtype, call.x)
         y, tapes, _ = self._through_layers(call, keep=False, out=out)
         return self._results(call, y, tapes)
+
+    @property
+    def _is_plain(self) -> bool:
+        return self.num_layers == 1 and not (self.bidirectional or self.zoneout or self.learn_h_0)
+
+    def _infer(self, x: FloatArray, h_0: ArrayLike | None, out: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+        """A call without any options, with the least to do around the kernel."""
+        dtype, H, time = self.dtype, self.hidden_size, int(self.batch_first)
+        x = _check.array("x", x, dtype, ("B", "T", self.input_size) if time else ("T", "B", self.input_size))
+        T, B = x.shape[time], x.shape[1 - time]
+        before = np.zeros((1, B, H), dtype) if h_0 is None else _check.array("h_0", h_0, dtype, (1, B, H))
+        if out is None:
+            out = np.empty((*x.shape[:2], H), dtype)
+        else:
+            _check.output("out", out, (*x.shape[:2], H), dtype, x, before)
+        _, (weights,) = self._weights()
+        self._directions[0].infer(weights, x, before[0], out, T)
+        return out, (out[:, -1].copy()[None] if time else out[-1:].copy())
 
     def forward(
         self,
