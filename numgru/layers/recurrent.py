@@ -172,7 +172,8 @@ class Recurrent(Layer):
         lengths : array_like of int, shape (B,), optional
             The steps of each sequence that count, 1 to T; what `x` holds after them isn't read.
         reset : array_like of bool, shape (T, B), or (B, T) with `batch_first`, optional
-            Where it's true, the step starts from h_0 again.
+            Where it's true, another sequence begins: its first step starts from h_0 again, and so does, in the other
+            direction, the last step of the sequence before it.
         out : ndarray of y's shape, optional
             Where y is written: C-contiguous, of the layer's dtype, and apart from the other arguments.
 
@@ -393,8 +394,11 @@ class Recurrent(Layer):
             zoneout = batch.in_steps(zoneout, direction.reverse)
         elif self.zoneout and not keep:
             zoneout = np.full(self.hidden_size, self.zoneout, self.dtype)
+        resets = call.resets
+        if resets is not None and direction.reverse:  # a cut before step t is met on the way from t to t - 1
+            resets = np.concatenate([resets[1:], np.zeros_like(resets[:1])])
         return Noise(
-            resets=None if call.resets is None else batch.in_steps(call.resets, direction.reverse),
+            resets=None if resets is None else batch.in_steps(resets, direction.reverse),
             zoneout=zoneout,
             mask=None if mask is None else batch.in_rows(mask),
         )
