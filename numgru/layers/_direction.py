@@ -81,6 +81,20 @@ class Direction:
         pack = pack_weights_for_tokens if tokens else recurrent.pack_weights
         pack(weights, *self._of(parameters))
 
+    def pack_for_training(self, parameters: Mapping[str, FloatArray], tokens: bool) -> GRUWeights:
+        """The same in memory that the backward pass's weights take over."""
+        unit = self.blocks * TARGET.lanes(self.dtype)
+        gates = unit * self.gates
+        weights = self._weights_in_room(
+            "weights", gates * self.input_size, gates * self.hidden_size, unit * self.cell.slots
+        )
+        self.pack(weights, parameters, tokens)
+        return weights
+
+    def _weights_in_room(self, name: str, inputs: int, states: int, biases: int) -> GRUWeights:
+        room = self._room(name, inputs + states + biases)
+        return self.weights(room[:inputs], room[inputs : inputs + states], room[inputs + states :])
+
     def _of(self, arrays: Mapping[str, FloatArray]) -> list[FloatArray]:
         return [arrays.get(name, self.none) for name in self.names.values()]
 
@@ -156,11 +170,9 @@ class Direction:
             carry[:, :H] = dh_n
         dh_0 = np.zeros((batch.B, H), self.dtype)
         w_ih, w_hh, _, _ = self._of(parameters)
-        weights = self.weights(
-            input=self.none if dx is None else self._room("input", self.input_blocks * self.gates * H * lanes),
-            state=self._room("state", self.blocks * self.gates * H * lanes),
-            bias=self.none,
-        )
+        rows = self.gates * H * lanes
+        room = "weights" if tape.gates is not None else "backward weights"  # those of the forward pass are needed again
+        weights = self._weights_in_room(room, 0 if dx is None else self.input_blocks * rows, self.blocks * rows, 0)
         recurrent.pack_weights_backward(weights, w_ih, w_hh, dx is not None)
         flat_dx = None if dx is None else dx.reshape(-1)
         if tape.gates is not None:

@@ -253,7 +253,7 @@ class Recurrent(Layer):
         self, call: _Call, *, keep: bool, out: FloatArray | None = None
     ) -> tuple[FloatArray, list[Tape], dict[str, FloatArray]]:
         """The last layer's y, what each direction keeps, and the noise drawn."""
-        _, weights = self._weights(keep=not keep, tokens=call.tokens)
+        weights = self._weights_for_training(call.tokens) if keep else self._weights(call.tokens)[1]
         batch, x = call.batch, call.x
         tapes: list[Tape] = []
         masks = self._draw(call) if keep else {}
@@ -561,19 +561,13 @@ class Recurrent(Layer):
         B = TARGET.rows + 1
         return (1, 1, self.input_size), (B, 1, self.input_size) if self.batch_first else (1, B, self.input_size)
 
-    def _weights(self, *, keep: bool = True, tokens: bool = False) -> tuple[FloatArray, list[GRUWeights]]:
-        """The packed weights of all directions, packed again if a parameter has changed since.
-
-        Training doesn't `keep` them: parameters change before the next pass, and memory is for the sequence.
-        """
+    def _weights(self, tokens: bool = False) -> tuple[FloatArray, list[GRUWeights]]:
+        """The packed weights of all directions, packed again if a parameter has changed since."""
         packed = self._packed
         if packed is not None and packed.exposures == self._exposures and packed.tokens == tokens:
             return packed.weights
         exposures = -1 if self._exposed() else self._exposures
         if packed is None or packed.tokens != tokens or not self._is_same(packed):
-            if not keep:
-                self._packed = None
-                return self._pack(tokens)
             with threads.one_at_a_time():
                 packed = self._packed
                 if packed is None or packed.tokens != tokens or not self._is_same(packed):
@@ -593,3 +587,11 @@ class Recurrent(Layer):
         for at, (direction, weights) in enumerate(zip(self._directions, parts, strict=True)):
             direction.pack(weights, parameters, tokens and at < D)
         return block, parts
+
+    def _weights_for_training(self, tokens: bool) -> list[GRUWeights]:
+        """Weights for one pass: parameters change before the next one, and memory is for the sequence."""
+        self._packed = None
+        parameters, D = self._parameters(), self.num_directions
+        return [
+            direction.pack_for_training(parameters, tokens and at < D) for at, direction in enumerate(self._directions)
+        ]
