@@ -7,8 +7,9 @@ import pytest
 from llvmlite import ir
 
 from numgru.kernels import target
-from numgru.kernels.gru import GRUCell, GRUWeights
-from numgru.kernels.sequences import Fields, Sequences
+from numgru.kernels.cell import Cell
+from numgru.kernels.gru import GRUCell, GRUWeights, ResetBeforeCell
+from numgru.kernels.sequences import Fields, Options, Sequences
 from numgru.kernels.step import emit_step
 from numgru.kernels.vectors import I64, Kind
 
@@ -38,8 +39,8 @@ def test_detect(triple: str, cpu: str, name: str, vector_bytes: int) -> None:
     assert found.fma == (name != "generic")
 
 
-def step_tile(found: target.Target) -> str:
-    """The engine's own tile of a GRU's time step, gates kept: LLVM's code before it's made for a processor."""
+def step_tile(found: target.Target, cell: type[Cell]) -> str:
+    """The engine's own tile of a time step, gates kept: LLVM's code before it's made for a processor."""
     kind = Kind(32, found.vector_bytes // 4, found.fma)
     arrays = {"x", "h_0", "y", "gates", "sums", *GRUWeights._fields}
     names = [*Sequences._fields, *GRUWeights._fields, "t", "i", "j"]
@@ -48,8 +49,10 @@ def step_tile(found: target.Target) -> str:
     b = ir.IRBuilder(function.append_basic_block())
     members = dict(zip(names, function.args, strict=True))
     t, i, j = (members.pop(name) for name in "tij")
-    fields = Fields(b=b, kind=kind, **members)
-    emit_step(GRUCell, 0, fields, fields, t, i, j, I64(found.rows), 0, found.rows, 1)
+    without_options = dict.fromkeys(Options._fields) | {"continued": I64(0), "reads_tokens": False}
+    fields = Fields(**(without_options | members | {"b": b, "kind": kind}))
+    for stage in range(len(cell.stages)):
+        emit_step(cell, stage, fields, fields, t, i, j, I64(found.rows), 0, found.rows, 1)
     b.ret_void()
     return str(function.module)
 
@@ -58,11 +61,12 @@ def step_tile(found: target.Target) -> str:
     ("triple", "features", "found", "multiply_add"),
     [(ARM, "+neon", target.NEON, "fmla\tv"), (X86, "+avx2,+fma", target.AVX2, "vfmadd")],
 )
+@pytest.mark.parametrize("cell", [GRUCell, ResetBeforeCell])
 def test_step_compiles_to_vector_instructions(
-    triple: str, features: str, found: target.Target, multiply_add: str
+    triple: str, features: str, found: target.Target, multiply_add: str, cell: type[Cell]
 ) -> None:
     machine = llvm.Target.from_triple(triple).create_target_machine(features=features, opt=3)
-    module = llvm.parse_assembly(step_tile(found))
+    module = llvm.parse_assembly(step_tile(found, cell))
     module.triple = triple
     assembly = machine.emit_assembly(module)
     assert assembly.count(multiply_add) >= 3 * found.rows
