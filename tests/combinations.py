@@ -43,7 +43,7 @@ COMBINATIONS = [
         (RESET, RECURRENT),
     ]
 ]
-PLAIN, EVERYTHING, _, _, BEFORE_RAGGED, GLUED = COMBINATIONS
+PLAIN, EVERYTHING, BEFORE_ZONEOUT, _, BEFORE_RAGGED, GLUED = COMBINATIONS
 INFERRED = COMBINATIONS[:3]  # inference is compiled for itself, too
 RECOMPUTED = [PLAIN, *(names for names in COMBINATIONS if LENGTHS in names)]  # the others would be compiled anew
 NOISE = {ZONEOUT: "zoneout", RECURRENT: "recurrent_dropout"}

@@ -179,7 +179,7 @@ def layers(cell: Cell, x: Array, h_0: Array, p: Named, reset: Array, noise: Name
     for k, both in directions(p):
         outputs = []
         for suffix, time in both:
-            y, tape = steps(cell, x[time], h_0[len(h_n)], own(p, suffix), reset[time], *noise_of(noise, suffix, time))
+            y, tape = steps(cell, x[time], h_0[len(h_n)], own(p, suffix), anew(reset, time), *noise_of(noise, suffix, time))
             outputs.append(y[time])
             h_n.append(y[-1])
             tapes.append(tape)
@@ -199,13 +199,20 @@ def layers_backward(
         for (suffix, time), dy_own in reversed(list(zip(both, np.split(dy, len(both), axis=-1), strict=True))):
             state -= 1
             dx_own, dh_0[state], own_dp = steps_backward(
-                cell, dy_own[time], dh_n[state], tapes[state], own(p, suffix), reset[time],
+                cell, dy_own[time], dh_n[state], tapes[state], own(p, suffix), anew(reset, time),
                 *noise_of(noise, suffix, time),
             )  # fmt: skip
             dx = dx + dx_own[time]
             dp |= {name + suffix: value for name, value in own_dp.items()}
         dy = dx
     return dy, dh_0, dp
+
+
+def anew(reset: Array, time: slice) -> Array:
+    """Where steps begin with h_0, in the order in which they're read: `reset` says before which times a cut lies."""
+    if time == slice(None):
+        return reset
+    return np.concatenate([np.zeros_like(reset[:1]), reset[:0:-1]])
 
 
 def own(p: Named, suffix: str) -> Named:

@@ -9,17 +9,30 @@ import pytest
 
 import numgru
 from tests.cases import assert_same_bits, gru_layer, gru_problem, infer, parameters, run
-from tests.combinations import BOTH_WAYS, EVERYTHING, PLAIN, RECOMPUTED, case, each_depth, part_of, rows_of
+from tests.combinations import (
+    BEFORE_ZONEOUT,
+    BOTH_WAYS,
+    EVERYTHING,
+    PLAIN,
+    RECOMPUTED,
+    case,
+    each_depth,
+    part_of,
+    rows_of,
+)
 
 SHAPE = (9, 11, 3, 17)
+each_cell = pytest.mark.parametrize("combination", [EVERYTHING, BEFORE_ZONEOUT], ids=["after", "before"])
 
 
+@each_cell
 @each_depth
-@pytest.mark.parametrize("B", [1, 3, 9])
-def test_any_batch(B: int, depth: dict[str, Any]) -> None:
-    drawn = case(EVERYTHING, SHAPE, **depth)
+@pytest.mark.parametrize("B", [1, 3, 5, 9])
+def test_any_batch(B: int, depth: dict[str, Any], combination: frozenset[str]) -> None:
+    drawn = case(combination, SHAPE, **depth)
     problem, gru, quiet = drawn.problem, drawn.layer(), drawn.without_noise()
-    np.minimum(problem["lengths"], SHAPE[0] - 1, out=problem["lengths"])
+    if "lengths" in problem:
+        np.minimum(problem["lengths"], SHAPE[0] - 1, out=problem["lengths"])
     whole, inferred = run(quiet, problem), infer(gru, problem)
     for rows in (np.arange(B), np.random.default_rng(B).permutation(SHAPE[1])[:B]):
         part = part_of(problem, rows)
@@ -27,10 +40,11 @@ def test_any_batch(B: int, depth: dict[str, Any]) -> None:
         assert_same_bits(infer(gru, part), rows_of(inferred, rows))
 
 
-@pytest.mark.parametrize("B", [45, 4], ids=["rows", "teams"])
-def test_any_number_of_threads(B: int) -> None:
+@each_cell
+@pytest.mark.parametrize("B", [45, 4, 1], ids=["rows", "teams", "a team for one"])
+def test_any_number_of_threads(B: int, combination: frozenset[str]) -> None:
     """With the noise, which the threads have no part in."""
-    drawn = case(EVERYTHING, (12, B, 70, 150 if B > 8 else 300), **BOTH_WAYS, dropout=0.5)
+    drawn = case(combination, (12, B, 70, 150 if B > 8 else 300), **BOTH_WAYS, dropout=0.5)
     numgru.set_num_threads(1)
     expected = run(drawn.layer(), drawn.problem)
     inferred = infer(drawn.layer(), drawn.problem)
@@ -53,6 +67,18 @@ def test_batch_first(combination: frozenset[str]) -> None:
     drawn = case(combination, SHAPE, **BOTH_WAYS)
     assert_same_bits(run(drawn.layer(batch_first=True), drawn.problem), run(drawn.layer(), drawn.problem))
     assert_same_bits(infer(drawn.layer(batch_first=True), drawn.problem), infer(drawn.layer(), drawn.problem))
+
+
+@pytest.mark.parametrize("B", [1, 4, 9])
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_single_steps(reset_after: bool, B: int) -> None:
+    problem = gru_problem(5, B, 3, 33, np.float64, num_layers=2)
+    gru = gru_layer(problem, reset_after=reset_after)
+    h, steps = problem["h_0"], []
+    for x_t in problem["x"]:
+        h = gru.step(x_t, h)
+        steps.append(h[-1])
+    assert_same_bits({"y": np.stack(steps), "h_n": h}, infer(gru, problem))
 
 
 def test_layers_are_layers_of_one() -> None:

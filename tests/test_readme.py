@@ -22,22 +22,40 @@ class Block(NamedTuple):
     code: str
 
 
-README = (ROOT / "README.md").read_text("utf-8")
-BLOCKS = [Block(*found) for found in re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)]
+def blocks_of(page: str) -> list[Block]:
+    text = (ROOT / page).read_text("utf-8")
+    return [Block(*found) for found in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)]
 
 
-def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In order and in one namespace, as a reader would type them."""
-    monkeypatch.chdir(tmp_path)
+def run_python(page: str) -> dict[str, Any]:
+    """The page's blocks in order and in one namespace, as a reader would type them; returns the names."""
     names: dict[str, Any] = {}
-    blocks = [block.code for block in BLOCKS if block.language == "python"]
-    assert len(blocks) > 5
+    blocks = [block.code for block in blocks_of(page) if block.language == "python"]
+    assert len(blocks) > 2
     for number, code in enumerate(blocks, 1):
         if "import torch" in code and not find_spec("torch"):
             continue
-        exec(compile(code, f"<Python block {number} of README.md>", "exec"), names)
+        exec(compile(code, f"<Python block {number} of {page}>", "exec"), names)
+    return names
+
+
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = blocks_of("README.md")
+
+
+def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = run_python("README.md")
     assert len(names["history"]) == 20
     assert names["value"] < 0.1
+
+
+def test_python_of_streaming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = run_python("docs/streaming.md")
+    assert np.array_equal(names["later"].state[:, 0], names["stream"].state[:, 0])
+    assert not names["stream"].state[:, 1].any()
+    assert abs(names["swing"](names["weights"], names["readout"], 0)) == 0.5
 
 
 def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 import llvmlite
 import numba
 import numba.extending
-from numba.core import caching
+from numba.core import caching, sigutils
+from numba.core.ccallback import CFunc
 from numba.misc.appdirs import AppDirs
 
 if numba.config.DISABLE_JIT:
@@ -38,6 +39,14 @@ def parallel_kernel(function: Callable[..., Any]) -> Any:
 def piece(function: Callable[..., Any]) -> Any:
     """Compile a function that only kernels call; it's kept as a part of them."""
     return numba.njit(**_OPTIONS)(function)
+
+
+def c_function(signature: Any, function: Callable[..., Any]) -> Any:
+    """Compile a function for this signature that has an address, for callers in C."""
+    compiled = CFunc(function, sigutils.normalize_signature(signature), {}, {"error_model": "numpy"})
+    compiled._cache = _KernelCache(function)  # type: ignore[attr-defined]
+    compiled.compile()
+    return compiled
 
 
 def borrower(function: Callable[..., Any]) -> Any:

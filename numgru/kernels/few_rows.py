@@ -10,9 +10,11 @@ Shapes: as in sequences.py; `rows` <= ROWS rows from row `first` on.
 from __future__ import annotations
 
 from ._jit import borrower
+from .cell import stage_widths
 from .packing import blocks_in
+from .products import input_gradient_tile, project_tile
 from .sequences import active_rows, reads_tokens, steps_of
-from .step import input_gradient_tile, project_tile, step_backward_tile, step_tile
+from .step import step_backward_tile, step_tile
 from .team import claim, meet, others_finish, turn
 from .tiles import ROWS, WIDE
 
@@ -24,6 +26,12 @@ CHUNK = 32  # steps whose input's share is computed at once
 @borrower
 def _tiles(blocks, width):
     return (blocks + width - 1) // width
+
+
+@borrower
+def columns_of(weights, run, stage):
+    """Blocks of units as a stage counts them."""
+    return _tiles(blocks_in(run.H, run.y), stage_widths(weights)[stage])
 
 
 @borrower
@@ -51,23 +59,23 @@ def _project(weights, run, first, rows, start, count, tile):
 
 
 @borrower
-def _step(weights, run, t, first, rows, tile):
-    """One tile of a time step: all rows and some blocks of units."""
-    blocks, width = blocks_in(run.H, run.y), _width(rows)
+def _step(weights, run, t, stage, first, rows, tile):
+    """One tile of a stage of a time step: all rows and some blocks of units."""
+    blocks, width = columns_of(weights, run, stage), _width(rows)
     j, last = tile * width, min(blocks, tile * width + width)
     if width == 1:
-        step_tile(weights, run, t, first, j, rows, 0, ROWS, 1)
+        step_tile(weights, run, t, stage, first, j, rows, 0, ROWS, 1)
     elif last - j == WIDE and rows == 1:
-        step_tile(weights, run, t, first, j, 1, 1, 1, WIDE)
+        step_tile(weights, run, t, stage, first, j, 1, 1, 1, WIDE)
     elif last - j == WIDE:
-        step_tile(weights, run, t, first, j, rows, 1, QUARTER, WIDE)
+        step_tile(weights, run, t, stage, first, j, rows, 1, QUARTER, WIDE)
     else:
         if rows > 1 and last - j > 1:
-            step_tile(weights, run, t, first, j, rows, 1, HALF, 2)
+            step_tile(weights, run, t, stage, first, j, rows, 1, HALF, 2)
             j += 2
         for single in range(j, last):
             for i in range(first, first + rows):
-                step_tile(weights, run, t, i, single, 1, 1, 1, 1)
+                step_tile(weights, run, t, stage, i, single, 1, 1, 1, 1)
 
 
 @borrower
@@ -83,7 +91,6 @@ def forward_few(weights, run, first, rows, team):
     phase, finished, total, start = 0, 0, 0, 0
     now = _active(run, start, first, rows)
     while now > 0:
-        steps = _tiles(blocks, _width(now))
         projections = 0 if now > HALF or reads_tokens(run) else _tiles(blocks, WIDE)
         count = 1  # up to where `sums` begins again, at most
         while (start + count) % CHUNK and _active(run, start + count, first, rows) == now:
@@ -99,16 +106,18 @@ def forward_few(weights, run, first, rows, team):
                 finished += 1
         meet(team, finished, total)
         for t in range(start, start + count):
-            phase += 1
-            total += steps
-            for o in range(steps):
-                if others_finish(team, o, steps, finished, total):
-                    break
-                tile = turn(team, o, steps)
-                if claim(team, tile, phase):
-                    _step(weights, run, t, first, now, tile)
-                    finished += 1
-            meet(team, finished, total)
+            for stage in range(len(stage_widths(weights))):
+                tiles = _tiles(columns_of(weights, run, stage), _width(now))
+                phase += 1
+                total += tiles
+                for o in range(tiles):
+                    if others_finish(team, o, tiles, finished, total):
+                        break
+                    tile = turn(team, o, tiles)
+                    if claim(team, tile, phase):
+                        _step(weights, run, t, stage, first, now, tile)
+                        finished += 1
+                meet(team, finished, total)
         start += count
         now = _active(run, start, first, rows)
 
@@ -120,23 +129,23 @@ def _width_backward(rows):
 
 
 @borrower
-def _step_backward(weights, run, gradients, t, first, rows, depth, width, tile):
-    """One tile of a time step, backwards: all rows, all with a step t + 1 (`depth` is H) or none (0)."""
+def _step_backward(weights, run, gradients, t, stage, first, rows, depth, width, tile):
+    """One tile of a stage of a time step, backwards: all rows, all with a step t + 1 (`depth` is H) or none (0)."""
     if rows == 0:
         return
     j, last = tile * width, min(blocks_in(run.H, run.y), tile * width + width)
     if last - j == WIDE and rows == 1:
-        step_backward_tile(weights, run, gradients, t, first, j, 1, depth, 1, WIDE)
+        step_backward_tile(weights, run, gradients, t, stage, first, j, 1, depth, 1, WIDE)
     elif last - j == WIDE:
-        step_backward_tile(weights, run, gradients, t, first, j, rows, depth, QUARTER, WIDE)
+        step_backward_tile(weights, run, gradients, t, stage, first, j, rows, depth, QUARTER, WIDE)
     else:
         if last - j > 1:
             if rows > HALF:
-                step_backward_tile(weights, run, gradients, t, first, j, rows, depth, ROWS, 2)
+                step_backward_tile(weights, run, gradients, t, stage, first, j, rows, depth, ROWS, 2)
             else:
-                step_backward_tile(weights, run, gradients, t, first, j, rows, depth, HALF, 2)
+                step_backward_tile(weights, run, gradients, t, stage, first, j, rows, depth, HALF, 2)
         if (last - j) % 2:
-            step_backward_tile(weights, run, gradients, t, first, last - 1, rows, depth, ROWS, 1)
+            step_backward_tile(weights, run, gradients, t, stage, first, last - 1, rows, depth, ROWS, 1)
 
 
 @borrower
@@ -148,17 +157,18 @@ def backward_few(weights, run, gradients, first, rows, team):
     phase, finished, total = 0, 0, 0
     for t in range(run.T - 1, run.options.continued - 2, -1):
         going_on, now = _active(run, t + 1, first, rows), _active(run, t, first, rows)
-        phase += 1
-        total += tiles
-        for o in range(tiles):
-            if others_finish(team, o, tiles, finished, total):
-                break
-            tile = turn(team, o, tiles)
-            if claim(team, tile, phase):
-                _step_backward(weights, run, gradients, t, first, going_on, run.H, width, tile)
-                _step_backward(weights, run, gradients, t, first + going_on, now - going_on, 0, width, tile)
-                finished += 1
-        meet(team, finished, total)
+        for stage in range(len(stage_widths(weights)) - 1, -1, -1):
+            phase += 1
+            total += tiles
+            for o in range(tiles):
+                if others_finish(team, o, tiles, finished, total):
+                    break
+                tile = turn(team, o, tiles)
+                if claim(team, tile, phase):
+                    _step_backward(weights, run, gradients, t, stage, first, going_on, run.H, width, tile)
+                    _step_backward(weights, run, gradients, t, stage, first + going_on, now - going_on, 0, width, tile)
+                    finished += 1
+            meet(team, finished, total)
     if gradients.dx is not None:
         tiles = _tiles(input_blocks, 2)
         for o in range(tiles):

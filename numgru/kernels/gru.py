@@ -1,7 +1,7 @@
-"""The GRU cell: its equations, and right below them their derivatives.
+"""The GRU's cells: their equations, and right below them their derivatives.
 
-Gates in the order r, z, n. Deep Learning Book, chapter 53; Cho et al. 2014, with the reset gate applied after the
-recurrent product as in cuDNN and PyTorch. Shapes: everything here is one register of hidden units.
+Gates in the order r, z, n. Deep Learning Book, chapter 53; Cho et al. 2014. Shapes: everything here is one register of
+hidden units.
 """
 
 from __future__ import annotations
@@ -12,36 +12,81 @@ from numpy.typing import NDArray
 
 from ._jit import kernel
 from .activations import sigmoid, tanh
+from .cell import Cell, Slots, Stage
 from .recurrent import forward
 from .sequences import no_options
 from .vectors import Vec
 
+R, Z, N, Q, P = 0, 1, 2, 3, 3  # slots: forward they hold the gates, backward their gradients, in the same place
 
-class GRUCell:
-    """Slots of a unit: r, z, n and q. Forward they hold the gates, backward their gradients, in the same place."""
+
+class GRUCell(Cell):
+    """The reset gate is applied after the recurrent product, as in cuDNN and PyTorch."""
 
     slots = 4
-    input_slots = (0, 1, 2)  # W_ir x, W_iz x, W_in x
-    state_slots = (0, 1, 3)  # W_hr h, W_hz h, and q, which the reset gate multiplies before it joins n
+    input_slots = (R, Z, N)  # W_ir x, W_iz x, W_in x
+    state_slots = (R, Z, Q)  # W_hr h, W_hz h, and q, which the reset gate multiplies before it joins n
 
     @staticmethod
-    def step(sums: list[Vec], h: Vec) -> tuple[Vec, list[Vec]]:
+    def step(sums: Slots, h: Vec) -> tuple[Vec, Slots]:
         """The new state, and what the backward step needs."""
-        r = sigmoid(sums[0])
-        z = sigmoid(sums[1])
-        q = sums[3]
-        n = tanh(r.fma(q, sums[2]))
-        return z.fma(h - n, n), [r, z, n, q]  # h' = (1 - z) n + z h
+        r = sigmoid(sums[R])
+        z = sigmoid(sums[Z])
+        q = sums[Q]
+        n = tanh(r.fma(q, sums[N]))
+        return z.fma(h - n, n), {R: r, Z: z, N: n, Q: q}  # h' = (1 - z) n + z h
 
     @staticmethod
-    def step_backward(dh: Vec, kept: list[Vec], h: Vec) -> tuple[Vec, list[Vec]]:
+    def step_backward(dh: Vec, kept: Slots, h: Vec) -> tuple[Vec, Slots]:
         """The part of dh that reaches h directly, and the gradients of the sums."""
-        r, z, n, q = kept
+        r, z, n, q = (kept[slot] for slot in (R, Z, N, Q))
         dz = dh * (h - n) * (z * (1.0 - z))  # h' = (1 - z) n + z h,  z = sigmoid(.)
         dn = dh * (1.0 - z) * (1.0 - n * n)  # h' = (1 - z) n + z h,  n = tanh(. + r q)
         dr = dn * q * (r * (1.0 - r))  # n = tanh(. + r q),  r = sigmoid(.)
         dq = dn * r  # n = tanh(. + r q)
-        return dh * z, [dr, dz, dn, dq]
+        return dh * z, {R: dr, Z: dz, N: dn, Q: dq}
+
+    stages = (Stage((0, 1, 2), step, step_backward),)
+
+
+class ResetBeforeCell(Cell):
+    """The reset gate is applied to the state, before the recurrent product: n sums over p = r h.
+
+    p keeps its place while the other slots get their gradients: it's what the weights' gradient needs.
+    """
+
+    slots = 4
+    input_slots = state_slots = (R, Z, N)
+
+    @staticmethod
+    def reset(sums: Slots, h: Vec) -> tuple[Vec, Slots]:
+        """p, and the gates."""
+        r = sigmoid(sums[R])
+        z = sigmoid(sums[Z])
+        return r * h, {R: r, Z: z}
+
+    @staticmethod
+    def reset_backward(dp: Vec, kept: Slots, h: Vec) -> tuple[Vec, Slots]:
+        """The part of dp that reaches h directly, and the gradient of r's sum."""
+        r = kept[R]
+        dr = dp * h * (r * (1.0 - r))  # p = r h,  r = sigmoid(.)
+        return dp * r, {R: dr}  # p = r h
+
+    @staticmethod
+    def step(sums: Slots, h: Vec) -> tuple[Vec, Slots]:
+        """The new state, and the candidate."""
+        z, n = sums[Z], tanh(sums[N])
+        return z.fma(h - n, n), {N: n}  # h' = (1 - z) n + z h
+
+    @staticmethod
+    def step_backward(dh: Vec, kept: Slots, h: Vec) -> tuple[Vec, Slots]:
+        """The part of dh that reaches h directly, and the gradients of z's and n's sums."""
+        z, n = kept[Z], kept[N]
+        dz = dh * (h - n) * (z * (1.0 - z))  # h' = (1 - z) n + z h,  z = sigmoid(.)
+        dn = dh * (1.0 - z) * (1.0 - n * n)  # h' = (1 - z) n + z h,  n = tanh(.)
+        return dh * z, {Z: dz, N: dn}
+
+    stages = (Stage((0, 1), reset, reset_backward, makes=P), Stage((2,), step, step_backward))
 
 
 class GRUWeights(NamedTuple):
@@ -49,15 +94,40 @@ class GRUWeights(NamedTuple):
 
     input: NDArray[Any]  # (block, I, 3, LANES); backward (block of I, 3, H, LANES)
     state: NDArray[Any]  # (block, H, 3, LANES); backward (block of H, 3, H, LANES)
-    bias: NDArray[Any]  # (block, 4, LANES): b_ir + b_hr, b_iz + b_hz, b_in, b_hn
+    bias: NDArray[Any]  # (block, 4, LANES): b_ir + b_hr, b_iz + b_hz, b_in, b_hn, or zero for p
 
     @staticmethod
-    def cell() -> type[GRUCell]:
+    def cell() -> type[Cell]:
         """The cell's equations."""
         return GRUCell
 
+    @staticmethod
+    def infer() -> Any:
+        """The kernel for inference without options."""
+        return infer
+
+
+class ResetBeforeWeights(GRUWeights):
+    """The same for a reset gate before the product."""
+
+    @staticmethod
+    def cell() -> type[Cell]:
+        """The cell's equations."""
+        return ResetBeforeCell
+
+    @staticmethod
+    def infer() -> Any:
+        """The kernel for inference without options."""
+        return reset_before_infer
+
 
 @kernel
-def step(w_input, w_state, bias, x, h, out):
-    """One time step on the calling thread, from plain arrays: to take a tuple from Python costs half a microsecond."""
-    forward(GRUWeights(w_input, w_state, bias), x, h, out, None, False, 0, no_options())
+def infer(w_input, w_state, bias, x, h_0, y, batch_first):
+    """On the calling thread, from plain arrays: to take a tuple from Python costs half a microsecond."""
+    forward(GRUWeights(w_input, w_state, bias), x, h_0, y, None, batch_first, 0, no_options())
+
+
+@kernel
+def reset_before_infer(w_input, w_state, bias, x, h_0, y, batch_first):
+    """The same for a reset gate before the product."""
+    forward(ResetBeforeWeights(w_input, w_state, bias), x, h_0, y, None, batch_first, 0, no_options())

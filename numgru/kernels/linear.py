@@ -27,6 +27,7 @@ class LinearSlots:
 
     slots = 1
     input_slots = state_slots = (0,)
+    stages = ()
 
 
 class LinearWeights(NamedTuple):

@@ -7,33 +7,19 @@ Shapes: as in sequences.py.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import prange
-from numba.extending import overload
 
 from ._jit import kernel, parallel_kernel, piece
-from .few_rows import CHUNK, HALF, backward_few, forward_few
+from .cell import cell_slots, stage_widths
+from .few_rows import CHUNK, HALF, backward_few, columns_of, forward_few
 from .packing import blocks_in, lanes_of, pack_backward, pack_forward
+from .products import input_gradient_tile
 from .sequences import Gradients, Sequences, active_rows, sequences, steps_of
-from .step import input_gradient_tile, step_backward_tile, step_tile
+from .step import step_backward_tile, step_tile
 from .team import Team
 from .threads import share
 from .tiles import ROWS
-
-
-def cell_slots(weights: Any) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    """Slots of the gates that the input's and the state's weights lead to, and the number of slots."""
-    cell = type(weights).cell()
-    return cell.input_slots, cell.state_slots, cell.slots
-
-
-@overload(cell_slots)
-def _cell_slots(weights):
-    cell = weights.instance_class.cell()
-    slots = cell.input_slots, cell.state_slots, cell.slots
-    return lambda weights: slots
 
 
 @kernel
@@ -67,19 +53,19 @@ def pack_weights_backward(weights, w_ih, w_hh, need_dx):
 
 
 @piece
-def _room_for_sums(weights, run, rows):
-    """Memory for the sums of few rows, where the gates don't give it."""
+def _room_for_sums(weights, run, steps, rows):
+    """Memory for sums, where the gates don't give it."""
     padded = blocks_in(run.H, run.y) * lanes_of(run.y)
-    return np.empty(min(CHUNK, run.T) * rows * cell_slots(weights)[2] * padded, run.y.dtype)
+    return np.empty(min(steps, run.T) * rows * cell_slots(weights)[2] * padded, run.y.dtype)
 
 
 @piece
-def _with_sums(run, sums, first, rows):
+def _with_sums(run, sums, steps, first, rows):
     """The same with that memory for rows from row `first` on."""
     if run.gates is not None:
         return run
     return Sequences(
-        run.x, run.h_0, run.y, run.gates, sums, min(CHUNK, run.T), rows, first, run.T, run.B, run.I, run.H,
+        run.x, run.h_0, run.y, run.gates, sums, min(steps, run.T), rows, first, run.T, run.B, run.I, run.H,
         run.x_start, run.x_time, run.x_row, run.y_start, run.y_time, run.y_row, run.options,
     )  # fmt: skip
 
@@ -100,17 +86,32 @@ def _split(first, last, few):
 def _forward_rows(weights, run, first, last):
     """Rows first .. last - 1 of the batch, through the whole sequence."""
     end = _split(first, last, HALF)
-    t, stop = 0, min(end, active_rows(run, 0))
-    while stop > first:
-        for j in range(blocks_in(run.H, run.y)):
-            for i in range(first, stop, ROWS):
-                step_tile(weights, run, t, i, j, min(ROWS, stop - i), 0, ROWS, 1)
-        t += 1
-        stop = min(end, active_rows(run, t))
+    if end > first:
+        _forward_tiles(weights, _with_room_for_stages(weights, run, first, end - first), first, end)
     if end < last:
         rows = last - end
-        few = _with_sums(run, _room_for_sums(weights, run, rows), end, rows)
+        few = _with_sums(run, _room_for_sums(weights, run, CHUNK, rows), CHUNK, end, rows)
         forward_few(weights, few, end, rows, _alone())
+
+
+@piece
+def _with_room_for_stages(weights, run, first, rows):
+    """The same with memory for what stages of a step keep for later ones, if there are any."""
+    if len(stage_widths(weights)) == 1:
+        return run
+    return _with_sums(run, _room_for_sums(weights, run, 1, rows), 1, first, rows)
+
+
+@piece
+def _forward_tiles(weights, run, first, last):
+    t, stop = 0, min(last, active_rows(run, 0))
+    while stop > first:
+        for stage in range(len(stage_widths(weights))):
+            for j in range(columns_of(weights, run, stage)):
+                for i in range(first, stop, ROWS):
+                    step_tile(weights, run, t, stage, i, j, min(ROWS, stop - i), 0, ROWS, 1)
+        t += 1
+        stop = min(last, active_rows(run, t))
 
 
 @piece
@@ -119,8 +120,9 @@ def _backward_rows(weights, run, gradients, first, last):
     end = _split(first, last, HALF)
     for t in range(run.T - 1 if end > first else -2, run.options.continued - 2, -1):
         going_on, stop = min(end, active_rows(run, t + 1)), min(end, active_rows(run, t))
-        _state_gradients(weights, run, gradients, t, first, going_on, run.H)
-        _state_gradients(weights, run, gradients, t, max(first, going_on), stop, 0)
+        for stage in range(len(stage_widths(weights)) - 1, -1, -1):
+            _state_gradients(weights, run, gradients, t, stage, first, going_on, run.H)
+            _state_gradients(weights, run, gradients, t, stage, max(first, going_on), stop, 0)
         if t >= 0:
             _input_gradients(weights, run, gradients, t, first, stop)
     if end < last:
@@ -128,15 +130,15 @@ def _backward_rows(weights, run, gradients, first, last):
 
 
 @piece
-def _state_gradients(weights, run, gradients, t, first, last, depth):
-    """One step for rows of which all have a step t + 1 (`depth` is H), or none (0)."""
+def _state_gradients(weights, run, gradients, t, stage, first, last, depth):
+    """One stage of a step for rows of which all have a step t + 1 (`depth` is H), or none (0)."""
     blocks = blocks_in(run.H, run.y)
     for j in range(0, blocks - 1, 2):
         for i in range(first, last, ROWS):
-            step_backward_tile(weights, run, gradients, t, i, j, min(ROWS, last - i), depth, ROWS, 2)
+            step_backward_tile(weights, run, gradients, t, stage, i, j, min(ROWS, last - i), depth, ROWS, 2)
     for j in range(blocks // 2 * 2, blocks):
         for i in range(first, last, ROWS):
-            step_backward_tile(weights, run, gradients, t, i, j, min(ROWS, last - i), depth, ROWS, 1)
+            step_backward_tile(weights, run, gradients, t, stage, i, j, min(ROWS, last - i), depth, ROWS, 1)
 
 
 @piece
@@ -189,9 +191,9 @@ def forward_parallel(weights, x, h_0, y, gates, batch_first, direction, options,
 def forward_team(weights, x, h_0, y, gates, batch_first, direction, options, words, tiles, parts):
     """The same by a team, for few rows."""
     B = h_0.shape[0]
-    sums = _room_for_sums(weights, sequences(x, h_0, y, gates, batch_first, direction, options), B)
+    sums = _room_for_sums(weights, sequences(x, h_0, y, gates, batch_first, direction, options), CHUNK, B)
     for part in prange(parts):
-        run = _with_sums(sequences(x, h_0, y, gates, batch_first, direction, options), sums, 0, B)
+        run = _with_sums(sequences(x, h_0, y, gates, batch_first, direction, options), sums, CHUNK, 0, B)
         forward_few(weights, run, 0, B, Team(words, tiles, parts, part))
 
 

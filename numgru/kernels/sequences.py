@@ -10,7 +10,8 @@ Shapes: T steps, B batch, I input, D directions, H hidden units in ceil(H / LANE
     y, dy       (T, B, D H)  or (B, T, D H)     the same; a direction has its own H columns
     h_0, dh_0   (B, H)
     gates       (T, B, slot, H padded)          kept from forward to backward, which turns them into gradients in place
-    sums        (steps, rows, slot, H padded)   of few rows: the input's share of some steps' sums, ahead of the steps
+    sums        (steps, rows, slot, H padded)   of few rows: the input's share of some steps' sums, ahead of the steps;
+                                                in inference what stages of a step keep for later ones, too
     carry       (B, H padded)                   what reaches the state of one step earlier directly; one call's
 
 "Padded" is to whole registers; the padding of gates is zero once it holds gradients.
@@ -220,6 +221,11 @@ def sums_of(run: Fields, cell: Any, t: Any, i: Any, slot: int, in_time: Any = FA
     """One slot of the sums of few rows; rows are rows of the batch, or time steps."""
     b = run.b
     return _slot(run, run.sums, cell, run.sums_rows, b.srem(t, run.sums_steps), b.sub(i, run.sums_first), slot, in_time)
+
+
+def kept_of(run: Fields, cell: Any, t: Any, i: Any, slot: int) -> Grid:
+    """One slot of what a stage keeps: of the gates, or in inference where the sums of few rows are."""
+    return gates_of(run, cell, t, i, slot) if run.gates is not None else sums_of(run, cell, t, i, slot)
 
 
 def _starts(run: Fields, side: str, t: Any, i: Any, row_of: Sequence[Any], in_time: Any = FALSE) -> list[Any]:

@@ -7,7 +7,7 @@ that is what gives the same bits for any batch size, thread count and register w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ._jit import intrinsic
 from .target import TARGET
-from .vectors import I64, Grid, Kind, Vec, first_lanes, loop, transposed
+from .vectors import I64, Grid, Kind, Vec, as_index, first_lanes, loop, transposed
 
 ROWS = TARGET.rows
 WIDE = 4  # registers of a one-row tile: with 3 gates, enough independent sums to keep the multipliers busy
@@ -77,9 +77,9 @@ def rows_up_to(b: ir.IRBuilder, rows: int, count: Any) -> list[Any]:
     return [b.select(b.icmp_signed("<", I64(m), last), I64(m), last) for m in range(rows)]
 
 
-def edge_masks(b: ir.IRBuilder, kind: Kind, blocks: int, left: Any) -> list[Any]:
+def edge_masks(b: ir.IRBuilder, kind: Kind, blocks: Iterable[Any], left: Any) -> dict[Any, Any]:
     """For each block the lanes in use, where `left` numbers remain from the tile's first on."""
-    return [first_lanes(b, kind, b.sub(left, I64(v * kind.lanes))) for v in range(blocks)]
+    return {v: first_lanes(b, kind, b.sub(left, b.mul(I64(kind.lanes), as_index(v)))) for v in blocks}
 
 
 @intrinsic
@@ -89,7 +89,7 @@ def affine_tile(typingctx, start, a, depth, w, y, left, rows, blocks):
 
     def codegen(context, b, sig, args):
         start, a, w, y = (grid(context, b, sig.args[i], args[i]) for i in (0, 1, 3, 4))
-        masks = edge_masks(b, y.kind, n_blocks, args[5])
+        masks = edge_masks(b, y.kind, range(n_blocks), args[5])
         places = [(m, v) for m in range(n_rows) for v in range(n_blocks)]
         sums = sum_rows(
             b, [start.load(m, v) for m, v in places], range(n_rows), args[2], a,
@@ -135,18 +135,18 @@ def panel_tile(typingctx, d, places, top, slot_width, left, panel, sums, outer, 
 
 
 @intrinsic
-def gradient_tile(typingctx, x, columns_left, panel, slots, dw, outer, inner):
-    """dw[c, s] += sum over (o, i) of x[o, i, c] panel[o, i, s] for ROWS columns c: a weight gradient, transposed.
+def gradient_tile(typingctx, x, columns_left, panel, slots, dw, outer, inner, columns):
+    """dw[c, s] += sum over (o, i) of x[o, i, c] panel[o, i, s] for some columns c: a weight gradient, transposed.
 
     It's tiled over the weights, so that no two threads add to one number.
     """
-    n_slots = len(slots)
+    n_slots, n_columns = len(slots), columns.literal_value
 
     def codegen(context, b, sig, args):
         x, panel, dw = (grid(context, b, sig.args[i], args[i]) for i in (0, 2, 4))
         lanes = dw.kind.lanes
         chosen = [b.mul(slot, I64(lanes)) for slot in cgutils.unpack_tuple(b, args[3])]
-        column = rows_up_to(b, ROWS, args[1])
+        column = rows_up_to(b, n_columns, args[1])
 
         def example(o, i, sums):
             x.prefetch(i, o, 64 * 8 // x.kind.bits)  # what the next tile of columns will read
@@ -154,13 +154,13 @@ def gradient_tile(typingctx, x, columns_left, panel, slots, dw, outer, inner):
                 sums, [x.broadcast(i, o, c) for c in column], [panel.load(i, o, slot) for slot in chosen]
             )
 
-        sums = [dw.load(c, s) for c in range(ROWS) for s in range(n_slots)]
+        sums = [dw.load(c, s) for c in range(n_columns) for s in range(n_slots)]
         sums = loop(b, args[5], sums, lambda o, s: loop(b, args[6], s, lambda i, s: example(o, i, s)))
         for at, total in enumerate(sums):
             dw.store(total, *divmod(at, n_slots))
         return context.get_dummy_value()
 
-    return types.void(x, columns_left, panel, slots, dw, outer, inner), codegen
+    return types.void(x, columns_left, panel, slots, dw, outer, inner, columns), codegen
 
 
 @intrinsic

@@ -11,8 +11,9 @@ from __future__ import annotations
 from numba import prange
 
 from ._jit import kernel, parallel_kernel, piece
+from .cell import cell_slots
 from .packing import blocks_in, lanes_of, pack_forward
-from .recurrent import cell_slots, pack_biases
+from .recurrent import pack_biases
 
 
 @kernel

@@ -201,8 +201,8 @@ class Grid(_Places):
     def place(self, m: int | Any, v: int | Any, offset: int | Any = 0) -> Any:
         """The address of lane `offset` of block v of row m."""
         b = self.b
-        start = b.add(self.at, b.add(b.mul(self.row, _i64(m)), b.mul(self.block, _i64(v))))
-        return b.gep(self.data, [b.add(start, _i64(offset))], source_etype=self.kind.scalar)
+        start = b.add(self.at, b.add(b.mul(self.row, as_index(m)), b.mul(self.block, as_index(v))))
+        return b.gep(self.data, [b.add(start, as_index(offset))], source_etype=self.kind.scalar)
 
 
 class Rows(_Places):
@@ -215,11 +215,12 @@ class Rows(_Places):
     def place(self, m: int, v: int | Any, offset: int | Any = 0) -> Any:
         """The address of lane `offset` of block v of the tile's row m."""
         b = self.b
-        start = b.add(b.mul(I64(self.kind.lanes), _i64(v)), _i64(offset))
+        start = b.add(b.mul(I64(self.kind.lanes), as_index(v)), as_index(offset))
         return b.gep(self.addresses[m], [start], source_etype=self.kind.scalar)
 
 
-def _i64(value: int | Any) -> Any:
+def as_index(value: int | Any) -> Any:
+    """A constant, or the number as it is."""
     return I64(value) if isinstance(value, int) else value
 
 

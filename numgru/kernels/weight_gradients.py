@@ -22,14 +22,15 @@ import numpy as np
 from numba import prange
 
 from ._jit import kernel, parallel_kernel, piece
+from .cell import cell_slots, state_slots
 from .packing import blocks_in, lanes_of
-from .recurrent import cell_slots
 from .sequences import no_options, sequences
 from .target import TARGET
 from .threads import share
 from .tiles import ROWS, View, add_transposed, gradient_tile, panel_tile
 
 EXAMPLES = 128  # of a panel, which so stays in the first-level cache
+TWO = 2 * ROWS  # columns
 
 
 def tiles_of(width: int) -> int:
@@ -60,9 +61,10 @@ def _add(dw, tiles, tile, gates, unit, units, first, last):
 
 
 @piece
-def _part(weights, run, places, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts):
+def _part(weights, run, made, places, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts):
     """A part's share of all sums."""
-    input_slots, state_slots, slots = cell_slots(weights)
+    input_slots, all_state_slots, slots = cell_slots(weights)
+    of_state, of_made = state_slots(weights)
     gates = len(input_slots)
     lanes = lanes_of(memory)
     example = slots * lanes
@@ -101,30 +103,38 @@ def _part(weights, run, places, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memor
                         run.x, run.x_start + top * run.x_time + i * run.x_row + c, run.x_time, run.x_row, run.B
                     )
                     dw = View(tiles, c * gates * lanes, gates * lanes, lanes)
-                    gradient_tile(x, run.I - c, packed, input_slots, dw, outer, inner)
+                    gradient_tile(x, run.I - c, packed, input_slots, dw, outer, inner, ROWS)
                 # The state before step t is y of step t - 1, and h_0 before the first.
                 later = count - 1 if top + 1 == count else count
-                if run.B == 1:
-                    inner = later
-                else:
-                    outer = later
+                state_outer, state_inner = (1, later) if run.B == 1 else (later, height)
                 for tile in range(max(start, input_tiles), stop):
                     c = (tile - input_tiles) * ROWS
                     dw = View(tiles, tile * ROWS * gates * lanes, gates * lanes, lanes)
                     at = run.y_start + (top - 1) * run.y_time + i * run.y_row + c
                     y = _downwards(run.y, at, run.y_time, run.y_row, run.B)
-                    gradient_tile(y, run.H - c, packed, state_slots, dw, outer, inner)
+                    gradient_tile(y, run.H - c, packed, of_state, dw, state_outer, state_inner, ROWS)
                     if later < count:
                         h_0 = View(run.h_0, i * run.H + c, run.H, 0)
                         at_first = View(panel, later * height * example, example, 0)
-                        gradient_tile(h_0, run.H - c, at_first, state_slots, dw, 1, height)
+                        gradient_tile(h_0, run.H - c, at_first, of_state, dw, 1, height, ROWS)
+                if made is not None:
+                    # A single gate: two tiles at once use more of each line of `made`, which lie far apart.
+                    for tile in range(max(start, input_tiles), stop, 2):
+                        c = (tile - input_tiles) * ROWS
+                        dw = View(tiles, (tile * ROWS * gates + len(of_state)) * lanes, gates * lanes, lanes)
+                        at = made.at + top * made.block + i * made.row + c
+                        p = _downwards(made.data, at, made.block, made.row, run.B)
+                        if tile + 2 <= stop:
+                            gradient_tile(p, run.H - c, packed, of_made, dw, outer, inner, TWO)
+                        else:
+                            gradient_tile(p, run.H - c, packed, of_made, dw, outer, inner, ROWS)
         if not closes:
             continue
         for dw, width, before in ((dw_ih, run.I, 0), (dw_hh, dw_hh.shape[1], input_tiles)):
             left, right = max(0, start - before) * ROWS, min(width, (stop - before) * ROWS)
             _add(dw, tiles, before + left // ROWS, gates, unit, run.H, left, right)
         if start == 0:
-            for db, bias_slots in ((db_ih, input_slots), (db_hh, state_slots)):
+            for db, bias_slots in ((db_ih, input_slots), (db_hh, all_state_slots)):
                 for gate in range(gates if db.size > 0 else 0):
                     for lane in range(min(lanes, run.H - unit)):
                         db[gate * run.H + unit + lane] += sums[bias_slots[gate] * lanes + lane]
@@ -138,22 +148,24 @@ def _downwards(data, at, time, row, B):
 
 @kernel
 def weight_gradients(
-    weights, x, h_0, y, gates, places, dw_ih, dw_hh, db_ih, db_hh, batch_first, direction, opens, closes, memory
+    weights, x, h_0, y, gates, made, places, dw_ih, dw_hh, db_ih, db_hh, batch_first, direction, opens, closes, memory
 ):
     """Add the sums over all examples to dw and db (empty: not wanted), on the calling thread.
 
+    `made` says where rows and (as blocks) steps lie of what the cell's first stage made; None if it's the only stage.
     With `places` (T,), the batch is one row: step t's gates lie at row places[t] of all gates. The call that `opens`
     the sums begins with zero, others where the call before ended; the one that `closes` them adds them to dw and db.
     """
     run = sequences(x, h_0, y, gates, batch_first, direction, no_options())
-    _part(weights, run, places, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, 0, 1)
+    _part(weights, run, made, places, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, 0, 1)
 
 
 @parallel_kernel
 def weight_gradients_parallel(
-    weights, x, h_0, y, gates, places, dw_ih, dw_hh, db_ih, db_hh, batch_first, direction, opens, closes, memory, parts
-):
+    weights, x, h_0, y, gates, made, places, dw_ih, dw_hh, db_ih, db_hh, batch_first, direction, opens, closes, memory,
+    parts,
+):  # fmt: skip
     """The same in `parts` shares of the weights."""
     for part in prange(parts):
         run = sequences(x, h_0, y, gates, batch_first, direction, no_options())
-        _part(weights, run, places, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts)
+        _part(weights, run, made, places, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts)

@@ -17,8 +17,10 @@ from ..kernels.sequences import Options
 
 Indices = NDArray[np.int64]
 
+_PLAIN = Options()
 
-@dataclass(frozen=True)
+
+@dataclass
 class Batch:
     """Sequences of one length, or of different ones."""
 
@@ -71,7 +73,7 @@ class Batch:
 
     def options(self, direction: int, I: int, width: int, H: int) -> Options:
         """What the kernels need to know of it, for x of I features and y of `width`, H of them this direction's."""
-        return self.segment(direction, I, width, H, 0, self.T) if self.is_ragged else Options()
+        return self.segment(direction, I, width, H, 0, self.T) if self.is_ragged else _PLAIN
 
     def segment(self, direction: int, I: int, width: int, H: int, first: int, last: int) -> Options:
         """The same for steps first .. last - 1 alone; in `active` the step after them is there, too."""

@@ -48,21 +48,28 @@ def real(name: str, value: ArrayLike) -> FloatArray:
     return given
 
 
+def _fits(value: Any, dtype: np.dtype[Any], shape: tuple[int | str, ...]) -> bool:
+    """Whether nothing is to be done; it's asked first, as a step in a loop has no time for more."""
+    if not (type(value) is np.ndarray and value.dtype is dtype and value.flags.carray and value.size):
+        return False
+    if value.shape == shape:
+        return True
+    if value.ndim != len(shape):
+        return False
+    for length, wanted in zip(value.shape, shape, strict=True):
+        if length != wanted and type(wanted) is not str:
+            return False
+    return True
+
+
 def array(name: str, value: ArrayLike, dtype: np.dtype[Any], shape: tuple[int | str, ...]) -> FloatArray:
     """`value` as a C-contiguous, writeable, native array of `dtype`, copied only if it isn't one already.
 
     `shape` holds a number where the length is given and a letter where any length of at least 1 will do.
     One layout and one dtype reach the kernels, so that each is compiled once.
     """
-    # What is right already, a training step's every time, is seen to be so without the checks below.
-    if (
-        type(value) is np.ndarray
-        and value.dtype == dtype
-        and value.shape == shape
-        and value.size
-        and value.flags.carray
-    ):
-        return value
+    if _fits(value, dtype, shape):
+        return value  # type: ignore[return-value]
     given = real(name, value)
     expected = "(" + ", ".join(str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
     if given.ndim != len(shape):
@@ -141,8 +148,9 @@ def output(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], 
         raise ValueError(f"{name}: expected {dtype} of shape {shape}, got {value.dtype} of shape {value.shape}")
     if not value.flags.carray:
         raise ValueError(f"{name}: expected a writeable C-contiguous array, got one that isn't; np.empty makes one")
-    if any(np.may_share_memory(value, other) for other in read):
-        raise ValueError(f"{name}: expected memory of its own, got some that another argument uses, too")
+    for other in read:
+        if np.may_share_memory(value, other):
+            raise ValueError(f"{name}: expected memory of its own, got some that another argument uses, too")
 
 
 def tokens(name: str, value: ArrayLike, count: int) -> TokenArray:

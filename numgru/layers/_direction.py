@@ -12,18 +12,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..kernels import recurrent, threads
-from ..kernels.gru import GRUCell, GRUWeights
+from ..kernels.gru import GRUWeights
 from ..kernels.packing import aligned_empty, blocks_of
 from ..kernels.sequences import Options
 from ..kernels.target import TARGET
 from ..kernels.team import memory
-from ..kernels.tiles import WIDE
+from ..kernels.tiles import WIDE, View
 from ..kernels.tokens import pack_weights_for_tokens, token_gradients, token_gradients_parallel
 from ..kernels.weight_gradients import tiles_of, weight_gradients, weight_gradients_parallel, workspace_size
 from ._batch import Batch
 from ._check import FloatArray
-
-GATES = len(GRUCell.input_slots)
 
 
 class Noise(NamedTuple):
@@ -35,6 +33,8 @@ class Noise(NamedTuple):
 
     def options(self, options: Options, dropped: FloatArray | None, first: int = 0) -> Options:
         """Together with the batch's, from step `first` on; `dropped` is the state times the mask."""
+        if self.resets is None and self.zoneout is None and self.mask is None:
+            return options
         B, H = (0, 0) if self.zoneout is None or self.zoneout.ndim == 1 else self.zoneout.shape[1:]
         return options._replace(
             resets=None if self.resets is None else self.resets[first:].reshape(-1),
@@ -64,8 +64,11 @@ class Direction:
     """Weights and kernels of one direction (0: from the first step on, 1: from the last) of one layer."""
 
     def __init__(
-        self, suffix: str, input_size: int, hidden_size: int, width: int, reverse: int, batch_first: bool, dtype: Any
-    ) -> None:
+        self, weights: type[GRUWeights], suffix: str, input_size: int, hidden_size: int, width: int, reverse: int,
+        batch_first: bool, dtype: Any,
+    ) -> None:  # fmt: skip
+        self.weights, self.cell = weights, weights.cell()
+        self.gates = len(self.cell.input_slots)
         self.input_size, self.hidden_size = input_size, hidden_size
         self.width, self.reverse, self.batch_first, self.dtype = width, reverse, batch_first, np.dtype(dtype)
         self.names = {short: f"{short}_{suffix}" for short in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
@@ -73,15 +76,10 @@ class Direction:
         self.none = np.empty(0, self.dtype)
         self._rooms: dict[str, FloatArray] = {}  # memory of training calls, kept for the next one
 
-    def pack(self, parameters: Mapping[str, FloatArray], tokens: bool) -> GRUWeights:
-        """Weights for forward passes, whose input is `tokens` or not."""
-        lanes = TARGET.lanes(self.dtype)
-        block = self.blocks * lanes
-        sizes = (block * GATES * self.input_size, block * GATES * self.hidden_size, block * GRUCell.slots)
-        weights = GRUWeights(*(aligned_empty(size, self.dtype) for size in sizes))
+    def pack(self, weights: GRUWeights, parameters: Mapping[str, FloatArray], tokens: bool) -> None:
+        """Fill the weights for forward passes, whose input is `tokens` or not."""
         pack = pack_weights_for_tokens if tokens else recurrent.pack_weights
         pack(weights, *self._of(parameters))
-        return weights
 
     def _of(self, arrays: Mapping[str, FloatArray]) -> list[FloatArray]:
         return [arrays.get(name, self.none) for name in self.names.values()]
@@ -111,6 +109,14 @@ class Direction:
         self._run_forward(weights, batch.T * batch.B, x, h_0, y, gates, options)
         return Tape(batch, noise, x, h_0, y, gates, dropped, weights if every else None)
 
+    def infer(self, weights: GRUWeights, x: FloatArray, h_0: FloatArray, y: FloatArray, T: int) -> None:
+        """The states into y, from a plain batch."""
+        B = h_0.shape[0]
+        if self._parts(T * B, B) == 1:
+            self.weights.infer()(*weights, x, h_0, y, self.batch_first)
+        else:
+            self._run_forward(weights, T * B, x, h_0, y, None, Options())
+
     def _options(self, batch: Batch, x: FloatArray) -> Options:
         return batch.options(self.reverse, x.shape[2], self.width, self.hidden_size)
 
@@ -122,7 +128,7 @@ class Direction:
         return room[:size]
 
     def _room_for_gates(self, rows: int) -> FloatArray:
-        return self._room("gates", rows * self.blocks * GRUCell.slots * TARGET.lanes(self.dtype))
+        return self._room("gates", rows * self.blocks * self.cell.slots * TARGET.lanes(self.dtype))
 
     def _run_forward(
         self, weights: GRUWeights, examples: int, x: FloatArray, h_0: FloatArray, y: FloatArray,
@@ -150,9 +156,9 @@ class Direction:
             carry[:, :H] = dh_n
         dh_0 = np.zeros((batch.B, H), self.dtype)
         w_ih, w_hh, _, _ = self._of(parameters)
-        weights = GRUWeights(
-            input=self.none if dx is None else self._room("input", self.input_blocks * GATES * H * lanes),
-            state=self._room("state", self.blocks * GATES * H * lanes),
+        weights = self.weights(
+            input=self.none if dx is None else self._room("input", self.input_blocks * self.gates * H * lanes),
+            state=self._room("state", self.blocks * self.gates * H * lanes),
             bias=self.none,
         )
         recurrent.pack_weights_backward(weights, w_ih, w_hh, dx is not None)
@@ -162,7 +168,7 @@ class Direction:
             self._run_backward(weights, tape, tape.gates, dy, flat_dx, dh_0, carry, options, batch.T * batch.B)
             self._add_weight_gradients(weights, tape, gradients, 0, batch.T, tape.gates)
             return dh_0
-        step = batch.B * self.blocks * GRUCell.slots * lanes
+        step = batch.B * self.blocks * self.cell.slots * lanes
         gates = self._room_for_gates((min(every, batch.T) + 1) * batch.B)
         for first in range((batch.T - 1) // every * every, -1, -every):
             last = min(first + every, batch.T)
@@ -236,19 +242,29 @@ class Direction:
             x, w_ih = np.empty((x.shape[0], 1, 0), self.dtype), w_ih[:, :0]
         I = x.shape[2]
         parts = threads.parts_for(self._work(batch.T * batch.B), self.blocks * (tiles_of(I) + tiles_of(H)))
-        size = workspace_size(I, H, GATES, GRUCell.slots, self.dtype, parts, 1 if whole else self.blocks)
+        size = workspace_size(I, H, self.gates, self.cell.slots, self.dtype, parts, 1 if whole else self.blocks)
         threads.run(
             weight_gradients, weight_gradients_parallel, parts,
-            weights, x, h_0, y, gates, places, w_ih, *others, batch_first, reverse, opens, closes,
-            self._room("sums", size),
+            weights, x, h_0, y, gates, self._made(gates, batch.B, places), places, w_ih, *others,
+            batch_first, reverse, opens, closes, self._room("sums", size),
         )  # fmt: skip
 
     def _add_token_gradients(
         self, weights: GRUWeights, gates: FloatArray, tokens: Any, places: Any, dw: FloatArray
     ) -> None:
         order = tokens.size - 1 - np.argsort(tokens[::-1], kind="stable")
-        parts = threads.parts_for(tokens.size * GATES * self.hidden_size, self.input_size)
+        parts = threads.parts_for(tokens.size * self.gates * self.hidden_size, self.input_size)
         threads.run(token_gradients, token_gradients_parallel, parts, weights, gates, tokens, order, places, dw)
+
+    def _made(self, gates: FloatArray, B: int, places: Any) -> View | None:
+        """What the cell's first stage made, in all gates or at these places, for `weight_gradients`."""
+        slot = self.cell.stages[0].makes
+        if slot is None:
+            return None
+        H, slots, padded = self.hidden_size, self.cell.slots, self.blocks * TARGET.lanes(self.dtype)
+        if places is None:
+            return View(gates, slot * padded, slots * padded, B * slots * padded)
+        return View(gates.reshape(-1, slots, padded)[places, slot, :H].reshape(-1), 0, H, H)
 
     def _parts(self, examples: int, B: int) -> int:
         """Shares of the rows, or where they are too few for all threads, of blocks of units for a team."""
@@ -258,7 +274,7 @@ class Direction:
     def _work(self, examples: int) -> int:
         """Operations of a forward pass, in lanes that are switched off as well."""
         units = self.blocks * TARGET.lanes(self.dtype)
-        return 2 * examples * GATES * units * (self.input_size + self.hidden_size)
+        return 2 * examples * self.gates * units * (self.input_size + self.hidden_size)
 
     def _time_loop(self, serial: Any, parallel: Any, team: Any, examples: int, B: int, *arguments: Any) -> None:
         parts = self._parts(examples, B)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from ..kernels.gru import GRUWeights, ResetBeforeWeights
 from .recurrent import Recurrent
 
 
@@ -16,6 +18,10 @@ class GRU(Recurrent):
         z  = sigmoid(W_iz x + b_iz + W_hz h + b_hz)         update gate
         n  = tanh(W_in x + b_in + r * (W_hn h + b_hn))      candidate
         h' = (1 - z) * n + z * h
+
+    With ``reset_after=False`` the reset gate is applied before the product instead (Cho et al. 2014)::
+
+        n  = tanh(W_in x + b_in + W_hn (r * h) + b_hn)
 
     Parameters
     ----------
@@ -31,6 +37,8 @@ class GRU(Recurrent):
         Share of the outputs between layers that a training pass sets to zero; the others are scaled by 1 / (1 - p).
     bidirectional : bool
         Read sequences from their end, too, with weights of its own; D is 2 then, and y holds both directions' states.
+    reset_after : bool
+        Whether the reset gate multiplies W_hn h + b_hn, or else h. Weights of one don't fit the other.
     recurrent_dropout : float
         The same for the state where it's multiplied with W_h, one mask for all steps (Gal and Ghahramani 2016).
     zoneout : float
@@ -70,6 +78,35 @@ class GRU(Recurrent):
     ((5, 4, 3), (1, 4, 3))
     """
 
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        reset_after: bool = True,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
+        learn_h_0: bool = False,
+        checkpoint_every: int | None = None,
+        dtype: DTypeLike = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        self.reset_after = bool(reset_after)
+        super().__init__(
+            input_size, hidden_size, num_layers, bias=bias, batch_first=batch_first, dropout=dropout,
+            bidirectional=bidirectional, recurrent_dropout=recurrent_dropout, zoneout=zoneout, learn_h_0=learn_h_0,
+            checkpoint_every=checkpoint_every, dtype=dtype, seed=seed,
+        )  # fmt: skip
+
+    @property
+    def _kind(self) -> type[GRUWeights]:
+        return GRUWeights if self.reset_after else ResetBeforeWeights
+
     def __repr__(self) -> str:
         return self._made_by(
             self.input_size,
@@ -79,6 +116,7 @@ class GRU(Recurrent):
             batch_first=(self.batch_first, False),
             dropout=(self.dropout, 0.0),
             bidirectional=(self.bidirectional, False),
+            reset_after=(self.reset_after, True),
             recurrent_dropout=(self.recurrent_dropout, 0.0),
             zoneout=(self.zoneout, 0.0),
             learn_h_0=(self.learn_h_0, False),

@@ -129,7 +129,7 @@ class Linear(Layer):
         threads.run(
             weight_gradients, weight_gradients_parallel, parts,
             linear.LinearWeights(none, none), x[None], no_state, dy[None], slots.reshape(-1),
-            None, d["weight"], no_state[:, :0], d.get("bias", none), none, False, 0, True, True,
+            None, None, d["weight"], no_state[:, :0], d.get("bias", none), none, False, 0, True, True,
             aligned_empty(workspace_size(K, 0, 1, 1, self.dtype, parts), self.dtype),
         )  # fmt: skip
 

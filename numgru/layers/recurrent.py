@@ -8,26 +8,29 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from ..kernels import threads
-from ..kernels.gru import GRUWeights, step
+from ..kernels import one_step, threads
+from ..kernels.gru import GRUWeights
 from ..kernels.packing import same_bits
 from ..kernels.target import TARGET
 from . import _check
 from ._batch import Batch
 from ._check import FloatArray
-from ._direction import GATES, Direction, Noise, Tape
+from ._direction import Direction, Noise, Tape
 from .base import Layer
+from .compiled import Compiled
+from .stream import Stream
 
 
 class _Packed(NamedTuple):
     """Packed weights, never changed, and what they were packed from."""
 
-    weights: tuple[GRUWeights, ...]  # by layer and direction
+    weights: tuple[FloatArray, list[GRUWeights]]  # one block, and its parts by layer and direction
     tokens: bool  # whether the first layer's are for tokens
     parameters: FloatArray  # a copy
     exposures: int  # of the parameters; the same number again: nobody can have changed them
@@ -101,11 +104,12 @@ class Recurrent(Layer):
                 "with num_layers=1; it has no effect",
                 stacklevel=3,
             )
+        gates = len(self._kind.cell().input_slots)
         shapes: dict[str, tuple[int, ...]] = {}
         for suffix, width, _ in self._places():
-            shapes |= {f"weight_ih_{suffix}": (GATES * H, width), f"weight_hh_{suffix}": (GATES * H, H)}
+            shapes |= {f"weight_ih_{suffix}": (gates * H, width), f"weight_hh_{suffix}": (gates * H, H)}
             if bias:
-                shapes |= {f"bias_ih_{suffix}": (GATES * H,), f"bias_hh_{suffix}": (GATES * H,)}
+                shapes |= {f"bias_ih_{suffix}": (gates * H,), f"bias_hh_{suffix}": (gates * H,)}
         size = sum(int(np.prod(shape)) for shape in shapes.values())
         if learn_h_0:
             shapes["h_0"] = (L * self.num_directions, 1, H)
@@ -114,6 +118,11 @@ class Recurrent(Layer):
         self.flat_parameters[:size] = generator.uniform(-(H**-0.5), H**-0.5, size)
         self.random_state: dict[str, Any] = {"seed": int(generator.integers(2**63)), "draws": 0}
         self._forget()
+
+    @property
+    def _kind(self) -> type[GRUWeights]:
+        """The packed weights' type, which says what the cell is."""
+        raise NotImplementedError
 
     @property
     def num_directions(self) -> int:
@@ -127,11 +136,12 @@ class Recurrent(Layer):
             for direction in range(self.num_directions):
                 yield f"l{layer}" + ("_reverse" if direction else ""), width, direction
 
-    _transient: ClassVar = Layer._transient | {"_directions", "_packed", "_training"}
+    _transient: ClassVar = Layer._transient | {"_directions", "_packed", "_training", "_step_function"}
 
     def _forget(self) -> None:
+        H = self.hidden_size
         self._directions = [
-            Direction(suffix, width, self.hidden_size, self._width, direction, self.batch_first, self.dtype)
+            Direction(self._kind, suffix, width, H, self._width, direction, self.batch_first, self.dtype)
             for suffix, width, direction in self._places()
         ]
         self._packed: _Packed | None = None
@@ -162,7 +172,8 @@ class Recurrent(Layer):
         lengths : array_like of int, shape (B,), optional
             The steps of each sequence that count, 1 to T; what `x` holds after them isn't read.
         reset : array_like of bool, shape (T, B), or (B, T) with `batch_first`, optional
-            Where it's true, the step starts from h_0 again.
+            Where it's true, another sequence begins: its first step starts from h_0 again, and so does, in the other
+            direction, the last step of the sequence before it.
         out : ndarray of y's shape, optional
             Where y is written: C-contiguous, of the layer's dtype, and apart from the other arguments.
 
@@ -180,6 +191,8 @@ class Recurrent(Layer):
         TypeError
             For numbers of a wrong kind.
         """
+        if self._is_plain and lengths is None and reset is None and isinstance(x, np.ndarray) and x.ndim == 3:
+            return self._infer(x, h_0, out)
         call = self._checked(x, h_0, lengths, reset)
         if out is not None:
             if call.listed:
@@ -187,6 +200,24 @@ class Recurrent(Layer):
             _check.output("out", out, (*call.x.shape[:2], self._width), self.dtype, call.x)
         y, tapes, _ = self._through_layers(call, keep=False, out=out)
         return self._results(call, y, tapes)
+
+    @property
+    def _is_plain(self) -> bool:
+        return self.num_layers == 1 and not (self.bidirectional or self.zoneout or self.learn_h_0)
+
+    def _infer(self, x: FloatArray, h_0: ArrayLike | None, out: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+        """A call without any options, with the least to do around the kernel."""
+        dtype, H, time = self.dtype, self.hidden_size, int(self.batch_first)
+        x = _check.array("x", x, dtype, ("B", "T", self.input_size) if time else ("T", "B", self.input_size))
+        T, B = x.shape[time], x.shape[1 - time]
+        before = np.zeros((1, B, H), dtype) if h_0 is None else _check.array("h_0", h_0, dtype, (1, B, H))
+        if out is None:
+            out = np.empty((*x.shape[:2], H), dtype)
+        else:
+            _check.output("out", out, (*x.shape[:2], H), dtype, x, before)
+        _, (weights,) = self._weights()
+        self._directions[0].infer(weights, x, before[0], out, T)
+        return out, (out[:, -1].copy()[None] if time else out[-1:].copy())
 
     def forward(
         self,
@@ -222,16 +253,20 @@ class Recurrent(Layer):
         self, call: _Call, *, keep: bool, out: FloatArray | None = None
     ) -> tuple[FloatArray, list[Tape], dict[str, FloatArray]]:
         """The last layer's y, what each direction keeps, and the noise drawn."""
-        weights = self._weights(keep=not keep, tokens=call.tokens)
+        _, weights = self._weights(keep=not keep, tokens=call.tokens)
         batch, x = call.batch, call.x
         tapes: list[Tape] = []
         masks = self._draw(call) if keep else {}
         shape = (*x.shape[:2], self._width)
         for layer in range(self.num_layers):
             last = layer == self.num_layers - 1
-            y = np.empty(shape, self.dtype) if out is None or not last else out
-            if batch.is_ragged and not call.listed:
-                y[...] = 0
+            padded = batch.is_ragged and not call.listed
+            if out is None or not last:
+                y = (np.zeros if padded else np.empty)(shape, self.dtype)
+            else:
+                y = out
+                if padded:
+                    y.fill(0)
             for direction in self._directions[layer * self.num_directions :][: self.num_directions]:
                 at = len(tapes)
                 noise = self._noise(call, direction, masks, keep)
@@ -359,8 +394,11 @@ class Recurrent(Layer):
             zoneout = batch.in_steps(zoneout, direction.reverse)
         elif self.zoneout and not keep:
             zoneout = np.full(self.hidden_size, self.zoneout, self.dtype)
+        resets = call.resets
+        if resets is not None and direction.reverse:  # a cut before step t is met on the way from t to t - 1
+            resets = np.concatenate([resets[1:], np.zeros_like(resets[:1])])
         return Noise(
-            resets=None if call.resets is None else batch.in_steps(call.resets, direction.reverse),
+            resets=None if resets is None else batch.in_steps(resets, direction.reverse),
             zoneout=zoneout,
             mask=None if mask is None else batch.in_rows(mask),
         )
@@ -419,11 +457,11 @@ class Recurrent(Layer):
         Parameters
         ----------
         x_t : array_like, shape (B, I) or (I,)
-            The input.
+            The input. Without its last dimension, integers: tokens, as in a call.
         h : array_like, shape (L, B, H) or (L, H)
             The states before the step.
         out : ndarray of h's shape, optional
-            Where the states after the step are written: C-contiguous, of the layer's dtype, apart from x_t and h.
+            Where the states after the step are written: C-contiguous, of the layer's dtype; it may be h.
 
         Returns
         -------
@@ -437,22 +475,85 @@ class Recurrent(Layer):
         TypeError
             For numbers that aren't real.
         """
-        if self.bidirectional:
-            raise ValueError("step: expected a layer of one direction, got a bidirectional one; call it on sequences")
-        dtype, H, L = self.dtype, self.hidden_size, self.num_layers
-        wanted: tuple[int | str, ...] = (self.input_size,) if np.ndim(x_t) == 1 else ("B", self.input_size)
-        below = _check.array("x_t", x_t, dtype, wanted)
-        shape = (L, below.shape[0], H) if below.ndim == 2 else (L, H)
+        self._require_one_direction()
+        dtype = self.dtype
+        given = x_t if isinstance(x_t, np.ndarray) else _check.real("x_t", x_t)
+        if given.dtype is not dtype and given.dtype.kind in "iu" and np.ndim(h) == given.ndim + 2:
+            return self._step_of_tokens(given, h, out)
+        batch = given.shape[:1] if given.ndim > 1 else ()
+        below = _check.array("x_t", given, dtype, (*batch, self.input_size))
+        shape = (self.num_layers, *batch, self.hidden_size)
         before = _check.array("h", h, dtype, shape)
         if out is None:
             out = np.empty(shape, dtype)
         else:
-            _check.output("out", out, shape, dtype, below, before)
-        B = shape[1] if below.ndim == 2 else 1
-        for weights, one, after in zip(self._weights(), before, out, strict=True):
-            step(*weights, below.reshape(1, B, -1), one.reshape(B, H), after.reshape(1, B, H))
-            below = after
+            _check.output("out", out, shape, dtype, below)
+            if np.may_share_memory(out, before):
+                before = before.copy()
+        block, _ = self._weights()
+        one_step.call_step(self._step_function, block, below, before, out)
         return out
+
+    def _step_of_tokens(self, x_t: FloatArray, h: ArrayLike, out: FloatArray | None) -> FloatArray:
+        x = _check.tokens("x_t", x_t, self.input_size).reshape((-1, 1) if self.batch_first else (1, -1))
+        shape = (self.num_layers, *x_t.shape, self.hidden_size)
+        before = _check.array("h", h, self.dtype, shape)
+        _, after = self(x, before.reshape(self.num_layers, x.size, self.hidden_size))
+        if out is None:
+            return after.reshape(shape)
+        _check.output("out", out, shape, self.dtype)
+        out[...] = after.reshape(shape)
+        return out
+
+    def stream(self, batch_size: int = 1, h_0: ArrayLike | None = None) -> Stream:
+        """Keep the states from call to call: sequences that arrive in pieces.
+
+        Parameters
+        ----------
+        batch_size : int
+            B, the number of sequences.
+        h_0 : array_like, shape (L, B, H), optional
+            The states before the first step; by default those learned with `learn_h_0`, or zero.
+
+        Returns
+        -------
+        Stream
+            ``stream(x)`` returns y, the same bits as the whole sequence's.
+
+        Raises
+        ------
+        ValueError
+            For a wrong shape, or a bidirectional layer, which needs whole sequences.
+        TypeError
+            For numbers that aren't real, or a batch_size that isn't an integer.
+        """
+        self._require_one_direction()
+        return Stream(self, _check.size("batch_size", batch_size), h_0)
+
+    def compiled(self) -> Compiled:
+        """A step for loops compiled by Numba, and for C: see `Compiled`.
+
+        Returns
+        -------
+        Compiled
+            ``step, weights = gru.compiled()``. The weights are a copy of the layer's present ones.
+
+        Raises
+        ------
+        ValueError
+            For a bidirectional layer, which needs whole sequences.
+        """
+        self._require_one_direction()
+        block, _ = self._weights()
+        return Compiled(one_step.step, one_step.StepWeights(block, self._step_function).copy())
+
+    def _require_one_direction(self) -> None:
+        if self.bidirectional:
+            raise ValueError("bidirectional: expected a layer of one direction, got both; call it on whole sequences")
+
+    @cached_property
+    def _step_function(self) -> int:
+        return one_step.function_for(self._kind, self.dtype, self.zoneout)
 
     @property
     def small_inputs(self) -> Sequence[tuple[int, ...]]:
@@ -460,7 +561,7 @@ class Recurrent(Layer):
         B = TARGET.rows + 1
         return (1, 1, self.input_size), (B, 1, self.input_size) if self.batch_first else (1, B, self.input_size)
 
-    def _weights(self, *, keep: bool = True, tokens: bool = False) -> tuple[GRUWeights, ...]:
+    def _weights(self, *, keep: bool = True, tokens: bool = False) -> tuple[FloatArray, list[GRUWeights]]:
         """The packed weights of all directions, packed again if a parameter has changed since.
 
         Training doesn't `keep` them: parameters change before the next pass, and memory is for the sequence.
@@ -485,6 +586,10 @@ class Recurrent(Layer):
         words = np.dtype(f"i{self.dtype.itemsize}")
         return bool(same_bits(self._flat_parameters.view(words), packed.parameters.view(words)))
 
-    def _pack(self, tokens: bool) -> tuple[GRUWeights, ...]:
+    def _pack(self, tokens: bool) -> tuple[FloatArray, list[GRUWeights]]:
         parameters, D = self._parameters(), self.num_directions
-        return tuple(direction.pack(parameters, tokens and at < D) for at, direction in enumerate(self._directions))
+        widths = [direction.input_size for direction in self._directions]
+        block, parts = one_step.new_block(self._kind, widths, self.hidden_size, self.dtype, self.zoneout)
+        for at, (direction, weights) in enumerate(zip(self._directions, parts, strict=True)):
+            direction.pack(weights, parameters, tokens and at < D)
+        return block, parts

@@ -49,7 +49,7 @@ def step_tile(found: target.Target) -> str:
     members = dict(zip(names, function.args, strict=True))
     t, i, j = (members.pop(name) for name in "tij")
     fields = Fields(b=b, kind=kind, **members)
-    emit_step(GRUCell, fields, fields, t, i, j, I64(found.rows), 0, found.rows, 1)
+    emit_step(GRUCell, 0, fields, fields, t, i, j, I64(found.rows), 0, found.rows, 1)
     b.ret_void()
     return str(function.module)
 

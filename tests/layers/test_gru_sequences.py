@@ -131,6 +131,25 @@ def test_glued_by_reset_is_two_sequences(depth: dict[str, Any], at: int) -> None
     assert_same_bits(inferred, {"y": np.concatenate([first["y"], second["y"]]), "h_n": second["h_n"]})
 
 
+def test_glued_by_reset_in_both_directions() -> None:
+    """Each direction begins anew where it crosses the cut."""
+    drawn = case(GLUED, SHAPE, **BOTH_WAYS)
+    problem, gru = drawn.problem, drawn.without_noise()
+    problem["reset"][...] = False
+    problem["reset"][5] = True
+    whole = run(gru, problem)
+    first, second = (part_of(problem, slice(None), steps) for steps in (slice(5), slice(5, None)))
+    for part, goes_on in ((first, 0), (second, 1)):  # the direction that goes on into the other part
+        part["dh_n"] = part["dh_n"].copy()
+        part["dh_n"][goes_on::2] = 0
+        del part["reset"]
+    results = [run(gru, part) for part in (first, second)]
+    expected = {name: np.concatenate([part[name] for part in results]) for name in ("y", "dx")}
+    assert_same_bits({name: whole[name] for name in expected}, expected)
+    for direction, last in ((0, results[1]), (1, results[0])):
+        np.testing.assert_array_equal(whole["h_n"][direction::2], last["h_n"][direction::2])
+
+
 @pytest.mark.parametrize("longest", [1, 5])
 def test_steps_that_no_sequence_has(longest: int) -> None:
     """They cost nothing but zeros in the output."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import numgru
+from numgru._files import save_arrays
 from tests.cases import assert_same_bits, infer
 from tests.combinations import BEFORE, RESET, ZONEOUT, case
 
@@ -49,7 +53,10 @@ def test_step_of_tokens() -> None:
     problem, gru = problem_and_layer(tokens=True)
     h, row = problem["h_0"], problem["h_0"][:, 4]
     for x in problem["x"]:
+        into = h.copy()
+        assert gru.step(x, into, out=into) is into
         h, row = gru.step(x, h), gru.step(x[4], row)
+        assert_same_bits({"into": into}, {"into": h})
     assert_same_bits({"h_n": h}, infer(gru, problem))
     assert_same_bits({"row": row}, {"row": h[:, 4]})
 
@@ -145,3 +152,73 @@ def test_an_older_state_goes_on_with_changed_parameters() -> None:
     gru.flat_parameters *= 0.5
     y, _ = gru(problem["x"][4:], stream.state.copy())
     assert_same_bits({"y": stream(problem["x"][4:])}, {"y": y})
+
+
+@given(pieces=st.lists(st.integers(1, 4), min_size=1, max_size=9), rows=st.integers(1, 11), batch_first=st.booleans())
+def test_any_pieces(pieces: list[int], rows: int, batch_first: bool) -> None:
+    problem, gru = problem_and_layer(batch_first=batch_first, zoneout=0.3)
+    x, h_0 = np.resize(problem["x"], (sum(pieces), B, I))[:, :rows], problem["h_0"][:, :rows]
+    axis = 0
+    if batch_first:
+        x, axis = x.swapaxes(0, 1), 1
+    stream = gru.stream(rows, h_0)
+    y = np.concatenate([stream(piece) for piece in np.split(x, np.cumsum(pieces)[:-1], axis)], axis)
+    whole, h_n = gru(x, h_0)
+    assert_same_bits({"y": y, "h_n": stream.state}, {"y": whole, "h_n": h_n})
+
+
+def test_outputs_and_states_stay_as_they_were() -> None:
+    """What was returned doesn't change when the stream goes on, nor the stream when it's changed."""
+    problem, gru = problem_and_layer()
+    stream = gru.stream(B, problem["h_0"])
+    y, state = stream(problem["x"][:1]), stream.state
+    expected = {"y": y.copy(), "state": state.copy()}
+    stream(problem["x"][1:2])
+    stream.reset()
+    assert_same_bits({"y": y, "state": state}, expected)
+    stream(problem["x"][:1])[...] = np.nan
+    assert_same_bits({"state": stream.state}, expected)
+
+
+def test_reset_to_the_state_learned_by_then() -> None:
+    _, gru = problem_and_layer(learn_h_0=True)
+    stream = gru.stream(2)
+    gru.parameters["h_0"] *= 2
+    stream.reset([True, False])
+    learned = gru.parameters["h_0"]
+    assert_same_bits({"rows": stream.state}, {"rows": np.concatenate([learned, learned / 2], axis=1)})
+
+
+def test_a_given_state_is_taken() -> None:
+    problem, gru = problem_and_layer()
+    stream = gru.stream(B)
+    stream.state = problem["h_0"]
+    assert_same_bits({"y": stream(problem["x"])}, infer(gru, problem))
+    with pytest.raises(ValueError, match=r"state: expected .*got "):
+        stream.state = problem["h_0"][:, 1:]
+
+
+def test_states_of_another_dtype_or_no_states(tmp_path: Path) -> None:
+    path = tmp_path / "state.npz"
+    problem_and_layer()[1].stream(B).save(path)
+    stream = problem_and_layer(dtype=np.float32)[1].stream(B)
+    with pytest.raises(ValueError, match=r"state.npz: expected .*float32, got .*float64"):
+        stream.load(path)
+    save_arrays(path, {"state": stream.state}, {"format": "another"})
+    with pytest.raises(ValueError, match=r"state.npz: expected the states of a stream, got "):
+        stream.load(path)
+
+
+def test_streams_on_several_threads() -> None:
+    """Two and more of one layer, at once."""
+    problem, gru = problem_and_layer()
+    expected = infer(gru, problem)["y"]
+
+    def work(row: int) -> Any:
+        stream = gru.stream(1, problem["h_0"][:, row : row + 1])
+        pieces = [1, 3, 4, 8] if row % 2 else [2, 3, 7]
+        return np.concatenate([stream(x) for x in np.split(problem["x"][:, row : row + 1], pieces)])
+
+    with ThreadPoolExecutor(4) as pool:
+        rows = list(pool.map(work, list(range(B)) * 3))
+    assert_same_bits({"y": np.concatenate(rows, axis=1)}, {"y": np.concatenate([expected] * 3, axis=1)})

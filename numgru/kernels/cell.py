@@ -1,0 +1,80 @@
+"""What a cell says about itself; kernels know it when they are compiled.
+
+A *gate* is one part of the layer's weights, a *slot* one of the numbers that a unit keeps from forward to backward.
+A time step goes through the cell's *stages*, each for all units before the next. A stage sums its gates over the
+input and over what the stage before has made; the first one, over the state. What the last one makes is the new state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+from numba.extending import overload
+
+from .vectors import Vec
+
+Slots = dict[int, Vec]  # registers by slot
+
+
+class Stage(NamedTuple):
+    """Some gates, what becomes of their sums, and the derivative of that."""
+
+    gates: tuple[int, ...]  # in their order, those of earlier stages first
+    step: Callable[[Slots, Vec], tuple[Vec, Slots]]
+    step_backward: Callable[[Vec, Slots, Vec], tuple[Vec, Slots]]
+    makes: int | None = None  # the slot of what the next stage sums over; None: the new state
+
+    @property
+    def width(self) -> int:
+        """Blocks of units that are taken as one, so that a row has sums enough to keep the multipliers busy."""
+        return 2 if len(self.gates) == 1 else 1
+
+
+class Cell:
+    """Where a unit's numbers are, and the equations, which belong to stages.
+
+    A stage's `step` gets its sums and what earlier stages have kept, by slot, and the state: the one that its products
+    would take, or in the last stage the one before any noise. It returns what it makes and what it keeps.
+
+    Its `step_backward` gets the gradient of what it made, all that was kept, and the same state. It returns the part
+    of the gradient that reaches this state directly, and the gradients of sums.
+    """
+
+    slots: ClassVar[int]
+    input_slots: ClassVar[tuple[int, ...]]  # of the sum to which each gate's input weights lead
+    state_slots: ClassVar[tuple[int, ...]]  # the same for its other weights
+    stages: ClassVar[tuple[Stage, ...]]
+
+
+def _known(fact: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A fact about a cell, as a function of its weights that is a constant in kernels."""
+
+    def of(weights):
+        return fact(type(weights).cell())
+
+    @overload(of)
+    def _(weights):
+        value = fact(weights.instance_class.cell())
+        return lambda weights: value
+
+    return of
+
+
+@_known
+def cell_slots(cell: Any) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """Slots of the sums that the input's and the state's weights lead to, and the number of slots."""
+    return cell.input_slots, cell.state_slots, cell.slots
+
+
+@_known
+def state_slots(cell: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The slots of the state's weights in two parts: those that multiply the state, and the second stage's."""
+    of_state = len(cell.state_slots) - sum(len(stage.gates) for stage in cell.stages[1:])
+    return cell.state_slots[:of_state], cell.state_slots[of_state:]
+
+
+@_known
+def stage_widths(cell: Any) -> tuple[int, ...]:
+    """The width of each stage."""
+    return tuple(stage.width for stage in cell.stages)

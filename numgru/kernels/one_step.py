@@ -1,0 +1,233 @@
+"""One time step through all layers: what Python, users' compiled loops and C call.
+
+It's one function with C's calling convention, compiled once. Whoever calls it jumps to its address, so that none of it
+is compiled into a user's loop. All weights lie in one block of memory: a call passes one array, or one pointer.
+
+Shapes: B batch, I input, H hidden, L layers of one direction; "padded" is to whole registers.
+
+    x        (I,) or (B, I)
+    h, out   (L, H) or (L, B, H)
+    block    64 bytes of integers, the share that zoneout keeps (H padded), and for every layer its packed weights: of
+             the input (K, 3, H padded; K is I, then H), of the state (H, 3, H padded), and the biases (4, H padded)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, from_dtype, types
+from numba.core.errors import TypingError
+from numba.extending import overload
+from numpy.typing import NDArray
+
+from ._jit import c_function, intrinsic, kernel, piece
+from .cell import stage_widths
+from .few_rows import HALF, columns_of
+from .gru import GRUCell, GRUWeights, ResetBeforeWeights
+from .packing import aligned_empty, blocks_in, blocks_of, lanes_of
+from .sequences import Options, Sequences
+from .step import step_tile
+from .target import TARGET
+from .tiles import ROWS, WIDE, pointer
+from .vectors import I64
+
+_GATES, _SLOTS = len(GRUCell.input_slots), GRUCell.slots
+_HEADER = 64  # bytes
+_I, _H, _L, _SIZE, _ZONEOUT, _KIND = range(6)  # its integers: the size in numbers, whether there's zoneout, the cell
+_KINDS = GRUWeights, ResetBeforeWeights
+
+
+class StepWeights(NamedTuple):
+    """What compiled code needs for a step. In another process it's found again after pickling."""
+
+    block: NDArray[Any]
+    function: int  # its address
+
+    def copy(self) -> StepWeights:
+        """The same in memory of its own."""
+        return _restored(self.block)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.block,)
+
+
+def _restored(block: NDArray[Any]) -> StepWeights:
+    aligned, header = aligned_empty(block.size, block.dtype), _header(block)
+    aligned[:] = block
+    return StepWeights(aligned, function_for(_KINDS[header[_KIND]], block.dtype, header[_ZONEOUT]))
+
+
+def new_block(
+    kind: type[GRUWeights], input_sizes: Sequence[int], H: int, dtype: np.dtype[Any], zoneout: float
+) -> tuple[NDArray[Any], list[GRUWeights]]:
+    """A block, and where in it each layer's weights are to go."""
+    padded = blocks_of(H, dtype) * TARGET.lanes(dtype)
+    sizes = [n * padded for K in input_sizes for n in (_GATES * K, _GATES * H, _SLOTS)]
+    first = _HEADER // dtype.itemsize
+    starts = list(accumulate(sizes, initial=first + padded))
+    block = aligned_empty(starts[-1], dtype)
+    facts = input_sizes[0], H, len(input_sizes), block.size, zoneout > 0, _KINDS.index(kind)
+    block[:first].view(np.int64)[: len(facts)] = facts
+    block[first : first + padded] = zoneout
+    parts = [block[start : start + size] for start, size in zip(starts[:-1], sizes, strict=True)]
+    return block, [kind(*parts[at : at + 3]) for at in range(0, len(parts), 3)]
+
+
+def _header(block: NDArray[Any]) -> NDArray[np.int64]:
+    return block[: _HEADER // block.itemsize].view(np.int64)
+
+
+_header_of = piece(_header)
+
+
+@piece
+def _step_rows(weights, run):
+    """All rows of one layer. For one step there's nothing to gain by computing the input's share ahead of it."""
+    rest = run.B % ROWS
+    full = run.B - rest if rest <= HALF else run.B
+    for stage in range(len(stage_widths(weights))):
+        blocks = columns_of(weights, run, stage)
+        for j in range(blocks if full else 0):
+            for i in range(0, full, ROWS):
+                step_tile(weights, run, 0, stage, i, j, min(ROWS, run.B - i), 0, ROWS, 1)
+        for i in range(full, run.B):
+            for j in range(0, blocks - WIDE + 1, WIDE):
+                step_tile(weights, run, 0, stage, i, j, 1, 0, 1, WIDE)
+            for j in range(blocks // WIDE * WIDE, blocks):
+                step_tile(weights, run, 0, stage, i, j, 1, 0, 1, 1)
+
+
+def _like(weights, *parts):
+    """Other weights of the same kind."""
+    raise NotImplementedError
+
+
+@overload(_like)
+def _(weights, *parts):
+    kind = weights.instance_class
+    return lambda weights, *parts: kind(parts[0], parts[1], parts[2])
+
+
+@piece
+def _step_layers(kind, block, x, h, out, B, zoneout):
+    """All layers; `kind` is any weights of their kind."""
+    header = _header_of(block)
+    I, H, L = header[_I], header[_H], header[_L]
+    padded = blocks_in(H, block) * lanes_of(block)
+    options = Options(0, 0, 0, None, None, None, None, None, zoneout, 0, 0, None, None, 0)
+    start, below = _HEADER // block.itemsize + padded, carray(x, B * I)
+    before, after = carray(h, L * B * H), carray(out, L * B * H)
+    kept = np.empty(B * _SLOTS * padded if len(stage_widths(kind)) > 1 else 0, block.dtype)
+    for first in range(0, L * B * H, B * H):
+        state = start + _GATES * I * padded
+        bias = state + _GATES * H * padded
+        end = bias + _SLOTS * padded
+        weights = _like(kind, block[start:state], block[state:bias], block[bias:end])
+        h_0, y = before[first : first + B * H], after[first : first + B * H]
+        run = Sequences(below, h_0, y, None, kept, 1, B, 0, 1, B, I, H, 0, 0, I, 0, 0, H, options)
+        _step_rows(weights, run)
+        start, below, I = end, y, H
+
+
+@piece
+def _block_at(weights):
+    return carray(weights, carray(weights, _HEADER).view(np.int64)[_SIZE])
+
+
+def _plain(weights, x, h, out, batch):
+    block = _block_at(weights)
+    _step_layers(GRUWeights(block, block, block), block, x, h, out, batch, None)
+
+
+def _with_zoneout(weights, x, h, out, batch):
+    block = _block_at(weights)
+    _step_layers(GRUWeights(block, block, block), block, x, h, out, batch, block[_HEADER // block.itemsize :])
+
+
+def _reset_before(weights, x, h, out, batch):
+    block = _block_at(weights)
+    _step_layers(ResetBeforeWeights(block, block, block), block, x, h, out, batch, None)
+
+
+def _reset_before_with_zoneout(weights, x, h, out, batch):
+    block = _block_at(weights)
+    _step_layers(ResetBeforeWeights(block, block, block), block, x, h, out, batch, block[_HEADER // block.itemsize :])
+
+
+_FUNCTIONS = {
+    (GRUWeights, False): _plain,
+    (GRUWeights, True): _with_zoneout,
+    (ResetBeforeWeights, False): _reset_before,
+    (ResetBeforeWeights, True): _reset_before_with_zoneout,
+}
+
+
+@cache
+def _compiled(kind: int, dtype: np.dtype[Any], zoneout: bool) -> Any:
+    numbers = types.CPointer(from_dtype(dtype))
+    return c_function(types.void(*[numbers] * 4, types.int64), _FUNCTIONS[_KINDS[kind], zoneout])
+
+
+def function_for(kind: type[GRUWeights], dtype: np.dtype[Any], zoneout: float) -> int:
+    """The address of the function that steps."""
+    address: int = _compiled(_KINDS.index(kind), dtype, zoneout > 0).address
+    return address
+
+
+@intrinsic
+def _call(typingctx, function, block, x, h, out, batch):
+    """What lies at the address `function`."""
+
+    def codegen(context, b, sig, args):
+        arrays = [pointer(context, b, sig.args[k], args[k]) for k in range(1, 5)]
+        kind = ir.FunctionType(ir.VoidType(), [*(array.type for array in arrays), I64])
+        b.call(b.inttoptr(args[0], kind.as_pointer()), [*arrays, args[5]])
+        return context.get_dummy_value()
+
+    return types.void(function, block, x, h, out, batch), codegen
+
+
+@kernel
+def call_step(function, block, x, h, out):
+    """One step, from Python: to take a tuple from there would cost half a microsecond."""
+    _call(function, block, x, h, out, x.size // x.shape[-1])
+
+
+@kernel
+def step(weights, x, h, out):
+    """One step, from users' compiled code. No layer stands before it, so it checks its arguments itself."""
+    _check_types(weights, x, h, out)
+    header, batch = _header_of(weights.block), x.shape[0] if x.ndim == 2 else 1
+    if x.shape[-1] != header[_I] or batch < 1:
+        raise ValueError("x: expected shape (input_size,) or (B, input_size), got another")
+    if h.shape[0] != header[_L] or h.shape[-1] != header[_H] or h.size != header[_L] * batch * header[_H]:
+        raise ValueError("h: expected shape (num_layers, hidden_size), or (num_layers, B, hidden_size), got another")
+    if out.shape != h.shape:
+        raise ValueError("out: expected h's shape, got another")
+    if out.ctypes.data == h.ctypes.data:
+        raise ValueError("out: expected memory of its own, got h's")
+    _call(weights.function, weights.block, x, h, out, batch)
+
+
+def _check_types(weights, x, h, out):
+    raise NotImplementedError
+
+
+@overload(_check_types)
+def _(weights, x, h, out):
+    if getattr(weights, "instance_class", None) is not StepWeights:
+        raise TypingError(f"weights: expected those of compiled(), got {weights}")
+    dtype = weights.types[0].dtype
+    for name, given, ndim in (("x", x, 0), ("h", h, 1), ("out", out, 1)):
+        if not isinstance(given, types.Array) or given.dtype != dtype or given.layout != "C":
+            raise TypingError(f"{name}: expected a C-contiguous array of {dtype}, got {given}")
+        if x.ndim not in (1, 2) or given.ndim != x.ndim + ndim:
+            raise TypingError(f"{name}: expected x (I,) with h and out (L, H), or (B, I) with (L, B, H), got {given}")
+    if not out.mutable:
+        raise TypingError(f"out: expected an array that can be written to, got {out}")
+    return lambda weights, x, h, out: None

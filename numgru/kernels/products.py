@@ -1,0 +1,114 @@
+"""Products with packed weights and, below, backward: what the tiles of a step share, and those of the input alone.
+
+Shapes: as in sequences.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+
+from ._jit import intrinsic
+from .sequences import TRUE, Fields, fields_of, gates_of, inputs_of, sums_of
+from .tiles import edge_masks, rows_up_to, sum_rows
+from .vectors import I64, Grid, Vec, loop
+
+
+def panel(run: Fields, data: Any, j: Any, depth: Any, width: int) -> Grid:
+    """Packed weights from block j on: (block, k, gate, LANES)."""
+    b = run.b
+    row = I64(width * run.kind.lanes)
+    block = b.mul(depth, row)
+    return run.grid(data, b.mul(j, block), row, block)
+
+
+def accumulate(run, sums, places, slots, gates, a, rows, depth, data, j, blocks):
+    """Add a w to the sums of some gates, with the weights of all packed in `data`; `slots` is where gates lead."""
+    lanes = run.kind.lanes
+    packed = panel(run, data, j, depth, len(slots))
+    keys = [(m, v, slots[g]) for m, v in places for g in gates]
+
+    def weights(k):
+        return [packed.load(k, v, g * lanes) for v in blocks for g in gates]
+
+    sums.update(zip(keys, sum_rows(run.b, [sums[key] for key in keys], rows, depth, a, weights), strict=True))
+
+
+@intrinsic
+def project_tile(typingctx, weights, run, t, i, j, count, rows, blocks):
+    """The input's share of the sums, for `count` <= `rows` time steps of row i from step t on, into `sums`."""
+    cell, n_rows, n_blocks = weights.instance_class.cell(), rows.literal_value, blocks.literal_value
+
+    def codegen(context, b, sig, args):
+        w, run = (fields_of(context, b, sig.args[k], args[k]) for k in (0, 1))
+        t, i, j, count = args[2:6]
+        lanes = run.kind.lanes
+        row_of = rows_up_to(b, n_rows, count)
+        places = [(m, v) for m in range(n_rows) for v in range(n_blocks)]
+        bias = panel(run, w.bias, j, I64(1), cell.slots)
+        sums = {(m, v, s): bias.load(0, v, s * lanes) for m, v in places for s in cell.input_slots}
+        x = inputs_of(run, run.x, t, i, row_of, TRUE)
+        gates, rows = range(len(cell.input_slots)), range(n_rows)
+        accumulate(run, sums, places, cell.input_slots, gates, x, rows, run.I, w.input, j, range(n_blocks))
+        for s in cell.input_slots:
+            slot = sums_of(run, cell, t, i, s, TRUE)
+            for m, v in places:
+                slot.store(sums[m, v, s], row_of[m], v, b.mul(j, I64(lanes)))
+        return context.get_dummy_value()
+
+    return types.void(weights, run, t, i, j, count, rows, blocks), codegen
+
+
+def zero(run: Fields) -> Vec:
+    """A register of zeros."""
+    return Vec(run.b, run.kind, ir.Constant(run.kind.vector, None))
+
+
+def through_gates(run, da, first_gate, gates, data, j, start, row_of, blocks, depth):
+    """start + the gradients `da`, those from `first_gate` on, times the weights of `gates` gates.
+
+    The weights are packed as (block, gate, unit, LANES).
+    """
+    b, lanes = run.b, run.kind.lanes
+    block = b.mul(run.H, I64(gates * lanes))
+    packed = run.grid(data, b.mul(j, block), I64(lanes), block)
+
+    def gate(g, sums):
+        first, at = b.mul(run.H, b.add(g, I64(first_gate))), da[0].at
+        for other in range(1, len(da)):
+            at = b.select(b.icmp_signed("==", g, I64(other)), da[other].at, at)
+        a = run.grid(da[0].data, at, da[0].row, da[0].block)
+        return sum_rows(b, sums, row_of, depth, a, lambda k: [packed.load(b.add(first, k), v) for v in range(blocks)])
+
+    return loop(b, I64(len(da)), start, gate)
+
+
+@intrinsic
+def input_gradient_tile(typingctx, weights, run, gradients, t, i, j, count, in_time, rows, blocks):
+    """dx for `count` <= `rows` rows of step t from row i on, or, `in_time`, time steps of row i from step t on."""
+    cell, n_rows, n_blocks = weights.instance_class.cell(), rows.literal_value, blocks.literal_value
+
+    def codegen(context, b, sig, args):
+        w, run, d = (fields_of(context, b, sig.args[k], args[k]) for k in (0, 1, 2))
+        if d.dx is not None:
+            t, i, j, count, in_time = args[3:8]
+            lanes = I64(run.kind.lanes)
+            first = b.mul(j, lanes)
+            row_of = rows_up_to(b, n_rows, count)
+            start = [zero(run)] * (n_rows * n_blocks)
+            da = [gates_of(run, cell, t, i, s, in_time) for s in cell.input_slots]
+            sums = through_gates(run, da, 0, len(da), w.input, j, start, row_of, n_blocks, run.H)
+            dx = inputs_of(run, d.dx, t, i, row_of, in_time)
+            places = [(m, v) for m in range(n_rows) for v in range(n_blocks)]
+            store_tile(dx, sums, places, first, edge_masks(b, run.kind, range(n_blocks), b.sub(run.I, first)))
+        return context.get_dummy_value()
+
+    return types.void(weights, run, gradients, t, i, j, count, in_time, rows, blocks), codegen
+
+
+def store_tile(out, values, places, first, masks):
+    """Registers of a tile's places (row, block) into rows of units, the first of them `first`."""
+    for (m, v), value in zip(places, values, strict=True):
+        out.store(value, m, v, first, masks[v])
