@@ -111,6 +111,7 @@ SHAPES = [
     Shape(16, 2000, 8, 96),
     Shape(32, 100, 128, 256, layers=2, bidirectional=True),
     Shape(64, 100, 64, 128, ragged=True),
+    Shape(32, 100, 128, 256, reset_before=True),
     Shape(32, 100, 1000, 128, one_hot=True),
     Shape(32, 100, 1000, 128, tokens=True),
 ]

@@ -179,7 +179,9 @@ def layers(cell: Cell, x: Array, h_0: Array, p: Named, reset: Array, noise: Name
     for k, both in directions(p):
         outputs = []
         for suffix, time in both:
-            y, tape = steps(cell, x[time], h_0[len(h_n)], own(p, suffix), anew(reset, time), *noise_of(noise, suffix, time))
+            y, tape = steps(
+                cell, x[time], h_0[len(h_n)], own(p, suffix), anew(reset, time), *noise_of(noise, suffix, time)
+            )
             outputs.append(y[time])
             h_n.append(y[-1])
             tapes.append(tape)

@@ -130,6 +130,7 @@ def test_run_of_numgru_alone(tmp_path, capsys):
 OPTIONS = [
     "2,5,3,4,layers=2,bidirectional",
     "3,6,3,4,layers=2,bidirectional,ragged",
+    "3,6,3,4,layers=2,ragged,reset_before",
     "2,5,3,4,one_hot",
 ]
 

@@ -35,13 +35,21 @@ def test_operations_of_a_ragged_batch_are_those_of_its_steps():
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"layers": 2, "bidirectional": True}, {"ragged": True}, {"one_hot": True}, {"tokens": True}],
+    [
+        {},
+        {"layers": 2, "bidirectional": True},
+        {"ragged": True},
+        {"reset_before": True},
+        {"one_hot": True},
+        {"tokens": True},
+    ],
     ids=str,
 )
 def test_workload(options):
     shape = PLAIN._replace(**options)
     workload = Workload(shape)
     assert (workload.gru.num_layers, workload.gru.num_directions) == (shape.layers, shape.directions)
+    assert workload.gru.reset_after is not shape.reset_before
     workload.inference()
     workload.training()
     assert all(gradient.any() for gradient in workload.gru.gradients.values())
