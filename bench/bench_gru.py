@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numgru
 
 from .machine import fma_peak
-from .workload import JOBS, SHAPES, THREADS, Shape, prepared, seconds
+from .workload import JOBS, SHAPES, THREADS, Shape, computable, prepared, seconds
 
 CASES = ([str(shape) for shape in SHAPES], JOBS, list(THREADS))
 NAMES = ("B,T,I,H", "job", "threads")
@@ -45,7 +45,7 @@ class Rates:
         for name, threads in THREADS.items():
             numgru.set_num_threads(threads)
             peaks, rates = [], {}
-            for shape in SHAPES:
+            for shape in computable():
                 peaks.append(fma_peak("float32", threads))
                 for job in JOBS:
                     rates[str(shape), job, name] = shape.flops(job) / fastest(prepared(shape, job)) / 1e9

@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 
-from .workload import JOBS, SHAPES, Shape, Workload
+from .workload import JOBS, SHAPES, Shape, Workload, computable
 
 Bytes = dict[tuple[str, str], dict[str, int]]  # by shape and job
 
@@ -18,7 +18,7 @@ class Arrays:
     param_names = ("B,T,I,H", "job")
 
     def setup_cache(self) -> Bytes:
-        return {(str(shape), job): traced(shape, job) for shape in SHAPES for job in JOBS}
+        return {(str(shape), job): traced(shape, job) for shape in computable() for job in JOBS}
 
     def track_workspace(self, figures: Bytes, *case: str) -> int:
         """What stays: packed weights with a copy to compare with, and after training the gates."""

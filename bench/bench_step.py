@@ -28,7 +28,7 @@ class Step:
 @cache
 def stream(shape: Shape, dtype: str) -> Callable[[], object]:
     """Kept between the calls of `setup`; see `workload.prepared`."""
-    B, T, I, H = shape
+    B, T, I, H = shape[:4]
     rng = np.random.default_rng(0)
     gru = numgru.GRU(I, H, dtype=dtype, seed=0)
     x, h = rng.standard_normal((T, B, I)).astype(dtype), rng.standard_normal((1, B, H)).astype(dtype)

@@ -81,7 +81,7 @@ def operations(shape: Shape, job: str) -> int:
 
 
 def others(axis: str) -> str:
-    return ", ".join(f"{name} = {size}" for name, size in BASE._asdict().items() if name != axis)
+    return ", ".join(f"{name} = {size}" for name, size in BASE._asdict().items() if name in STARTS and name != axis)
 
 
 def tables(curves: Sequence[Curve]) -> str:

@@ -23,12 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from .peers.__main__ import note, shape_of
-from .peers.measure import JOBS
 from .peers.peer import Peer, installed, load
 from .peers.problem import Problem
 from .peers.remote import confined
 from .peers.report import OURS, head, row
-from .workload import Shape
+from .workload import JOBS, Shape
 
 NAMES = [OURS, "PyTorch"]
 SHAPES = [
@@ -53,7 +52,7 @@ def allowed(shape: Shape, job: str) -> int:
     copy by which a change is noticed. Inference: the output, packed weights and that copy. On top come a few states
     and panels, and with small H what it takes to fill whole registers.
     """
-    B, T, I, H = shape
+    B, T, I, H = shape[:4]
     weights = 3 * H * (I + H + 2)
     values = T * B * H + 2 * weights if job == JOBS[0] else 6 * T * B * H + 4 * weights
     return WORD * values
@@ -125,6 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--processes", type=int, default=3, help="for each figure; the least counts")
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     asked = parser.parse_args(arguments)
+    for shape in asked.shapes:
+        if shape.options:
+            parser.error(f"--shapes: expected B,T,I,H alone, got {shape}")
     if not CLEAR.exists():
         sys.exit(f"expected Linux, which resets the peak through {CLEAR}")
     names = [name for name in NAMES if installed(name)]

@@ -25,19 +25,18 @@ from .load import Load
 from .measure import FULL, QUICK, TOLERANCE, Plan, Samples, measure
 from .peer import PEERS, installed
 from .picture import draw
-from .problem import ROUNDED
 from .remote import Remote
-from .report import OURS, Cell, count, rounded_table, summary, tables
+from .report import OURS, Cell, beside_table, count, summary, tables
 
 
 def shape_of(text: str) -> Shape:
     try:
-        shape = Shape.parse(text)
+        return Shape.parse(text)
     except (TypeError, ValueError):
-        shape = None
-    if shape is None or min(shape) < 1:
-        raise argparse.ArgumentTypeError(f"expected B,T,I,H as in 32,100,128,256, got {text!r}")
-    return shape
+        raise argparse.ArgumentTypeError(
+            f"expected B,T,I,H as in 32,100,128,256, then none or some of layers=N, {', '.join(Shape._fields[5:])}; "
+            f"got {text!r}"
+        ) from None
 
 
 def arguments_of(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -69,11 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with ExitStack() as stack:
         remotes = [stack.enter_context(closing(Remote(name, n))) for n in threads for name in names]
         versions = {remote.name: remote.about.version for remote in remotes}
-        samples, limits = measure_all(asked.shapes, remotes, QUICK if asked.quick else FULL)
+        measured, limits = measure_all(asked.shapes, remotes, QUICK if asked.quick else FULL)
     others = load.of_others()
-    cells = cells_of(samples, limits)
-    pairs = pairs_of(cells)
-    listed = [cell for cell in cells if cell.shape in asked.shapes]
+    groups = [[cells_of(*each, limits) for each in samples.items()] for samples in measured]
+    cells = [cell for group in groups for cell in group[0]]
+    pairs = [pair for first, *others in groups for other in others for pair in zip(first, other, strict=True)]
     machine = {
         "processor": llvm.get_host_cpu_name(),
         "cores": processors,
@@ -89,57 +88,44 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "agreement": TOLERANCE,
         "limits": [each._asdict() for each in limits.values()],
         "cache_bytes": cache_sizes(),
-        "cells": [cell.as_json() for cell in listed],
-        "summary": summary(listed),
-        "rounded": [{"sizes": odd.as_json(), "rounded": even.as_json()} for odd, even in pairs],
+        "cells": [cell.as_json() for cell in cells],
+        "summary": summary(cells),
+        "beside": [{"this": this.as_json(), "other": other.as_json()} for this, other in pairs],
     }
     print(", ".join(f"{name} {version}" for name, version in machine.items()))
     print(*map(limits_line, limits.values()), sep="\n")
     if others is not None:
         print(f"Other programs took {others:.2f} cores meanwhile.")
     print(f"Results and gradients agree with numgru's within {TOLERANCE:g} of the largest.\n")
-    print(tables(listed))
+    print(tables(cells))
     if pairs:
-        print("", rounded_table(pairs), sep="\n")
+        print("", beside_table(pairs), sep="\n")
     if asked.json:
         asked.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     if asked.picture:
-        draw(listed, asked.picture)
+        draw(cells, asked.picture)
 
 
 def measure_all(
     shapes: Iterable[Shape], remotes: list[Remote], plan: Plan
-) -> tuple[dict[Shape, Samples], dict[int, Limits]]:
-    """Shape by shape; in between, the machine's limits, of which the best measurement counts."""
-    samples: dict[Shape, Samples] = {}
+) -> tuple[list[dict[Shape, Samples]], dict[int, Limits]]:
+    """Shape by shape, each with what it's set beside; in between, the machine's limits: the best measured count."""
+    measured = []
     limits: dict[int, Limits] = {}
-    ours = [remote for remote in remotes if remote.name == OURS]
     for shape in shapes:
         note(str(shape))
+        for name in dict.fromkeys(remote.name for remote in remotes if not remote.can(shape)):
+            note(f"{name}: left out, has nothing of the kind")
         for n in dict.fromkeys(remote.threads for remote in remotes):
             now = Limits.measured(n)
             limits[n] = now.best(limits.get(n, now))
-        samples[shape] = measure(shape, remotes, plan)
-        if shape in ROUNDED:
-            samples.setdefault(ROUNDED[shape], measure(ROUNDED[shape], ours, plan))
-    return samples, limits
+        measured.append(measure(shape, [remote for remote in remotes if remote.can(shape)], plan))
+    return measured, limits
 
 
-def cells_of(samples: dict[Shape, Samples], limits: dict[int, Limits]) -> list[Cell]:
+def cells_of(shape: Shape, samples: Samples, limits: dict[int, Limits]) -> list[Cell]:
     return [
-        Cell(shape, job, threads, times, limits[threads].bound(shape, job))
-        for shape, cases in samples.items()
-        for (job, threads), times in cases.items()
-    ]
-
-
-def pairs_of(cells: Iterable[Cell]) -> list[tuple[Cell, Cell]]:
-    """Cells of sizes that fill no register, each with the one of the sizes rounded up."""
-    by_case = {(cell.shape, cell.job, cell.threads): cell for cell in cells}
-    return [
-        (cell, by_case[ROUNDED[shape], job, threads])
-        for (shape, job, threads), cell in by_case.items()
-        if shape in ROUNDED
+        Cell(shape, job, threads, times, limits[threads].bound(shape, job)) for (job, threads), times in samples.items()
     ]
 
 

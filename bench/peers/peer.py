@@ -28,6 +28,7 @@ class Peer(ABC):
 
     version: ClassVar[str]
     trains: ClassVar[bool] = True
+    lacks: ClassVar[frozenset[str]] = frozenset()  # names of options, as in `Shape`
     # Seconds after a call in which idle threads may still spin, seen of GNU OpenMP's at most 0.01.
     spins: ClassVar[float] = 0.02
 
@@ -46,9 +47,10 @@ class Peer(ABC):
         """Forward from a state of zero, and backward: the gradients of the weights, fresh, and of nothing else."""
         raise NotImplementedError
 
-    def gradients(self, result: Sequence[Any]) -> Weights:
+    def gradients(self, result: Sequence[Any]) -> list[Weights]:
         """What `training` returned, as NumPy arrays in numgru's layout; untimed."""
-        return Weights(*(np.asarray(each) for each in result))
+        arrays = list(map(np.asarray, result))
+        return [Weights(*arrays[at : at + 4]) for at in range(0, len(arrays), 4)]
 
 
 def load(name: str) -> type[Peer]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..workload import Shape
 from .report import Cell, count
 
 # Blue and orange of Okabe and Ito, told apart by all eyes, and by their shape.
@@ -16,6 +17,7 @@ def draw(cells: Sequence[Cell], path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+    cells = [cell for cell in cells if cell.ratio is not None] or cells
     shapes = list(dict.fromkeys(cell.shape for cell in cells))
     jobs = list(dict.fromkeys(cell.job for cell in cells))
     threads = sorted({cell.threads for cell in cells})
@@ -64,8 +66,13 @@ def draw(cells: Sequence[Cell], path: Path) -> None:
     ratios = [cell.ratio for cell in cells if cell.ratio is not None]
     low, high = min([0.8, *ratios]), max([2, *ratios])
     panels[0].set_xlim(low * 0.9, high * (high / low) ** 0.3)  # room for the notes
-    panels[0].set_yticks(range(len(shapes)), [str(shape) for shape in shapes])
+    panels[0].set_yticks(range(len(shapes)), [label(shape) for shape in shapes])
     panels[0].set_ylabel("batch, time, input, hidden")
     panels[0].invert_yaxis()
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(threads), frameon=False)
     figure.savefig(path, dpi=150)
+
+
+def label(shape: Shape) -> str:
+    sizes = ",".join(map(str, shape[:4]))
+    return "\n".join(filter(None, [sizes, ", ".join(shape.options).replace("_", " ")]))

@@ -1,6 +1,7 @@
 """What all are given: the same weights, sequence and upstream gradient.
 
-Shapes: B batch, T time, I input, H hidden. Weights are as PyTorch stores them, gates in the order r, z, n.
+Shapes: B batch, T time, I input, H hidden, L layers, D directions. Weights are as PyTorch stores them,
+gates in the order r, z, n.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..workload import Shape
+from ..workload import Shape, input_of
 
 Array = NDArray[np.float32]
 
@@ -21,8 +22,17 @@ ROUNDED = {
 }
 
 
+def beside(shape: Shape) -> Shape | None:
+    """What numgru's own time is set beside: sizes rounded up, full sequences, the usual reset, vectors for tokens."""
+    if shape.tokens:
+        return shape._replace(tokens=False, one_hot=True)
+    if shape.ragged or shape.reset_before:
+        return shape._replace(ragged=False, reset_before=False)
+    return ROUNDED.get(shape)
+
+
 class Weights(NamedTuple):
-    """W_ih (3H, I), W_hh (3H, H), b_ih (3H), b_hh (3H)."""
+    """Of a layer's direction: W_ih (3H, I or D H), W_hh (3H, H), b_ih (3H), b_hh (3H)."""
 
     w_ih: Any
     w_hh: Any
@@ -32,15 +42,16 @@ class Weights(NamedTuple):
 
 class Problem(NamedTuple):
     shape: Shape
-    weights: Weights
-    x: Array  # (T, B, I)
-    h_0: Array  # (1, B, H)
-    dy: Array  # (T, B, H)
+    weights: list[Weights]  # by layer and direction
+    x: Array  # (T, B, I); tokens (T, B)
+    h_0: Array  # (L D, B, H)
+    dy: Array  # (T, B, D H)
 
     @classmethod
     def of(cls, shape: Shape) -> Problem:
         """The same numbers in every process."""
-        B, T, I, H = shape
+        B, T, _, H = shape[:4]
+        D, widths = shape.directions, shape.widths
         rng = np.random.default_rng(0)
 
         def uniform(*size: int) -> Array:
@@ -49,12 +60,13 @@ class Problem(NamedTuple):
         def normal(*size: int) -> Array:
             return rng.standard_normal(size, dtype=np.float32)
 
-        weights = Weights(uniform(3 * H, I), uniform(3 * H, H), uniform(3 * H), uniform(3 * H))
-        return cls(shape, weights, normal(T, B, I), normal(1, B, H), normal(T, B, H))
+        weights = [Weights(uniform(3 * H, n), uniform(3 * H, H), uniform(3 * H), uniform(3 * H)) for n in widths]
+        return cls(shape, weights, input_of(shape, rng), normal(len(widths), B, H), normal(T, B, D * H))
 
     def like_y(self, array: Any) -> Array:
-        """As NumPy's, a copy in numgru's layout: some libraries keep an axis of one direction."""
-        return np.array(array, np.float32).reshape(self.dy.shape)
+        """As NumPy's, a copy in numgru's layout: ONNX has (T, D, B, H)."""
+        y = np.array(array, np.float32)
+        return (y.swapaxes(1, 2) if y.ndim == 4 else y).reshape(self.dy.shape)
 
     def like_h_n(self, array: Any) -> Array:
         return np.array(array, np.float32).reshape(self.h_0.shape)

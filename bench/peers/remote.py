@@ -10,12 +10,12 @@ import multiprocessing
 import os
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
-from ..workload import Shape
+from ..workload import JOBS, Shape
 from .peer import load
 from .problem import Array, Problem, Weights
 
@@ -23,13 +23,14 @@ from .problem import Array, Problem, Weights
 class About(NamedTuple):
     version: str
     trains: bool
+    lacks: frozenset[str]
     spins: float
 
 
 class Results(NamedTuple):
     y: Array
     h_n: Array
-    gradients: Weights | None
+    gradients: list[Weights] | None
 
 
 class Remote:
@@ -45,14 +46,22 @@ class Remote:
         theirs.close()
         self.about: About = self._receive()
 
-    def prepare(self, shape: Shape) -> Results:
-        """Build the GRU and return what it computes."""
-        results: Results = self._ask("prepare", shape)
+    def can(self, shape: Shape) -> bool:
+        """Whether the library has the options."""
+        return self.about.lacks.isdisjoint(shape.options)
+
+    @property
+    def jobs(self) -> list[str]:
+        return JOBS if self.about.trains else JOBS[:1]
+
+    def prepare(self, *shapes: Shape) -> list[Results]:
+        """Build the GRUs, in place of those before, and return what they compute."""
+        results: list[Results] = self._ask("prepare", *shapes)
         return results
 
-    def burst(self, job: str, calls: int, warm_up: float) -> float:
+    def burst(self, shape: Shape, job: str, calls: int, warm_up: float) -> float:
         """Seconds a call, of some calls in a row, after untimed ones."""
-        seconds: float = self._ask("burst", job, calls, warm_up)
+        seconds: float = self._ask("burst", shape, job, calls, warm_up)
         time.sleep(self.about.spins)  # until the next one's cores are free
         return seconds
 
@@ -80,18 +89,23 @@ class Local:
     def __init__(self, name: str, threads: int) -> None:
         self.peer_class, self.threads = load(name), threads
 
-    def prepare(self, shape: Shape) -> Results:
+    def prepare(self, *shapes: Shape) -> list[Results]:
+        self.calls: dict[tuple[Shape, str], Callable[[], object]] = {}
         gc.collect()
+        return [self._prepared(shape) for shape in shapes]
+
+    def _prepared(self, shape: Shape) -> Results:
         problem = Problem.of(shape)
-        self.peer = peer = self.peer_class(problem, self.threads)
+        peer = self.peer_class(problem, self.threads)
         x, h_0, dy = map(peer.array, (problem.x, problem.h_0, problem.dy))
-        self.jobs = {"inference": lambda: peer.inference(x, h_0), "training": lambda: peer.training(x, dy)}
+        self.calls[shape, "inference"] = lambda: peer.inference(x, h_0)
+        self.calls[shape, "training"] = lambda: peer.training(x, dy)
         y, h_n = peer.inference(x, h_0)
         gradients = peer.gradients(peer.training(x, dy)) if peer.trains else None
         return Results(problem.like_y(y), problem.like_h_n(h_n), gradients)
 
-    def burst(self, job: str, calls: int, warm_up: float) -> float:
-        call = self.jobs[job]
+    def burst(self, shape: Shape, job: str, calls: int, warm_up: float) -> float:
+        call = self.calls[shape, job]
         start = time.perf_counter()
         while time.perf_counter() - start < warm_up:
             call()
@@ -105,7 +119,8 @@ def serve(connection: Connection, name: str, threads: int) -> None:
     """Answer until the other side hangs up; a string is an error."""
     try:
         local = Local(name, threads)
-        connection.send(About(local.peer_class.version, local.peer_class.trains, local.peer_class.spins))
+        peer = local.peer_class
+        connection.send(About(peer.version, peer.trains, peer.lacks, peer.spins))
         gc.disable()
         while True:
             method, *arguments = connection.recv()

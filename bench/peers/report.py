@@ -109,7 +109,7 @@ def tables(cells: Sequence[Cell]) -> str:
     """Markdown: a table for each job and number of threads, and a summary."""
     names = list(dict.fromkeys(name for cell in cells for name in cell.times))
     faster = speed_ups(cells)
-    lines = ["Microseconds a call: the median over bursts (and how far apart their quartiles are)."]
+    lines = ["Microseconds a call: the median over bursts (and how far apart their quartiles are); empty: not offered."]
     for (job, threads), group in grouped(cells).items():
         here = [name for name in names if any(name in cell.times for cell in group)]
         lines += ["", f"{job}, {count(threads)}", ""]
@@ -129,12 +129,13 @@ def tables(cells: Sequence[Cell]) -> str:
     return "\n".join(lines)
 
 
-def rounded_table(pairs: Sequence[tuple[Cell, Cell]]) -> str:
-    """numgru's arithmetic rate at sizes that fill no register, beside the next that do."""
-    lines = head(["B,T,I,H", "beside", "job", "threads", "GFLOP/s", "beside", "ratio"])
-    for odd, even in pairs:
-        rates = [f"{odd.gflops:.1f}", f"{even.gflops:.1f}", f"{odd.gflops / even.gflops:.2f}"]
-        lines.append(row([odd.shape, even.shape, odd.job, odd.threads, *rates]))
+def beside_table(pairs: Sequence[tuple[Cell, Cell]]) -> str:
+    """numgru's own time and arithmetic rate, beside those of another shape."""
+    lines = head(["B,T,I,H", "beside", "job", "threads", "ratio of times", "GFLOP/s", "beside", "ratio"])
+    for this, other in pairs:
+        time = this.medians[OURS] / other.medians[OURS]
+        rates = [f"{this.gflops:.1f}", f"{other.gflops:.1f}", f"{this.gflops / other.gflops:.2f}"]
+        lines.append(row([this.shape, other.shape, this.job, this.threads, f"{time:.2f}", *rates]))
     return "\n".join(lines)
 
 

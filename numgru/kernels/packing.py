@@ -12,6 +12,7 @@ from numba import types
 
 from ._jit import intrinsic, kernel, piece
 from .target import TARGET
+from .tiles import View, transpose_tile
 
 _ALIGNMENT = 64  # bytes of a cache line, and of the widest register
 
@@ -45,18 +46,15 @@ def aligned_empty(size: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
 @kernel
 def pack_forward(w, gates, packed):
     """w (G U, K), one gate's units after the other, to (block, k, gate, lane)."""
-    lanes = lanes_of(packed)
+    lanes, flat_w = lanes_of(packed), w.ravel()
     units, depth = w.shape[0] // gates, w.shape[1]
     for block in range((units + lanes - 1) // lanes):
         first = block * lanes
-        count = min(lanes, units - first)
         for gate in range(gates):
-            for k in range(depth):
-                at = ((block * depth + k) * gates + gate) * lanes
-                for lane in range(count):
-                    packed[at + lane] = w[gate * units + first + lane, k]
-                for lane in range(count, lanes):
-                    packed[at + lane] = 0
+            for k in range(0, depth, lanes):
+                rows = View(flat_w, (gate * units + first) * depth + k, depth, 0)
+                columns = View(packed, ((block * depth + k) * gates + gate) * lanes, gates * lanes, 0)
+                transpose_tile(rows, units - first, depth - k, columns)
 
 
 @kernel

@@ -164,6 +164,28 @@ def gradient_tile(typingctx, x, columns_left, panel, slots, dw, outer, inner, co
 
 
 @intrinsic
+def transpose_tile(typingctx, w, rows_left, columns_left, packed):
+    """packed[c, s] = w[s, c] for LANES rows s and at most LANES columns c; rows of which none is left are zero."""
+
+    def codegen(context, b, sig, args):
+        w, packed = (grid(context, b, sig.args[i], args[i]) for i in (0, 3))
+        lanes = w.kind.lanes
+        mask, zero = first_lanes(b, w.kind, args[2]), ir.Constant(w.kind.vector, None)
+        rows = [
+            w.load(row, 0, mask=mask).each(
+                lambda values, s=s: b.select(b.icmp_signed("<", I64(s), args[1]), values, zero)
+            )
+            for s, row in enumerate(rows_up_to(b, lanes, args[1]))
+        ]
+        for c, column in enumerate(transposed(rows)):
+            with b.if_then(b.icmp_signed("<", I64(c), args[2])):
+                packed.store(column, c, 0)
+        return context.get_dummy_value()
+
+    return types.void(w, rows_left, columns_left, packed), codegen
+
+
+@intrinsic
 def add_transposed(typingctx, tiles, rows_left, columns_left, dw):
     """dw[s, c] += tiles[c, s] for at most LANES rows s and columns c of `dw`, of which there are that many left."""
 

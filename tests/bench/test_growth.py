@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench import growth
-from bench.growth import BASE, Curve, main, measure, others, sizes_of, slope, tables
+from bench.growth import STARTS, Curve, main, measure, others, sizes_of, slope, tables
 
 
 def test_slope_of_the_largest_sizes() -> None:
@@ -16,7 +16,7 @@ def test_slope_of_the_largest_sizes() -> None:
 
 
 def test_each_axis_is_doubled_six_times() -> None:
-    for axis in BASE._fields:
+    for axis in STARTS:
         sizes = sizes_of(axis)
         assert len(sizes) == 7
         assert sizes == [sizes[0] * 2**n for n in range(7)]

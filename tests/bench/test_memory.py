@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.memory import CLEAR, JOBS, WORD, allowed, main, measure, table
-from bench.workload import Shape
+from bench.memory import CLEAR, WORD, allowed, main, measure, table
+from bench.workload import JOBS, Shape
 
 pytestmark = pytest.mark.skipif(not CLEAR.exists(), reason="reads Linux's /proc")
 
@@ -42,3 +42,9 @@ def test_figures_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert [each["job"] for each in result["rows"]] == JOBS
     assert result["rows"][0]["bytes"] == {"numgru": 2000, "PyTorch": 2000}
     assert "| 1.00 |" in capsys.readouterr().out
+
+
+def test_shapes_with_options_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--shapes", "1,2,3,4,ragged"])
+    assert "expected B,T,I,H alone, got 1,2,3,4,ragged" in capsys.readouterr().err

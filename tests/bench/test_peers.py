@@ -1,5 +1,6 @@
 import json
 import pkgutil
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ import bench.peers
 from bench.peers.__main__ import main
 from bench.peers.limits import Bound, Limits, cache_sizes, levels
 from bench.peers.measure import compare
-from bench.peers.problem import Problem
-from bench.peers.remote import Local
-from bench.peers.report import Cell, rounded_table, speed_ups, summary, tables
+from bench.peers.peer import PEERS, installed
+from bench.peers.problem import Problem, beside
+from bench.peers.remote import Local, Remote
+from bench.peers.report import OURS, Cell, beside_table, speed_ups, summary, tables
 from bench.workload import Shape
 
 SMALL, LARGE = Shape(1, 1, 64, 64), Shape(1, 100, 32, 64)
@@ -72,7 +74,7 @@ def test_tables():
     text = tables(CELLS)
     assert "| 1,1,64,64 | 2.0 (0.0) | 4.0 (0.0) | 9.0 (0.0) | 2.00 | 1.00 | 50% | arithmetic |" in text
     assert "| inference | 1 | 4.00 | 2.00 | 1,1,64,64 | quick |" in text
-    assert rounded_table([(CELLS[0], CELLS[0])]).endswith("| 1.00 |")
+    assert beside_table([(CELLS[0], CELLS[2])]).endswith("| inference | 1 | 0.50 | 24.6 | 12.3 | 2.00 |")
 
 
 def test_the_limit_that_binds():
@@ -93,33 +95,71 @@ def test_levels():
 
 
 def test_what_computes_something_else_is_refused():
-    ours = Local("numgru", 1).prepare(LARGE)
+    (ours,) = Local("numgru", 1).prepare(LARGE)
     compare("same", LARGE, ours, ours)
     compare("infers only", LARGE, ours._replace(gradients=None), ours)
     with pytest.raises(ValueError, match="other, 1,100,32,64: expected numgru's h_n"):
         compare("other", LARGE, ours._replace(h_n=ours.h_n * np.float32(1.001)), ours)
-    gradients = ours.gradients._replace(b_hh=np.full_like(ours.gradients.b_hh, np.nan))
+    (weights,) = ours.gradients
+    gradients = weights._replace(b_hh=np.full_like(weights.b_hh, np.nan))
     with pytest.raises(ValueError, match="db_hh"):
-        compare("other", LARGE, ours._replace(gradients=gradients), ours)
+        compare("other", LARGE, ours._replace(gradients=[gradients]), ours)
 
 
 def test_problem_is_the_same_everywhere():
     one, other = Problem.of(LARGE), Problem.of(LARGE)
-    for a, b in zip((*one.weights, *one[2:]), (*other.weights, *other[2:]), strict=True):
+    for a, b in zip((*one.weights[0], *one[2:]), (*other.weights[0], *other[2:]), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_run_of_numgru_alone(tmp_path, capsys):
     figures, picture = tmp_path / "peers.json", tmp_path / "peers.png"
-    shapes = [str(SMALL), "3,4,5,17"]
+    shapes = [str(SMALL), "3,4,5,17,layers=2,ragged", "2,3,5,4,tokens"]
     main(
         ["--quick", "--peers", "--threads", "1", "--shapes", *shapes, "--json", str(figures), "--picture", str(picture)]
     )
     result = json.loads(figures.read_text())
     assert [each["B,T,I,H"] for each in result["cells"]] == [shape for shape in shapes for _ in range(2)]
     assert all(each["us"]["numgru"] > 0 and each["ratio"] is None for each in result["cells"])
+    pairs = [(each["this"]["B,T,I,H"], each["other"]["B,T,I,H"]) for each in result["beside"]]
+    assert pairs == [(shapes[1], "3,4,5,17,layers=2")] * 2 + [(shapes[2], "2,3,5,4,one_hot")] * 2
     assert picture.stat().st_size > 1000
     assert "inference, 1 thread" in capsys.readouterr().out
+
+
+OPTIONS = [
+    "2,5,3,4,layers=2,bidirectional",
+    "3,6,3,4,layers=2,bidirectional,ragged",
+    "3,6,3,4,layers=2,ragged,reset_before",
+    "2,5,3,4,one_hot",
+]
+
+
+@pytest.mark.parametrize("name", [name for name in PEERS if name != OURS])
+def test_peers_compute_the_same(name):
+    """In processes of their own: these libraries change settings of the process that they are in."""
+    if not installed(name):
+        pytest.skip(f"{name} isn't installed")
+    with closing(Remote(name, 1)) as remote:
+        shapes = list(filter(remote.can, map(Shape.parse, OPTIONS)))
+        for shape, *results in zip(shapes, remote.prepare(*shapes), Local(OURS, 1).prepare(*shapes), strict=True):
+            compare(name, shape, *results)
+
+
+def test_tokens_are_the_one_hot_vectors():
+    shape = Shape(3, 4, 5, 6, tokens=True)
+    vectors = shape._replace(tokens=False, one_hot=True)
+    np.testing.assert_array_equal(Problem.of(vectors).x.argmax(-1), Problem.of(shape).x)
+    compare("tokens", shape, *Local(OURS, 1).prepare(shape, vectors))
+
+
+def test_set_beside():
+    plain = Shape(2, 3, 4, 5)
+    assert beside(plain) is None
+    assert beside(plain._replace(ragged=True, layers=2)) == plain._replace(layers=2)
+    assert beside(plain._replace(reset_before=True)) == plain
+    assert beside(plain._replace(tokens=True, ragged=True)) == plain._replace(one_hot=True, ragged=True)
+    assert beside(Shape(7, 33, 13, 50)) == Shape(8, 33, 16, 64)
 
 
 def test_asv_does_not_find_modules_that_need_a_library():
@@ -129,6 +169,7 @@ def test_asv_does_not_find_modules_that_need_a_library():
 
 
 def test_bad_shape(capsys):
-    with pytest.raises(SystemExit):
-        main(["--shapes", "1,2,0,4"])
-    assert "expected B,T,I,H" in capsys.readouterr().err
+    for bad in ("1,2,0,4", "1,2,3", "1,2,3,4,layers=0", "1,2,3,4,jagged"):
+        with pytest.raises(SystemExit):
+            main(["--shapes", bad])
+        assert "expected B,T,I,H" in capsys.readouterr().err

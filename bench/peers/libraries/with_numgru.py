@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import numgru
 
+from ...workload import gru_of, lengths_of
 from ..peer import Peer
 from ..problem import Problem
 
@@ -13,15 +15,15 @@ class GRU(Peer):
 
     def __init__(self, problem: Problem, threads: int) -> None:
         numgru.set_num_threads(threads)
-        self.gru = numgru.GRU(problem.shape.I, problem.shape.H)
-        for parameter, weight in zip(self.gru.parameters.values(), problem.weights, strict=True):
+        self.gru, self.lengths = gru_of(problem.shape), lengths_of(problem.shape)
+        for parameter, weight in zip(self.gru.parameters.values(), chain(*problem.weights), strict=True):
             parameter[...] = weight
 
     def inference(self, x: Any, h_0: Any) -> tuple[Any, Any]:
-        return self.gru(x, h_0)
+        return self.gru(x, h_0, **self.lengths)
 
     def training(self, x: Any, dy: Any) -> list[Any]:
         self.gru.zero_grad()  # `backward` adds to the gradients
-        self.gru.forward(x)
+        self.gru.forward(x, **self.lengths)
         self.gru.backward(dy, need_dx=False)
         return list(self.gru.gradients.values())

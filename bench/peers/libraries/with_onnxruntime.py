@@ -12,6 +12,7 @@ from .onnx_file import onnx_file
 class GRU(Peer):
     version = onnxruntime.__version__
     trains = False
+    lacks = frozenset({"tokens"})
     spins = 0.06  # 0.04 were seen
 
     def __init__(self, problem: Problem, threads: int) -> None:

@@ -12,6 +12,7 @@ from .onnx_file import onnx_file
 class GRU(Peer):
     version = openvino.__version__.split("-")[0]
     trains = False
+    lacks = frozenset({"tokens"})
 
     def __init__(self, problem: Problem, threads: int) -> None:
         core = openvino.Core()
