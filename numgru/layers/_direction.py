@@ -57,7 +57,10 @@ class Tape:
     y: FloatArray
     gates: FloatArray | None  # None: to be computed again
     dropped: FloatArray | None  # (T + 1, B, H): the state as it enters products, where that is another
-    weights: GRUWeights | None  # to compute gates again
+    weights: GRUWeights
+
+
+QUIET = Noise()  # none of it
 
 
 class Direction:
@@ -74,6 +77,7 @@ class Direction:
         self.names = {short: f"{short}_{suffix}" for short in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
         self.blocks, self.input_blocks = blocks_of(hidden_size, self.dtype), blocks_of(input_size, self.dtype)
         self.none = np.empty(0, self.dtype)
+        self._training_weights: GRUWeights | None = None
         self._rooms: dict[str, FloatArray] = {}  # memory of training calls, kept for the next one
 
     def pack(self, weights: GRUWeights, parameters: Mapping[str, FloatArray], tokens: bool) -> None:
@@ -83,17 +87,14 @@ class Direction:
 
     def pack_for_training(self, parameters: Mapping[str, FloatArray], tokens: bool) -> GRUWeights:
         """The same in memory that the backward pass's weights take over."""
-        unit = self.blocks * TARGET.lanes(self.dtype)
-        gates = unit * self.gates
-        weights = self._weights_in_room(
-            "weights", gates * self.input_size, gates * self.hidden_size, unit * self.cell.slots
-        )
-        self.pack(weights, parameters, tokens)
-        return weights
-
-    def _weights_in_room(self, name: str, inputs: int, states: int, biases: int) -> GRUWeights:
-        room = self._room(name, inputs + states + biases)
-        return self.weights(room[:inputs], room[inputs : inputs + states], room[inputs + states :])
+        if self._training_weights is None:
+            unit = self.blocks * TARGET.lanes(self.dtype)
+            rows = self.gates * self.hidden_size * TARGET.lanes(self.dtype)
+            inputs = max(unit * self.gates * self.input_size, self.input_blocks * rows)
+            room = aligned_empty(inputs + self.blocks * rows + unit * self.cell.slots, self.dtype)
+            self._training_weights = self.weights(*np.split(room, (inputs, inputs + self.blocks * rows)))
+        self.pack(self._training_weights, parameters, tokens)
+        return self._training_weights
 
     def _of(self, arrays: Mapping[str, FloatArray]) -> list[FloatArray]:
         return [arrays.get(name, self.none) for name in self.names.values()]
@@ -121,7 +122,7 @@ class Direction:
         gates = self._room_for_gates(batch.T * batch.B) if keep and not every else None
         options = noise.options(self._options(batch, x), dropped)
         self._run_forward(weights, batch.T * batch.B, x, h_0, y, gates, options)
-        return Tape(batch, noise, x, h_0, y, gates, dropped, weights if every else None)
+        return Tape(batch, noise, x, h_0, y, gates, dropped, weights)
 
     def infer(self, weights: GRUWeights, x: FloatArray, h_0: FloatArray, y: FloatArray, T: int) -> None:
         """The states into y, from a plain batch."""
@@ -170,9 +171,9 @@ class Direction:
             carry[:, :H] = dh_n
         dh_0 = np.zeros((batch.B, H), self.dtype)
         w_ih, w_hh, _, _ = self._of(parameters)
-        rows = self.gates * H * lanes
-        room = "weights" if tape.gates is not None else "backward weights"  # those of the forward pass are needed again
-        weights = self._weights_in_room(room, 0 if dx is None else self.input_blocks * rows, self.blocks * rows, 0)
+        weights = tape.weights
+        if tape.gates is None:  # the forward pass's are needed again
+            weights = self.weights(*(np.empty_like(part) for part in weights))
         recurrent.pack_weights_backward(weights, w_ih, w_hh, dx is not None)
         flat_dx = None if dx is None else dx.reshape(-1)
         if tape.gates is not None:
@@ -212,7 +213,6 @@ class Direction:
         steps, order = np.divmod(np.arange(rows), batch.B)
         states = self._states_in_products(tape, first + steps, order)
         options = Options(steps=1, x_at=places * tape.x.shape[2], y_at=np.arange(rows) * H)
-        assert tape.weights is not None
         y = np.empty((rows, 1, H), self.dtype)
         self._run_forward(tape.weights, rows, tape.x, states, y, gates, options)
 

@@ -21,8 +21,8 @@ from ..kernels.target import TARGET
 from . import _check
 from ._batch import Batch
 from ._check import FloatArray
-from ._direction import Direction, Noise, Tape
-from .base import Layer
+from ._direction import QUIET, Direction, Noise, Tape
+from .base import Layer, Parameters
 from .compiled import Compiled
 from .stream import Stream
 
@@ -67,6 +67,7 @@ class _Training:
     call: _Call
     tapes: list[Tape]  # by layer and direction
     masks: dict[str, FloatArray]
+    parameters: Parameters
 
 
 class Recurrent(Layer):
@@ -198,7 +199,7 @@ class Recurrent(Layer):
             if call.listed:
                 raise ValueError("out: expected none with a list of sequences, got one")
             _check.output("out", out, (*call.x.shape[:2], self._width), self.dtype, call.x)
-        y, tapes, _ = self._through_layers(call, keep=False, out=out)
+        y, tapes = self._through_layers(call, self._weights(call.tokens)[1], None, out)
         return self._results(call, y, tapes)
 
     @property
@@ -233,8 +234,14 @@ class Recurrent(Layer):
         """
         call = self._checked(x, h_0, lengths, reset)
         self._training = None  # of the forward pass before, whose gates are overwritten now
-        y, tapes, masks = self._through_layers(call, keep=True)
-        self._training = _Training(call, tapes, masks)
+        self._packed = None  # parameters change before the next call, and memory is for the sequence
+        masks, parameters, D = self._draw(call), self._parameters(), self.num_directions
+        weights = [
+            direction.pack_for_training(parameters, call.tokens and at < D)
+            for at, direction in enumerate(self._directions)
+        ]
+        y, tapes = self._through_layers(call, weights, masks)
+        self._training = _Training(call, tapes, masks, parameters)
         return self._results(call, y, tapes)
 
     def _results(self, call: _Call, y: FloatArray, tapes: list[Tape]) -> tuple[Any, FloatArray]:
@@ -250,13 +257,16 @@ class Recurrent(Layer):
         return _apart(y, call), batch.as_given(h_n)
 
     def _through_layers(
-        self, call: _Call, *, keep: bool, out: FloatArray | None = None
-    ) -> tuple[FloatArray, list[Tape], dict[str, FloatArray]]:
-        """The last layer's y, what each direction keeps, and the noise drawn."""
-        weights = self._weights_for_training(call.tokens) if keep else self._weights(call.tokens)[1]
-        batch, x = call.batch, call.x
+        self,
+        call: _Call,
+        weights: Sequence[GRUWeights],
+        masks: dict[str, FloatArray] | None,
+        out: FloatArray | None = None,
+    ) -> tuple[FloatArray, list[Tape]]:
+        """The last layer's y, and what each direction keeps; for training, with `masks`, what `backward` needs."""
+        batch, x, keep = call.batch, call.x, masks is not None
+        masks = masks or {}
         tapes: list[Tape] = []
-        masks = self._draw(call) if keep else {}
         shape = (*x.shape[:2], self._width)
         for layer in range(self.num_layers):
             last = layer == self.num_layers - 1
@@ -274,7 +284,7 @@ class Recurrent(Layer):
                 tapes.append(direction.forward(weights[at], batch, x, call.h_0[at], y, noise, keep=keep, every=every))
             mask = masks.get(f"dropout_l{layer}")
             x = y if mask is None else y * mask
-        return y, tapes, masks
+        return y, tapes
 
     def backward(
         self, dy: ArrayLike | Sequence[ArrayLike], dh_n: ArrayLike | None = None, *, need_dx: bool = True
@@ -315,7 +325,7 @@ class Recurrent(Layer):
             dh_n = batch.in_rows(_check.array("dh_n", dh_n, self.dtype, call.h_0.shape))
         self._training = None
 
-        dh_0, parameters, D = np.empty_like(call.h_0), self._parameters(), self.num_directions
+        dh_0, D = np.empty_like(call.h_0), self.num_directions
         below: Any = checked_dy
         for layer in reversed(range(self.num_layers)):
             mask = training.masks.get(f"dropout_l{layer}")
@@ -326,7 +336,7 @@ class Recurrent(Layer):
                 tape = training.tapes[at]
                 part = self._room_for_dx(tape, call) if layer or (need_dx and not call.tokens) else None
                 dh_0[at] = self._directions[at].backward(
-                    tape, parameters, self.gradients, above, None if dh_n is None else dh_n[at], part,
+                    tape, training.parameters, self.gradients, above, None if dh_n is None else dh_n[at], part,
                     self.checkpoint_every or 0,
                 )  # fmt: skip
                 if direction and part is not None:
@@ -388,6 +398,8 @@ class Recurrent(Layer):
 
     def _noise(self, call: _Call, direction: Direction, masks: dict[str, FloatArray], keep: bool) -> Noise:
         """A direction's share of the noise, in the order of the kernels' steps and rows."""
+        if call.resets is None and not masks and not self.zoneout:
+            return QUIET
         batch, suffix = call.batch, direction.names["weight_ih"].removeprefix("weight_ih_")
         zoneout, mask = masks.get(f"zoneout_{suffix}"), masks.get(f"recurrent_dropout_{suffix}")
         if zoneout is not None:
@@ -587,11 +599,3 @@ class Recurrent(Layer):
         for at, (direction, weights) in enumerate(zip(self._directions, parts, strict=True)):
             direction.pack(weights, parameters, tokens and at < D)
         return block, parts
-
-    def _weights_for_training(self, tokens: bool) -> list[GRUWeights]:
-        """Weights for one pass: parameters change before the next one, and memory is for the sequence."""
-        self._packed = None
-        parameters, D = self._parameters(), self.num_directions
-        return [
-            direction.pack_for_training(parameters, tokens and at < D) for at, direction in enumerate(self._directions)
-        ]
