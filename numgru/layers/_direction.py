@@ -78,6 +78,7 @@ class Direction:
         self.blocks, self.input_blocks = blocks_of(hidden_size, self.dtype), blocks_of(input_size, self.dtype)
         self.none = np.empty(0, self.dtype)
         self._training_weights: GRUWeights | None = None
+        self._seen = np.zeros(input_size, np.bool_)  # tokens of the last pass
         self._rooms: dict[str, FloatArray] = {}  # memory of training calls, kept for the next one
 
     def pack(self, weights: GRUWeights, parameters: Mapping[str, FloatArray], tokens: bool) -> None:
@@ -250,7 +251,7 @@ class Direction:
             h_0, y = states[:1], states[1:, None]
             places, batch_first, reverse = steps * batch.B + rows, False, 0
         if tokens:
-            self._add_token_gradients(weights, gates, x[:, 0, 0], places, w_ih)
+            self._add_token_gradients(weights, gates, x[:, 0, 0], places, w_ih, opens, closes)
             x, w_ih = np.empty((x.shape[0], 1, 0), self.dtype), w_ih[:, :0]
         I = x.shape[2]
         parts = threads.parts_for(self._work(batch.T * batch.B), self.blocks * (tiles_of(I) + tiles_of(H)))
@@ -262,11 +263,22 @@ class Direction:
         )  # fmt: skip
 
     def _add_token_gradients(
-        self, weights: GRUWeights, gates: FloatArray, tokens: Any, places: Any, dw: FloatArray
+        self,
+        weights: GRUWeights,
+        gates: FloatArray,
+        tokens: Any,
+        places: Any,
+        dw: FloatArray,
+        opens: bool,
+        closes: bool,
     ) -> None:
-        order = tokens.size - 1 - np.argsort(tokens[::-1], kind="stable")
-        parts = threads.parts_for(tokens.size * self.gates * self.hidden_size, self.input_size)
-        threads.run(token_gradients, token_gradients_parallel, parts, weights, gates, tokens, order, places, dw)
+        size = self.input_size * self.gates * self.blocks * TARGET.lanes(self.dtype)
+        order = np.arange(tokens.size)[::-1].copy()  # from the last step to the first
+        parts = threads.parts_for(10 * tokens.size * self.gates * self.hidden_size, self.input_size)
+        threads.run(
+            token_gradients, token_gradients_parallel, parts,
+            weights, gates, tokens, order, places, self._room("token sums", size), self._seen, dw, opens, closes,
+        )  # fmt: skip
 
     def _made(self, gates: FloatArray, B: int, places: Any) -> View | None:
         """What the cell's first stage made, in all gates or at these places, for `weight_gradients`."""
