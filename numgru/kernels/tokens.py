@@ -82,7 +82,7 @@ def token_gradients(weights, gates, tokens, order, places, sums, seen, dw, opens
     """Add the gradients of each example's gates to its token's sums, and the sums to columns of dw (G H, V).
 
     `order` has the examples in the order of summation; places[e] is an example's row of the gates. The call that
-    `opens` the sums forgets those before (`seen` (V,) says which there are); the one that `closes` them adds them to dw.
+    `opens` the sums forgets those before (`seen` (V,) says which); the one that `closes` them adds them to dw.
     """
     _part(weights, gates, tokens, order, places, sums, seen, dw, opens, closes, 0, 1)
 
