@@ -122,7 +122,9 @@ def _step_layers(kind, block, x, h, out, B, zoneout):
     options = Options(0, 0, 0, None, None, None, None, None, zoneout, 0, 0, None, None, 0)
     start, below = _HEADER // block.itemsize + padded, carray(x, B * I)
     before, after = carray(h, L * B * H), carray(out, L * B * H)
-    kept = np.empty(B * _SLOTS * padded if len(stage_widths(kind)) > 1 else 0, block.dtype)
+    kept = after  # not used, unless a stage keeps something for the next
+    if len(stage_widths(kind)) > 1:
+        kept = np.empty(B * _SLOTS * padded, block.dtype)
     for first in range(0, L * B * H, B * H):
         state = start + _GATES * I * padded
         bias = state + _GATES * H * padded

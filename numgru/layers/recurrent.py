@@ -53,6 +53,11 @@ class _Call:
         return self.x.dtype.kind == "i"
 
 
+def _is_listed(x: Any) -> bool:
+    """Whether x is a list of sequences, not the rows of one array."""
+    return isinstance(x, list) and all(isinstance(one, np.ndarray) for one in x)
+
+
 def _apart(values: FloatArray, call: _Call) -> Any:
     """A list of sequences, where one was given."""
     if not call.listed or call.batch.own_starts is None:
@@ -192,6 +197,8 @@ class Recurrent(Layer):
         TypeError
             For numbers of a wrong kind.
         """
+        if isinstance(x, list) and not _is_listed(x):
+            x = _check.real("x", x)
         if self._is_plain and lengths is None and reset is None and isinstance(x, np.ndarray) and x.ndim == 3:
             return self._infer(x, h_0, out)
         call = self._checked(x, h_0, lengths, reset)
@@ -416,7 +423,7 @@ class Recurrent(Layer):
         )
 
     def _checked(self, x: Any, h_0: Any, lengths: Any, reset: Any) -> _Call:
-        listed = isinstance(x, list) and all(isinstance(one, np.ndarray) for one in x)
+        listed = _is_listed(x)
         if listed:
             if lengths is not None:
                 raise ValueError("lengths: expected none, as a list of sequences tells its lengths, got some")

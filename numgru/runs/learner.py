@@ -144,7 +144,9 @@ class Learner(ABC, Generic[S, D]):
         twin, low = copy.deepcopy(self), 1e-9  # so that there is something to clip
         clip_norm, clip_value = self.settings.clip_norm and low, self.settings.clip_value and low
         twin.settings = replace(self.settings, epochs=1, clip_norm=clip_norm, clip_value=clip_value)
-        twin._fit(first(*training), first(*validation))
+        x, y = first(*validation)
+        twin._fit(first(*training), (x, y))
+        twin.model(x)  # finds the weights packed, which takes a kernel of its own
 
     def _fit(self, training: Examples, validation: Examples, **options: Any) -> History:
         settings, (x, y) = self.settings, training
