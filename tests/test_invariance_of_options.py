@@ -15,6 +15,7 @@ from tests.combinations import (
     EVERYTHING,
     PLAIN,
     RECOMPUTED,
+    TANH_EVERYTHING,
     case,
     each_depth,
     part_of,
@@ -22,7 +23,9 @@ from tests.combinations import (
 )
 
 SHAPE = (9, 11, 3, 17)
-each_cell = pytest.mark.parametrize("combination", [EVERYTHING, BEFORE_ZONEOUT], ids=["after", "before"])
+each_cell = pytest.mark.parametrize(
+    "combination", [EVERYTHING, BEFORE_ZONEOUT, TANH_EVERYTHING], ids=["after", "before", "tanh"]
+)
 
 
 @each_cell

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 from numba.extending import overload
+from numpy.typing import NDArray
 
 from .vectors import Vec
 
@@ -22,7 +23,7 @@ class Stage(NamedTuple):
 
     gates: tuple[int, ...]  # in their order, those of earlier stages first
     step: Callable[[Slots, Vec], tuple[Vec, Slots]]
-    step_backward: Callable[[Vec, Slots, Vec], tuple[Vec, Slots]]
+    step_backward: Callable[[Vec, Slots, Vec], tuple[Vec | None, Slots]]
     makes: int | None = None  # the slot of what the next stage sums over; None: the new state
 
     @property
@@ -38,13 +39,31 @@ class Cell:
     would take, or in the last stage the one before any noise. It returns what it makes and what it keeps.
 
     Its `step_backward` gets the gradient of what it made, all that was kept, and the same state. It returns the part
-    of the gradient that reaches this state directly, and the gradients of sums.
+    of the gradient that reaches this state directly (None: there is none), and the gradients of sums.
     """
 
     slots: ClassVar[int]
     input_slots: ClassVar[tuple[int, ...]]  # of the sum to which each gate's input weights lead
     state_slots: ClassVar[tuple[int, ...]]  # the same for its other weights
     stages: ClassVar[tuple[Stage, ...]]
+
+
+class Weights(NamedTuple):
+    """Packed weights, flat; a subclass's type tells the tiles which cell they compute. S slots, G gates."""
+
+    input: NDArray[Any]  # (block, I, G, LANES); backward (block of I, G, H, LANES)
+    state: NDArray[Any]  # (block, H, G, LANES); backward (block of H, G, H, LANES)
+    bias: NDArray[Any]  # (block, S, LANES): by slot, those of the input and of the state added up
+
+    @staticmethod
+    def cell() -> type[Cell]:
+        """The cell's equations."""
+        raise NotImplementedError
+
+    @staticmethod
+    def infer() -> Any:
+        """The kernel for inference without options."""
+        raise NotImplementedError
 
 
 def _known(fact: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -3,12 +3,12 @@
 It's one function with C's calling convention, compiled once. Whoever calls it jumps to its address, so that none of it
 is compiled into a user's loop. All weights lie in one block of memory: a call passes one array, or one pointer.
 
-Shapes: B batch, I input, H hidden, L layers of one direction; "padded" is to whole registers.
+Shapes: B batch, I input, H hidden, L layers of one direction, G gates, S slots; "padded" is to whole registers.
 
     x        (I,) or (B, I)
     h, out   (L, H) or (L, B, H)
     block    64 bytes of integers, the share that zoneout keeps (H padded), and for every layer its packed weights: of
-             the input (K, 3, H padded; K is I, then H), of the state (H, 3, H padded), and the biases (4, H padded)
+             the input (K, G, H padded; K is I, then H), of the state (H, G, H padded), and the biases (S, H padded)
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from ._jit import c_function, intrinsic, kernel, piece
-from .cell import stage_widths
+from .cell import Weights, cell_slots, stage_widths
 from .few_rows import HALF, columns_of
-from .gru import GRUCell, GRUWeights, ResetBeforeWeights
+from .gru import GRUWeights, ResetBeforeWeights
 from .packing import aligned_empty, blocks_in, blocks_of, lanes_of
+from .rnn import ReluWeights, TanhWeights
 from .sequences import Options, Sequences
 from .step import step_tile
 from .target import TARGET
 from .tiles import ROWS, WIDE, pointer
 from .vectors import I64
 
-_GATES, _SLOTS = len(GRUCell.input_slots), GRUCell.slots
 _HEADER = 64  # bytes
 _I, _H, _L, _SIZE, _ZONEOUT, _KIND = range(6)  # its integers: the size in numbers, whether there's zoneout, the cell
-_KINDS = GRUWeights, ResetBeforeWeights
+_KINDS: tuple[type[Weights], ...] = GRUWeights, ResetBeforeWeights, TanhWeights, ReluWeights
 
 
 class StepWeights(NamedTuple):
@@ -63,11 +63,12 @@ def _restored(block: NDArray[Any]) -> StepWeights:
 
 
 def new_block(
-    kind: type[GRUWeights], input_sizes: Sequence[int], H: int, dtype: np.dtype[Any], zoneout: float
-) -> tuple[NDArray[Any], list[GRUWeights]]:
+    kind: type[Weights], input_sizes: Sequence[int], H: int, dtype: np.dtype[Any], zoneout: float
+) -> tuple[NDArray[Any], list[Weights]]:
     """A block, and where in it each layer's weights are to go."""
+    gates, slots = len(kind.cell().input_slots), kind.cell().slots
     padded = blocks_of(H, dtype) * TARGET.lanes(dtype)
-    sizes = [n * padded for K in input_sizes for n in (_GATES * K, _GATES * H, _SLOTS)]
+    sizes = [n * padded for K in input_sizes for n in (gates * K, gates * H, slots)]
     first = _HEADER // dtype.itemsize
     starts = list(accumulate(sizes, initial=first + padded))
     block = aligned_empty(starts[-1], dtype)
@@ -118,17 +119,19 @@ def _step_layers(kind, block, x, h, out, B, zoneout):
     """All layers; `kind` is any weights of their kind."""
     header = _header_of(block)
     I, H, L = header[_I], header[_H], header[_L]
+    input_slots, _, slots = cell_slots(kind)
+    gates = len(input_slots)
     padded = blocks_in(H, block) * lanes_of(block)
     options = Options(0, 0, 0, None, None, None, None, None, zoneout, 0, 0, None, None, 0)
     start, below = _HEADER // block.itemsize + padded, carray(x, B * I)
     before, after = carray(h, L * B * H), carray(out, L * B * H)
     kept = after  # not used, unless a stage keeps something for the next
     if len(stage_widths(kind)) > 1:
-        kept = np.empty(B * _SLOTS * padded, block.dtype)
+        kept = np.empty(B * slots * padded, block.dtype)
     for first in range(0, L * B * H, B * H):
-        state = start + _GATES * I * padded
-        bias = state + _GATES * H * padded
-        end = bias + _SLOTS * padded
+        state = start + gates * I * padded
+        bias = state + gates * H * padded
+        end = bias + slots * padded
         weights = _like(kind, block[start:state], block[state:bias], block[bias:end])
         h_0, y = before[first : first + B * H], after[first : first + B * H]
         run = Sequences(below, h_0, y, None, kept, 1, B, 0, 1, B, I, H, 0, 0, I, 0, 0, H, options)
@@ -141,41 +144,22 @@ def _block_at(weights):
     return carray(weights, carray(weights, _HEADER).view(np.int64)[_SIZE])
 
 
-def _plain(weights, x, h, out, batch):
-    block = _block_at(weights)
-    _step_layers(GRUWeights(block, block, block), block, x, h, out, batch, None)
-
-
-def _with_zoneout(weights, x, h, out, batch):
-    block = _block_at(weights)
-    _step_layers(GRUWeights(block, block, block), block, x, h, out, batch, block[_HEADER // block.itemsize :])
-
-
-def _reset_before(weights, x, h, out, batch):
-    block = _block_at(weights)
-    _step_layers(ResetBeforeWeights(block, block, block), block, x, h, out, batch, None)
-
-
-def _reset_before_with_zoneout(weights, x, h, out, batch):
-    block = _block_at(weights)
-    _step_layers(ResetBeforeWeights(block, block, block), block, x, h, out, batch, block[_HEADER // block.itemsize :])
-
-
-_FUNCTIONS = {
-    (GRUWeights, False): _plain,
-    (GRUWeights, True): _with_zoneout,
-    (ResetBeforeWeights, False): _reset_before,
-    (ResetBeforeWeights, True): _reset_before_with_zoneout,
-}
-
-
 @cache
-def _compiled(kind: int, dtype: np.dtype[Any], zoneout: bool) -> Any:
+def _compiled(number: int, dtype: np.dtype[Any], zoneout: bool) -> Any:
+    kind = _KINDS[number]
+
+    def take_step(weights, x, h, out, batch):
+        block = _block_at(weights)
+        if zoneout:
+            _step_layers(kind(block, block, block), block, x, h, out, batch, block[_HEADER // block.itemsize :])
+        else:
+            _step_layers(kind(block, block, block), block, x, h, out, batch, None)
+
     numbers = types.CPointer(from_dtype(dtype))
-    return c_function(types.void(*[numbers] * 4, types.int64), _FUNCTIONS[_KINDS[kind], zoneout])
+    return c_function(types.void(*[numbers] * 4, types.int64), take_step)
 
 
-def function_for(kind: type[GRUWeights], dtype: np.dtype[Any], zoneout: float) -> int:
+def function_for(kind: type[Weights], dtype: np.dtype[Any], zoneout: float) -> int:
     """The address of the function that steps."""
     address: int = _compiled(_KINDS.index(kind), dtype, zoneout > 0).address
     return address

@@ -219,8 +219,8 @@ def _emit_state_backward(cell, w, run, d, t, i, j, count, depth, rows, blocks):
                     else:
                         share = zoneout.load(m, v, unit, masks[v])
                         direct_h, da = stage.step_backward(dh[at] * (1.0 - share), kept, before)
-                        direct_h = share.fma(dh[at], direct_h)
-                    carry.store(direct_h, m, v, unit)
+                        direct_h = share * dh[at] if direct_h is None else share.fma(dh[at], direct_h)
+                    carry.store(direct_h or zero(run), m, v, unit)
                     for s, value in da.items():
                         slots[s].store(value, m, v, unit)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..kernels import recurrent, threads
-from ..kernels.gru import GRUWeights
+from ..kernels.cell import Weights
 from ..kernels.packing import aligned_empty, blocks_of
 from ..kernels.sequences import Options
 from ..kernels.target import TARGET
@@ -57,7 +57,7 @@ class Tape:
     y: FloatArray
     gates: FloatArray | None  # None: to be computed again
     dropped: FloatArray | None  # (T + 1, B, H): the state as it enters products, where that is another
-    weights: GRUWeights
+    weights: Weights
 
 
 QUIET = Noise()  # none of it
@@ -67,7 +67,7 @@ class Direction:
     """Weights and kernels of one direction (0: from the first step on, 1: from the last) of one layer."""
 
     def __init__(
-        self, weights: type[GRUWeights], suffix: str, input_size: int, hidden_size: int, width: int, reverse: int,
+        self, weights: type[Weights], suffix: str, input_size: int, hidden_size: int, width: int, reverse: int,
         batch_first: bool, dtype: Any,
     ) -> None:  # fmt: skip
         self.weights, self.cell = weights, weights.cell()
@@ -77,16 +77,16 @@ class Direction:
         self.names = {short: f"{short}_{suffix}" for short in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
         self.blocks, self.input_blocks = blocks_of(hidden_size, self.dtype), blocks_of(input_size, self.dtype)
         self.none = np.empty(0, self.dtype)
-        self._training_weights: GRUWeights | None = None
+        self._training_weights: Weights | None = None
         self._seen = np.zeros(input_size, np.bool_)  # tokens of the last pass
         self._rooms: dict[str, FloatArray] = {}  # memory of training calls, kept for the next one
 
-    def pack(self, weights: GRUWeights, parameters: Mapping[str, FloatArray], tokens: bool) -> None:
+    def pack(self, weights: Weights, parameters: Mapping[str, FloatArray], tokens: bool) -> None:
         """Fill the weights for forward passes, whose input is `tokens` or not."""
         pack = pack_weights_for_tokens if tokens else recurrent.pack_weights
         pack(weights, *self._of(parameters))
 
-    def pack_for_training(self, parameters: Mapping[str, FloatArray], tokens: bool) -> GRUWeights:
+    def pack_for_training(self, parameters: Mapping[str, FloatArray], tokens: bool) -> Weights:
         """The same in memory that the backward pass's weights take over."""
         if self._training_weights is None:
             unit = self.blocks * TARGET.lanes(self.dtype)
@@ -102,7 +102,7 @@ class Direction:
 
     def forward(
         self,
-        weights: GRUWeights,
+        weights: Weights,
         batch: Batch,
         x: FloatArray,
         h_0: FloatArray,
@@ -125,7 +125,7 @@ class Direction:
         self._run_forward(weights, batch.T * batch.B, x, h_0, y, gates, options)
         return Tape(batch, noise, x, h_0, y, gates, dropped, weights)
 
-    def infer(self, weights: GRUWeights, x: FloatArray, h_0: FloatArray, y: FloatArray, T: int) -> None:
+    def infer(self, weights: Weights, x: FloatArray, h_0: FloatArray, y: FloatArray, T: int) -> None:
         """The states into y, from a plain batch."""
         B = h_0.shape[0]
         if self._parts(T * B, B) == 1:
@@ -147,7 +147,7 @@ class Direction:
         return self._room("gates", rows * self.blocks * self.cell.slots * TARGET.lanes(self.dtype))
 
     def _run_forward(
-        self, weights: GRUWeights, examples: int, x: FloatArray, h_0: FloatArray, y: FloatArray,
+        self, weights: Weights, examples: int, x: FloatArray, h_0: FloatArray, y: FloatArray,
         gates: FloatArray | None, options: Options,
     ) -> None:  # fmt: skip
         self._time_loop(
@@ -197,7 +197,7 @@ class Direction:
         return dh_0
 
     def _run_backward(
-        self, weights: GRUWeights, tape: Tape, gates: FloatArray, dy: FloatArray, dx: FloatArray | None,
+        self, weights: Weights, tape: Tape, gates: FloatArray, dy: FloatArray, dx: FloatArray | None,
         dh_0: FloatArray, carry: FloatArray, options: Options, examples: int,
     ) -> None:  # fmt: skip
         self._time_loop(
@@ -234,7 +234,7 @@ class Direction:
         return states
 
     def _add_weight_gradients(
-        self, weights: GRUWeights, tape: Tape, gradients: Mapping[str, FloatArray], first: int, last: int,
+        self, weights: Weights, tape: Tape, gradients: Mapping[str, FloatArray], first: int, last: int,
         gates: FloatArray,
     ) -> None:  # fmt: skip
         """The share of steps first .. last - 1, after that of all steps behind them."""
@@ -264,7 +264,7 @@ class Direction:
 
     def _add_token_gradients(
         self,
-        weights: GRUWeights,
+        weights: Weights,
         gates: FloatArray,
         tokens: Any,
         places: Any,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ..kernels import one_step, threads
-from ..kernels.gru import GRUWeights
+from ..kernels.cell import Weights
 from ..kernels.packing import same_bits
 from ..kernels.target import TARGET
 from . import _check
@@ -30,7 +30,7 @@ from .stream import Stream
 class _Packed(NamedTuple):
     """Packed weights, never changed, and what they were packed from."""
 
-    weights: tuple[FloatArray, list[GRUWeights]]  # one block, and its parts by layer and direction
+    weights: tuple[FloatArray, list[Weights]]  # one block, and its parts by layer and direction
     tokens: bool  # whether the first layer's are for tokens
     parameters: FloatArray  # a copy
     exposures: int  # of the parameters; the same number again: nobody can have changed them
@@ -76,7 +76,7 @@ class _Training:
 
 
 class Recurrent(Layer):
-    """Layers of a recurrent cell; GRU documents the parameters."""
+    """Layers of a recurrent cell; `GRU` documents the parameters."""
 
     def __init__(
         self,
@@ -126,9 +126,31 @@ class Recurrent(Layer):
         self._forget()
 
     @property
-    def _kind(self) -> type[GRUWeights]:
+    def _kind(self) -> type[Weights]:
         """The packed weights' type, which says what the cell is."""
         raise NotImplementedError
+
+    @property
+    def _own_options(self) -> dict[str, tuple[object, object]]:
+        """The options that only this kind of layer has, with their defaults."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return self._made_by(
+            self.input_size,
+            self.hidden_size,
+            num_layers=(self.num_layers, 1),
+            bias=(self.bias, True),
+            batch_first=(self.batch_first, False),
+            dropout=(self.dropout, 0.0),
+            bidirectional=(self.bidirectional, False),
+            **self._own_options,
+            recurrent_dropout=(self.recurrent_dropout, 0.0),
+            zoneout=(self.zoneout, 0.0),
+            learn_h_0=(self.learn_h_0, False),
+            checkpoint_every=(self.checkpoint_every, None),
+            dtype=(self.dtype, np.float32),
+        )
 
     @property
     def num_directions(self) -> int:
@@ -266,7 +288,7 @@ class Recurrent(Layer):
     def _through_layers(
         self,
         call: _Call,
-        weights: Sequence[GRUWeights],
+        weights: Sequence[Weights],
         masks: dict[str, FloatArray] | None,
         out: FloatArray | None = None,
     ) -> tuple[FloatArray, list[Tape]]:
@@ -580,7 +602,7 @@ class Recurrent(Layer):
         B = TARGET.rows + 1
         return (1, 1, self.input_size), (B, 1, self.input_size) if self.batch_first else (1, B, self.input_size)
 
-    def _weights(self, tokens: bool = False) -> tuple[FloatArray, list[GRUWeights]]:
+    def _weights(self, tokens: bool = False) -> tuple[FloatArray, list[Weights]]:
         """The packed weights of all directions, packed again if a parameter has changed since."""
         packed = self._packed
         if packed is not None and packed.exposures == self._exposures and packed.tokens == tokens:
@@ -599,7 +621,7 @@ class Recurrent(Layer):
         words = np.dtype(f"i{self.dtype.itemsize}")
         return bool(same_bits(self._flat_parameters.view(words), packed.parameters.view(words)))
 
-    def _pack(self, tokens: bool) -> tuple[FloatArray, list[GRUWeights]]:
+    def _pack(self, tokens: bool) -> tuple[FloatArray, list[Weights]]:
         parameters, D = self._parameters(), self.num_directions
         widths = [direction.input_size for direction in self._directions]
         block, parts = one_step.new_block(self._kind, widths, self.hidden_size, self.dtype, self.zoneout)
