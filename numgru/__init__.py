@@ -6,6 +6,7 @@ from .layers.embedding import Embedding
 from .layers.gru import GRU
 from .layers.heads import LastStep, MaxOverTime, MeanOverTime
 from .layers.linear import Linear
+from .layers.lstm import LSTM
 from .layers.rnn import RNN
 from .layers.sequential import Sequential
 from .layers.warmup import warmup
@@ -14,6 +15,7 @@ from .training import __all__ as _training
 
 __all__ = [
     "GRU",
+    "LSTM",
     "RNN",
     "Embedding",
     "LastStep",

@@ -23,7 +23,7 @@ from tests import reference
 
 Arrays = dict[str, NDArray[Any]]
 CELLS = {3: reference.GRU, 1: reference.RNN, 4: reference.LSTM}  # by gates
-LAYERS: dict[int, Any] = {3: numgru.GRU, 1: numgru.RNN}
+LAYERS: dict[int, Any] = {3: numgru.GRU, 1: numgru.RNN, 4: numgru.LSTM}
 
 
 def gru_problem(

@@ -3,6 +3,7 @@
 A *gate* is one part of the layer's weights, a *slot* one of the numbers that a unit keeps from forward to backward.
 A time step goes through the cell's *stages*, each for all units before the next. A stage sums its gates over the
 input and over what the stage before has made; the first one, over the state. What the last one makes is the new state.
+A cell may have a second state, c, which no weights multiply: the last stage gets and makes it, too.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ class Stage(NamedTuple):
     """Some gates, what becomes of their sums, and the derivative of that."""
 
     gates: tuple[int, ...]  # in their order, those of earlier stages first
-    step: Callable[[Slots, Vec], tuple[Vec, Slots]]
-    step_backward: Callable[[Vec, Slots, Vec], tuple[Vec | None, Slots]]
+    step: Callable[..., Any]
+    step_backward: Callable[..., Any]
     makes: int | None = None  # the slot of what the next stage sums over; None: the new state
 
     @property
@@ -40,9 +41,13 @@ class Cell:
 
     Its `step_backward` gets the gradient of what it made, all that was kept, and the same state. It returns the part
     of the gradient that reaches this state directly (None: there is none), and the gradients of sums.
+
+    Where there's a second state, c comes behind these arguments and the new c behind these results; backwards, the
+    gradient of the new c and then c, and the whole gradient of c.
     """
 
     slots: ClassVar[int]
+    states: ClassVar[int] = 1
     input_slots: ClassVar[tuple[int, ...]]  # of the sum to which each gate's input weights lead
     state_slots: ClassVar[tuple[int, ...]]  # the same for its other weights
     stages: ClassVar[tuple[Stage, ...]]
@@ -91,6 +96,13 @@ def state_slots(cell: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The slots of the state's weights in two parts: those that multiply the state, and the second stage's."""
     of_state = len(cell.state_slots) - sum(len(stage.gates) for stage in cell.stages[1:])
     return cell.state_slots[:of_state], cell.state_slots[of_state:]
+
+
+@_known
+def state_count(cell: Any) -> int:
+    """The number of states."""
+    count: int = cell.states
+    return count
 
 
 @_known

@@ -116,12 +116,12 @@ class ResetBeforeWeights(Weights):
 
 
 @kernel
-def infer(w_input, w_state, bias, x, h_0, y, batch_first):
+def infer(w_input, w_state, bias, x, h_0, y, c, batch_first):
     """On the calling thread, from plain arrays: to take a tuple from Python costs half a microsecond."""
-    forward(GRUWeights(w_input, w_state, bias), x, h_0, y, None, batch_first, 0, no_options())
+    forward(GRUWeights(w_input, w_state, bias), x, h_0, y, c, None, batch_first, 0, no_options())
 
 
 @kernel
-def reset_before_infer(w_input, w_state, bias, x, h_0, y, batch_first):
+def reset_before_infer(w_input, w_state, bias, x, h_0, y, c, batch_first):
     """The same for a reset gate before the product."""
-    forward(ResetBeforeWeights(w_input, w_state, bias), x, h_0, y, None, batch_first, 0, no_options())
+    forward(ResetBeforeWeights(w_input, w_state, bias), x, h_0, y, c, None, batch_first, 0, no_options())

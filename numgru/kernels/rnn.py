@@ -85,12 +85,12 @@ class ReluWeights(Weights):
 
 
 @kernel
-def tanh_infer(w_input, w_state, bias, x, h_0, y, batch_first):
+def tanh_infer(w_input, w_state, bias, x, h_0, y, c, batch_first):
     """On the calling thread, from plain arrays."""
-    forward(TanhWeights(w_input, w_state, bias), x, h_0, y, None, batch_first, 0, no_options())
+    forward(TanhWeights(w_input, w_state, bias), x, h_0, y, c, None, batch_first, 0, no_options())
 
 
 @kernel
-def relu_infer(w_input, w_state, bias, x, h_0, y, batch_first):
+def relu_infer(w_input, w_state, bias, x, h_0, y, c, batch_first):
     """The same with max(., 0)."""
-    forward(ReluWeights(w_input, w_state, bias), x, h_0, y, None, batch_first, 0, no_options())
+    forward(ReluWeights(w_input, w_state, bias), x, h_0, y, c, None, batch_first, 0, no_options())

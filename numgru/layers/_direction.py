@@ -1,6 +1,6 @@
 """One direction of one layer of a recurrent network: its packed weights, and which kernels run it on how many threads.
 
-Shapes: T steps, B batch, I input, H hidden, D directions of the layer; as in kernels/sequences.py.
+Shapes: T steps, B batch, I input, H hidden, D directions of the layer, S states; as in kernels/sequences.py.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Noise(NamedTuple):
     """What a call adds to the plain equations, in the order of the kernels' steps and rows."""
 
     resets: FloatArray | None = None  # (T, B) booleans
-    zoneout: FloatArray | None = None  # (T, B, H), or (H,)
+    zoneout: FloatArray | None = None  # (T, B, S H), or (S H,)
     mask: FloatArray | None = None  # (B, H): recurrent dropout
 
     def options(self, options: Options, dropped: FloatArray | None, first: int = 0) -> Options:
@@ -53,8 +53,9 @@ class Tape:
     batch: Batch
     noise: Noise
     x: FloatArray
-    h_0: FloatArray  # (B, H)
+    h_0: FloatArray  # (S, B, H)
     y: FloatArray
+    c: FloatArray | None  # (T, B, H), in inference (1, B, H): the second state after every step, or the last one
     gates: FloatArray | None  # None: to be computed again
     dropped: FloatArray | None  # (T + 1, B, H): the state as it enters products, where that is another
     weights: Weights
@@ -118,20 +119,26 @@ class Direction:
         """
         dropped = None
         if noise.mask is not None:
-            dropped = np.empty((batch.T + 1, *h_0.shape), self.dtype)
-            dropped[0] = h_0 * noise.mask
+            dropped = np.empty((batch.T + 1, *h_0.shape[1:]), self.dtype)
+            dropped[0] = h_0[0] * noise.mask
         gates = self._room_for_gates(batch.T * batch.B) if keep and not every else None
+        c = self._room_for_cells(batch.T if keep else 1, batch.B)
         options = noise.options(self._options(batch, x), dropped)
-        self._run_forward(weights, batch.T * batch.B, x, h_0, y, gates, options)
-        return Tape(batch, noise, x, h_0, y, gates, dropped, weights)
+        self._run_forward(weights, batch.T * batch.B, x, h_0, y, c, gates, options)
+        return Tape(batch, noise, x, h_0, y, c, gates, dropped, weights)
 
-    def infer(self, weights: Weights, x: FloatArray, h_0: FloatArray, y: FloatArray, T: int) -> None:
-        """The states into y, from a plain batch."""
-        B = h_0.shape[0]
+    def infer(self, weights: Weights, x: FloatArray, h_0: FloatArray, y: FloatArray, T: int) -> FloatArray | None:
+        """The states into y, from a plain batch; returns the last second state (1, B, H), if there is one."""
+        B = h_0.shape[1]
+        c = self._room_for_cells(1, B)
         if self._parts(T * B, B) == 1:
-            self.weights.infer()(*weights, x, h_0, y, self.batch_first)
+            self.weights.infer()(*weights, x, h_0, y, c, self.batch_first)
         else:
-            self._run_forward(weights, T * B, x, h_0, y, None, Options())
+            self._run_forward(weights, T * B, x, h_0, y, c, None, Options())
+        return c
+
+    def _room_for_cells(self, steps: int, B: int) -> FloatArray | None:
+        return None if self.cell.states == 1 else np.empty((steps, B, self.hidden_size), self.dtype)
 
     def _options(self, batch: Batch, x: FloatArray) -> Options:
         return batch.options(self.reverse, x.shape[2], self.width, self.hidden_size)
@@ -148,11 +155,11 @@ class Direction:
 
     def _run_forward(
         self, weights: Weights, examples: int, x: FloatArray, h_0: FloatArray, y: FloatArray,
-        gates: FloatArray | None, options: Options,
+        c: FloatArray | None, gates: FloatArray | None, options: Options,
     ) -> None:  # fmt: skip
         self._time_loop(
-            recurrent.forward, recurrent.forward_parallel, recurrent.forward_team, examples, h_0.shape[0],
-            weights, x, h_0, y, gates, self.batch_first, self.reverse, options,
+            recurrent.forward, recurrent.forward_parallel, recurrent.forward_team, examples, h_0.shape[1],
+            weights, x, h_0, y, c, gates, self.batch_first, self.reverse, options,
         )  # fmt: skip
 
     def backward(
@@ -165,12 +172,12 @@ class Direction:
         dx: FloatArray | None,
         every: int = 0,
     ) -> FloatArray:
-        """dx (where it's wanted) and the parameters' gradients; returns dh_0 (B, H)."""
+        """dx (where it's wanted) and the parameters' gradients; from dh_n to dh_0, both (S, B, H)."""
         batch, lanes, H = tape.batch, TARGET.lanes(self.dtype), self.hidden_size
-        carry = np.zeros((batch.B, self.blocks * lanes), self.dtype)
+        carry = np.zeros((self.cell.states, batch.B, self.blocks * lanes), self.dtype)
         if dh_n is not None:
-            carry[:, :H] = dh_n
-        dh_0 = np.zeros((batch.B, H), self.dtype)
+            carry[..., :H] = dh_n
+        dh_0 = np.zeros(tape.h_0.shape, self.dtype)
         w_ih, w_hh, _, _ = self._of(parameters)
         weights = tape.weights
         if tape.gates is None:  # the forward pass's are needed again
@@ -179,7 +186,7 @@ class Direction:
         flat_dx = None if dx is None else dx.reshape(-1)
         if tape.gates is not None:
             options = tape.noise.options(self._options(batch, tape.x), tape.dropped)
-            self._run_backward(weights, tape, tape.gates, dy, flat_dx, dh_0, carry, options, batch.T * batch.B)
+            self._run_backward(weights, tape, tape.c, tape.gates, dy, flat_dx, dh_0, carry, options, batch.T * batch.B)
             self._add_weight_gradients(weights, tape, gradients, 0, batch.T, tape.gates)
             return dh_0
         step = batch.B * self.blocks * self.cell.slots * lanes
@@ -192,17 +199,18 @@ class Direction:
             options = batch.segment(self.reverse, tape.x.shape[2], self.width, H, first, last)
             options = tape.noise.options(options, tape.dropped, first)
             examples = (last - first) * batch.B
-            self._run_backward(weights, tape, gates, dy, flat_dx, dh_0, carry, options, examples)
+            c = None if tape.c is None else tape.c[max(first - 1, 0) :]
+            self._run_backward(weights, tape, c, gates, dy, flat_dx, dh_0, carry, options, examples)
             self._add_weight_gradients(weights, tape, gradients, first, last, gates)
         return dh_0
 
     def _run_backward(
-        self, weights: Weights, tape: Tape, gates: FloatArray, dy: FloatArray, dx: FloatArray | None,
-        dh_0: FloatArray, carry: FloatArray, options: Options, examples: int,
+        self, weights: Weights, tape: Tape, c: FloatArray | None, gates: FloatArray, dy: FloatArray,
+        dx: FloatArray | None, dh_0: FloatArray, carry: FloatArray, options: Options, examples: int,
     ) -> None:  # fmt: skip
         self._time_loop(
             recurrent.backward, recurrent.backward_parallel, recurrent.backward_team, examples, tape.batch.B,
-            weights, tape.x, tape.h_0, tape.y, gates, dy, dx, dh_0, carry.reshape(-1),
+            weights, tape.x, tape.h_0, tape.y, c, gates, dy, dx, dh_0, carry.reshape(-1),
             self.batch_first, self.reverse, options,
         )  # fmt: skip
 
@@ -212,17 +220,29 @@ class Direction:
         rows = (last - first) * batch.B
         places = batch.places(self.reverse, first, last).reshape(-1)
         steps, order = np.divmod(np.arange(rows), batch.B)
-        states = self._states_in_products(tape, first + steps, order)
+        states = self._states_in_products(tape, first + steps, order)[None]
+        if tape.c is not None:
+            states = np.concatenate([states, self._cells_before(tape, tape.c, first + steps, order)])
         options = Options(steps=1, x_at=places * tape.x.shape[2], y_at=np.arange(rows) * H)
         y = np.empty((rows, 1, H), self.dtype)
-        self._run_forward(tape.weights, rows, tape.x, states, y, gates, options)
+        self._run_forward(tape.weights, rows, tape.x, states, y, self._room_for_cells(1, rows), gates, options)
+
+    def _start_anew(self, tape: Tape, steps: Any, rows: Any) -> Any:
+        """Which of these steps of these rows start from h_0."""
+        anew = steps == 0
+        return anew if tape.noise.resets is None else anew | tape.noise.resets[steps, rows]
+
+    def _cells_before(self, tape: Tape, c: FloatArray, steps: Any, rows: Any) -> FloatArray:
+        """The second states that they start from: (1, examples, H)."""
+        anew = self._start_anew(tape, steps, rows)
+        cells: FloatArray = c[np.maximum(steps - 1, 0), rows]
+        cells[anew] = tape.h_0[1, rows[anew]]
+        return np.expand_dims(cells, 0)
 
     def _states_in_products(self, tape: Tape, steps: Any, rows: Any) -> FloatArray:
         """The states that these steps of these rows start from, as they enter products: (examples, H)."""
         batch, H = tape.batch, self.hidden_size
-        anew = steps == 0
-        if tape.noise.resets is not None:
-            anew |= tape.noise.resets[steps, rows]
+        anew = self._start_anew(tape, steps, rows)
         if tape.dropped is not None:
             dropped: FloatArray = tape.dropped[np.where(anew, 0, steps), rows]
             return dropped
@@ -230,7 +250,7 @@ class Direction:
         places = batch.places(self.reverse, first, int(steps.max()) + 1)[np.maximum(steps - 1 - first, 0), rows]
         columns = slice(self.reverse * H, self.reverse * H + H)
         states: FloatArray = tape.y.reshape(-1, self.width)[places, columns]
-        states[anew] = tape.h_0[rows[anew]]
+        states[anew] = tape.h_0[0, rows[anew]]
         return states
 
     def _add_weight_gradients(
@@ -248,7 +268,7 @@ class Direction:
             steps, rows = batch.examples(first, last)
             x = tape.x.reshape(-1, x.shape[2])[batch.places(self.reverse, first, last)[steps, rows]][:, None]
             states = self._states_in_products(tape, first + steps, rows)
-            h_0, y = states[:1], states[1:, None]
+            h_0, y = states[None, :1], states[1:, None]
             places, batch_first, reverse = steps * batch.B + rows, False, 0
         if tokens:
             self._add_token_gradients(weights, gates, x[:, 0, 0], places, w_ih, opens, closes)

@@ -1,6 +1,7 @@
 """What every recurrent layer does around its cell: checks, layers and directions, noise, ragged batches, steps.
 
-Shapes: T steps, B batch, I input, H hidden, L layers, D directions.
+Shapes: T steps, B batch, I input, H hidden, L layers, D directions, S states of the cell. What users give and get
+has the states' axis only if there are two.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class _Call:
     """A call's input after the checks."""
 
     x: FloatArray  # (T, B, I), or (B, T, I) with `batch_first`; listed sequences one after the other as (1, N, I)
-    h_0: FloatArray  # (L D, B, H)
+    h_0: FloatArray  # (S, L D, B, H)
     batch: Batch
     resets: FloatArray | None  # (T, B)
     listed: bool
@@ -118,7 +119,7 @@ class Recurrent(Layer):
                 shapes |= {f"bias_ih_{suffix}": (gates * H,), f"bias_hh_{suffix}": (gates * H,)}
         size = sum(int(np.prod(shape)) for shape in shapes.values())
         if learn_h_0:
-            shapes["h_0"] = (L * self.num_directions, 1, H)
+            shapes |= dict.fromkeys(self._first_states, (L * self.num_directions, 1, H))
         super().__init__(shapes, dtype)
         generator = np.random.default_rng(seed)
         self.flat_parameters[:size] = generator.uniform(-(H**-0.5), H**-0.5, size)
@@ -129,6 +130,20 @@ class Recurrent(Layer):
     def _kind(self) -> type[Weights]:
         """The packed weights' type, which says what the cell is."""
         raise NotImplementedError
+
+    @property
+    def _states(self) -> int:
+        """S."""
+        return self._kind.cell().states
+
+    @property
+    def _first_states(self) -> tuple[str, ...]:
+        """Their names before the first step."""
+        return ("h_0", "c_0")[: self._states]
+
+    def _state_shape(self, *shape: int) -> tuple[int, ...]:
+        """The shape of what users give and get, for one state's."""
+        return shape if self._states == 1 else (self._states, *shape)
 
     @property
     def _own_options(self) -> dict[str, tuple[object, object]]:
@@ -240,14 +255,15 @@ class Recurrent(Layer):
         dtype, H, time = self.dtype, self.hidden_size, int(self.batch_first)
         x = _check.array("x", x, dtype, ("B", "T", self.input_size) if time else ("T", "B", self.input_size))
         T, B = x.shape[time], x.shape[1 - time]
-        before = np.zeros((1, B, H), dtype) if h_0 is None else _check.array("h_0", h_0, dtype, (1, B, H))
+        before = self._checked_h_0(h_0, B)[:, 0]
         if out is None:
             out = np.empty((*x.shape[:2], H), dtype)
         else:
             _check.output("out", out, (*x.shape[:2], H), dtype, x, before)
         _, (weights,) = self._weights()
-        self._directions[0].infer(weights, x, before[0], out, T)
-        return out, (out[:, -1].copy()[None] if time else out[-1:].copy())
+        c_n = self._directions[0].infer(weights, x, before, out, T)
+        h_n = out[:, -1].copy()[None] if time else out[-1:].copy()
+        return out, h_n if c_n is None else np.stack([h_n, c_n])
 
     def forward(
         self,
@@ -276,14 +292,21 @@ class Recurrent(Layer):
     def _results(self, call: _Call, y: FloatArray, tapes: list[Tape]) -> tuple[Any, FloatArray]:
         batch, H = call.batch, self.hidden_size
         h_n = np.empty_like(call.h_0)
-        for direction, tape, last in zip(self._directions, tapes, h_n, strict=True):
+        for direction, tape, last in zip(self._directions, tapes, h_n[0], strict=True):
             columns = slice(direction.reverse * H, (direction.reverse + 1) * H)
             if batch.is_ragged:
                 last[...] = tape.y.reshape(-1, self._width)[batch.last_places(direction.reverse), columns]
             else:
                 at = 0 if direction.reverse else -1
                 last[...] = tape.y[:, at, columns] if self.batch_first else tape.y[at, :, columns]
-        return _apart(y, call), batch.as_given(h_n)
+        for tape, last in zip(tapes, h_n[-1], strict=True):
+            if tape.c is not None:
+                last[...] = tape.c[np.minimum(batch.lengths, len(tape.c)) - 1, np.arange(batch.B)]
+        return _apart(y, call), self._as_given(h_n, batch)
+
+    def _as_given(self, states: FloatArray, batch: Batch) -> FloatArray:
+        """(S, L D, B, H), for the user."""
+        return batch.as_given(states).reshape(self._state_shape(*states.shape[1:]))
 
     def _through_layers(
         self,
@@ -310,7 +333,8 @@ class Recurrent(Layer):
                 at = len(tapes)
                 noise = self._noise(call, direction, masks, keep)
                 every = self.checkpoint_every or 0
-                tapes.append(direction.forward(weights[at], batch, x, call.h_0[at], y, noise, keep=keep, every=every))
+                h_0 = np.ascontiguousarray(call.h_0[:, at])
+                tapes.append(direction.forward(weights[at], batch, x, h_0, y, noise, keep=keep, every=every))
             mask = masks.get(f"dropout_l{layer}")
             x = y if mask is None else y * mask
         return y, tapes
@@ -351,7 +375,7 @@ class Recurrent(Layer):
         call, batch = training.call, training.call.batch
         checked_dy = self._checked_dy(dy, call)
         if dh_n is not None:
-            dh_n = batch.in_rows(_check.array("dh_n", dh_n, self.dtype, call.h_0.shape))
+            dh_n = batch.in_rows(self._checked_states("dh_n", dh_n, *call.h_0.shape[1:]))
         self._training = None
 
         dh_0, D = np.empty_like(call.h_0), self.num_directions
@@ -364,8 +388,8 @@ class Recurrent(Layer):
                 at = layer * D + direction
                 tape = training.tapes[at]
                 part = self._room_for_dx(tape, call) if layer or (need_dx and not call.tokens) else None
-                dh_0[at] = self._directions[at].backward(
-                    tape, training.parameters, self.gradients, above, None if dh_n is None else dh_n[at], part,
+                dh_0[:, at] = self._directions[at].backward(
+                    tape, training.parameters, self.gradients, above, None if dh_n is None else dh_n[:, at], part,
                     self.checkpoint_every or 0,
                 )  # fmt: skip
                 if direction and part is not None:
@@ -373,8 +397,9 @@ class Recurrent(Layer):
                 dx = part
             below = dx
         if self.learn_h_0 and not call.given_h_0:
-            self.gradients["h_0"] += dh_0.sum(axis=1, keepdims=True)
-        return None if dx is None else _apart(dx, call), batch.as_given(dh_0)
+            for name, gradient in zip(self._first_states, dh_0, strict=True):
+                self.gradients[name] += gradient.sum(axis=1, keepdims=True)
+        return None if dx is None else _apart(dx, call), self._as_given(dh_0, batch)
 
     def _room_for_dx(self, tape: Tape, call: _Call) -> FloatArray:
         padded = call.batch.is_ragged and not call.listed
@@ -419,7 +444,8 @@ class Recurrent(Layer):
                 if p := self.recurrent_dropout:
                     masks[f"recurrent_dropout_{suffix}"] = ~hits(p, (batch.B, H)) * self.dtype.type(1 / (1 - p))
                 if self.zoneout:
-                    masks[f"zoneout_{suffix}"] = hits(self.zoneout, (batch.T, batch.B, H)).astype(self.dtype)
+                    for kind in ("zoneout", "zoneout_c")[: self._states]:
+                        masks[f"{kind}_{suffix}"] = hits(self.zoneout, (batch.T, batch.B, H)).astype(self.dtype)
             if self.dropout and layer < self.num_layers - 1:
                 shape = (*call.x.shape[:2], self._width)
                 masks[f"dropout_l{layer}"] = ~hits(self.dropout, shape) * self.dtype.type(1 / (1 - self.dropout))
@@ -430,11 +456,12 @@ class Recurrent(Layer):
         if call.resets is None and not masks and not self.zoneout:
             return QUIET
         batch, suffix = call.batch, direction.names["weight_ih"].removeprefix("weight_ih_")
-        zoneout, mask = masks.get(f"zoneout_{suffix}"), masks.get(f"recurrent_dropout_{suffix}")
-        if zoneout is not None:
-            zoneout = batch.in_steps(zoneout, direction.reverse)
+        zoneouts = [masks[name] for name in (f"zoneout_{suffix}", f"zoneout_c_{suffix}") if name in masks]
+        zoneout, mask = None, masks.get(f"recurrent_dropout_{suffix}")
+        if zoneouts:
+            zoneout = batch.in_steps(zoneouts[0] if len(zoneouts) == 1 else np.dstack(zoneouts), direction.reverse)
         elif self.zoneout and not keep:
-            zoneout = np.full(self.hidden_size, self.zoneout, self.dtype)
+            zoneout = np.full(self._states * self.hidden_size, self.zoneout, self.dtype)
         resets = call.resets
         if resets is not None and direction.reverse:  # a cut before step t is met on the way from t to t - 1
             resets = np.concatenate([resets[1:], np.zeros_like(resets[:1])])
@@ -469,15 +496,21 @@ class Recurrent(Layer):
                 if lengths.min() < T:
                     batch = Batch(int(lengths.max()), B, stride, distance, lengths)
         resets = None if reset is None else self._checked_reset(reset, batch, x, listed)
-        return _Call(x, self._checked_h_0(h_0, batch), batch, resets, listed, h_0 is not None)
+        first = batch.in_rows(self._checked_h_0(h_0, batch.B))
+        return _Call(x, first, batch, resets, listed, h_0 is not None)
 
-    def _checked_h_0(self, h_0: Any, batch: Batch) -> FloatArray:
-        shape = (self.num_layers * self.num_directions, batch.B, self.hidden_size)
+    def _checked_states(self, name: str, states: Any, *shape: int) -> FloatArray:
+        """(S, ...)."""
+        return _check.states(name, states, self.dtype, shape, self._states).reshape(-1, *shape)
+
+    def _checked_h_0(self, h_0: Any, B: int) -> FloatArray:
+        shape = (self.num_layers * self.num_directions, B, self.hidden_size)
         if h_0 is not None:
-            return batch.in_rows(_check.array("h_0", h_0, self.dtype, shape))
-        if self.learn_h_0:
-            return np.ascontiguousarray(np.broadcast_to(self._parameters()["h_0"], shape))
-        return np.zeros(shape, self.dtype)
+            return self._checked_states("h_0", h_0, *shape)
+        if not self.learn_h_0:
+            return np.zeros((self._states, *shape), self.dtype)
+        parameters = self._parameters()
+        return np.stack([np.broadcast_to(parameters[name], shape) for name in self._first_states])
 
     def _checked_reset(self, reset: Any, batch: Batch, x: FloatArray, listed: bool) -> FloatArray:
         """(T, B) by time and sequence."""
@@ -519,16 +552,15 @@ class Recurrent(Layer):
         self._require_one_direction()
         dtype = self.dtype
         given = x_t if isinstance(x_t, np.ndarray) else _check.real("x_t", x_t)
-        if given.dtype is not dtype and given.dtype.kind in "iu" and np.ndim(h) == given.ndim + 2:
+        if given.dtype is not dtype and given.dtype.kind in "iu" and np.ndim(h) == given.ndim + 1 + self._states:
             return self._step_of_tokens(given, h, out)
         batch = given.shape[:1] if given.ndim > 1 else ()
         below = _check.array("x_t", given, dtype, (*batch, self.input_size))
-        shape = (self.num_layers, *batch, self.hidden_size)
-        before = _check.array("h", h, dtype, shape)
+        before = _check.states("h", h, dtype, (self.num_layers, *batch, self.hidden_size), self._states)
         if out is None:
-            out = np.empty(shape, dtype)
+            out = np.empty(before.shape, dtype)
         else:
-            _check.output("out", out, shape, dtype, below)
+            _check.output("out", out, before.shape, dtype, below)
             if np.may_share_memory(out, before):
                 before = before.copy()
         block, _ = self._weights()
@@ -537,13 +569,12 @@ class Recurrent(Layer):
 
     def _step_of_tokens(self, x_t: FloatArray, h: ArrayLike, out: FloatArray | None) -> FloatArray:
         x = _check.tokens("x_t", x_t, self.input_size).reshape((-1, 1) if self.batch_first else (1, -1))
-        shape = (self.num_layers, *x_t.shape, self.hidden_size)
-        before = _check.array("h", h, self.dtype, shape)
-        _, after = self(x, before.reshape(self.num_layers, x.size, self.hidden_size))
+        before = _check.states("h", h, self.dtype, (self.num_layers, *x_t.shape, self.hidden_size), self._states)
+        _, after = self(x, before.reshape(self._state_shape(self.num_layers, x.size, self.hidden_size)))
         if out is None:
-            return after.reshape(shape)
-        _check.output("out", out, shape, self.dtype)
-        out[...] = after.reshape(shape)
+            return after.reshape(before.shape)
+        _check.output("out", out, before.shape, self.dtype)
+        out[...] = after.reshape(before.shape)
         return out
 
     def stream(self, batch_size: int = 1, h_0: ArrayLike | None = None) -> Stream:
