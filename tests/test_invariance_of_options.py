@@ -12,9 +12,9 @@ from tests.cases import assert_same_bits, gru_layer, gru_problem, infer, paramet
 from tests.combinations import (
     BEFORE_ZONEOUT,
     BOTH_WAYS,
+    COMBINATIONS,
     EVERYTHING,
     PLAIN,
-    RECOMPUTED,
     case,
     each_depth,
     part_of,
@@ -54,7 +54,7 @@ def test_any_number_of_threads(B: int, combination: frozenset[str]) -> None:
         assert_same_bits(infer(drawn.layer(), drawn.problem), inferred)
 
 
-@pytest.mark.parametrize("combination", RECOMPUTED, ids=", ".join)
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=", ".join)
 @pytest.mark.parametrize("every", [1, 4, 9, 100])
 def test_recomputation(combination: frozenset[str], every: int) -> None:
     """Of all gradients, the parameters' too, and with the same noise."""

@@ -59,7 +59,7 @@ class StepWeights(NamedTuple):
 def _restored(block: NDArray[Any]) -> StepWeights:
     aligned, header = aligned_empty(block.size, block.dtype), _header(block)
     aligned[:] = block
-    return StepWeights(aligned, function_for(_KINDS[header[_KIND]], block.dtype, header[_ZONEOUT]))
+    return StepWeights(aligned, function_for(_KINDS[header[_KIND]], block.dtype))
 
 
 def new_block(
@@ -114,12 +114,15 @@ def _(weights, *parts):
 
 
 @piece
-def _step_layers(kind, block, x, h, out, B, zoneout):
+def _step_layers(kind, block, x, h, out, B):
     """All layers; `kind` is any weights of their kind."""
     header = _header_of(block)
     I, H, L = header[_I], header[_H], header[_L]
     padded = blocks_in(H, block) * lanes_of(block)
-    options = Options(0, 0, 0, None, None, None, None, None, zoneout, 0, 0, None, None, 0)
+    zoneout = block[_HEADER // block.itemsize :]
+    options = Options(
+        0, 0, 0, None, None, None, None, None, 0, None, header[_ZONEOUT], zoneout, 0, 0, 0, None, None, 0
+    )  # fmt: skip
     start, below = _HEADER // block.itemsize + padded, carray(x, B * I)
     before, after = carray(h, L * B * H), carray(out, L * B * H)
     kept = after  # not used, unless a stage keeps something for the next
@@ -143,41 +146,26 @@ def _block_at(weights):
 
 def _plain(weights, x, h, out, batch):
     block = _block_at(weights)
-    _step_layers(GRUWeights(block, block, block), block, x, h, out, batch, None)
-
-
-def _with_zoneout(weights, x, h, out, batch):
-    block = _block_at(weights)
-    _step_layers(GRUWeights(block, block, block), block, x, h, out, batch, block[_HEADER // block.itemsize :])
+    _step_layers(GRUWeights(block, block, block), block, x, h, out, batch)
 
 
 def _reset_before(weights, x, h, out, batch):
     block = _block_at(weights)
-    _step_layers(ResetBeforeWeights(block, block, block), block, x, h, out, batch, None)
+    _step_layers(ResetBeforeWeights(block, block, block), block, x, h, out, batch)
 
 
-def _reset_before_with_zoneout(weights, x, h, out, batch):
-    block = _block_at(weights)
-    _step_layers(ResetBeforeWeights(block, block, block), block, x, h, out, batch, block[_HEADER // block.itemsize :])
-
-
-_FUNCTIONS = {
-    (GRUWeights, False): _plain,
-    (GRUWeights, True): _with_zoneout,
-    (ResetBeforeWeights, False): _reset_before,
-    (ResetBeforeWeights, True): _reset_before_with_zoneout,
-}
+_FUNCTIONS = {GRUWeights: _plain, ResetBeforeWeights: _reset_before}
 
 
 @cache
-def _compiled(kind: int, dtype: np.dtype[Any], zoneout: bool) -> Any:
+def _compiled(kind: int, dtype: np.dtype[Any]) -> Any:
     numbers = types.CPointer(from_dtype(dtype))
-    return c_function(types.void(*[numbers] * 4, types.int64), _FUNCTIONS[_KINDS[kind], zoneout])
+    return c_function(types.void(*[numbers] * 4, types.int64), _FUNCTIONS[_KINDS[kind]])
 
 
-def function_for(kind: type[GRUWeights], dtype: np.dtype[Any], zoneout: float) -> int:
+def function_for(kind: type[GRUWeights], dtype: np.dtype[Any]) -> int:
     """The address of the function that steps."""
-    address: int = _compiled(_KINDS.index(kind), dtype, zoneout > 0).address
+    address: int = _compiled(_KINDS.index(kind), dtype).address
     return address
 
 

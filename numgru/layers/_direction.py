@@ -31,19 +31,10 @@ class Noise(NamedTuple):
     zoneout: FloatArray | None = None  # (T, B, H), or (H,)
     mask: FloatArray | None = None  # (B, H): recurrent dropout
 
-    def options(self, options: Options, dropped: FloatArray | None, first: int = 0) -> Options:
-        """Together with the batch's, from step `first` on; `dropped` is the state times the mask."""
-        if self.resets is None and self.zoneout is None and self.mask is None:
-            return options
-        B, H = (0, 0) if self.zoneout is None or self.zoneout.ndim == 1 else self.zoneout.shape[1:]
-        return options._replace(
-            resets=None if self.resets is None else self.resets[first:].reshape(-1),
-            zoneout=None if self.zoneout is None else self.zoneout[first if B else 0 :].reshape(-1),
-            zoneout_time=B * H,
-            zoneout_row=H,
-            mask=None if self.mask is None else self.mask.reshape(-1),
-            dropped=None if dropped is None else dropped[first:].reshape(-1),
-        )
+    @property
+    def is_quiet(self) -> bool:
+        """Whether there is none of it."""
+        return self.resets is None and self.zoneout is None and self.mask is None
 
 
 @dataclass
@@ -61,6 +52,8 @@ class Tape:
 
 
 QUIET = Noise()  # none of it
+PLAIN = Options()  # none of these, either
+_NO_TOKENS = np.empty(0, np.int64)
 
 
 class Direction:
@@ -121,7 +114,7 @@ class Direction:
             dropped = np.empty((batch.T + 1, *h_0.shape), self.dtype)
             dropped[0] = h_0 * noise.mask
         gates = self._room_for_gates(batch.T * batch.B) if keep and not every else None
-        options = noise.options(self._options(batch, x), dropped)
+        options = self._options(batch, x, noise, dropped)
         self._run_forward(weights, batch.T * batch.B, x, h_0, y, gates, options)
         return Tape(batch, noise, x, h_0, y, gates, dropped, weights)
 
@@ -131,10 +124,47 @@ class Direction:
         if self._parts(T * B, B) == 1:
             self.weights.infer()(*weights, x, h_0, y, self.batch_first)
         else:
-            self._run_forward(weights, T * B, x, h_0, y, None, Options())
+            self._run_forward(weights, T * B, x, h_0, y, None, PLAIN)
 
-    def _options(self, batch: Batch, x: FloatArray) -> Options:
-        return batch.options(self.reverse, x.shape[2], self.width, self.hidden_size)
+    def _options(self, batch: Batch, x: FloatArray, noise: Noise, dropped: FloatArray | None) -> Options:
+        """Those of a whole pass."""
+        if noise.is_quiet and not batch.is_ragged and x.dtype == self.dtype:
+            return PLAIN
+        return self._segment(batch, x, noise, dropped, 0, batch.T)
+
+    def _segment(
+        self, batch: Batch, x: FloatArray, noise: Noise, dropped: FloatArray | None, first: int, last: int
+    ) -> Options:
+        """Those of steps first .. last - 1 alone; `dropped` is the state times the noise's mask."""
+        segment = batch.segment(self.reverse, x.shape[2], self.width, self.hidden_size, first, last)
+        segment = self._with_tokens(segment, x)
+        if noise.is_quiet:
+            return segment
+        if noise.resets is None:
+            resets = np.zeros((last - first + 1) * batch.B, np.bool_)  # the next segment's first step, too
+        else:
+            resets = noise.resets[first:].reshape(-1)
+        zoneout = self.none if noise.zoneout is None else noise.zoneout
+        B, H = zoneout.shape[1:] if zoneout.ndim == 3 else (0, 0)
+        return segment._replace(
+            resets=resets,
+            has_zoneout=int(noise.zoneout is not None),
+            zoneout=zoneout[first if B else 0 :].reshape(-1),
+            zoneout_time=B * H,
+            zoneout_row=H,
+            has_mask=int(noise.mask is not None),
+            mask=self.none if noise.mask is None else noise.mask.reshape(-1),
+            dropped=self.none if dropped is None else dropped[first:].reshape(-1),
+        )
+
+    def _with_tokens(self, options: Options, x: FloatArray) -> Options:
+        if x.dtype == self.dtype:
+            return options._replace(tokens=_NO_TOKENS)
+        return options._replace(has_tokens=1, tokens=x.reshape(-1))
+
+    def _features(self, x: FloatArray) -> FloatArray:
+        """x, or for tokens an x without features."""
+        return x if x.dtype == self.dtype else np.empty((*x.shape[:2], 0), self.dtype)
 
     def _room(self, name: str, size: int) -> FloatArray:
         room = self._rooms.get(name)
@@ -152,7 +182,7 @@ class Direction:
     ) -> None:  # fmt: skip
         self._time_loop(
             recurrent.forward, recurrent.forward_parallel, recurrent.forward_team, examples, h_0.shape[0],
-            weights, x, h_0, y, gates, self.batch_first, self.reverse, options,
+            weights, self._features(x), h_0, y, gates, self.batch_first, self.reverse, options,
         )  # fmt: skip
 
     def backward(
@@ -178,7 +208,7 @@ class Direction:
         recurrent.pack_weights_backward(weights, w_ih, w_hh, dx is not None)
         flat_dx = None if dx is None else dx.reshape(-1)
         if tape.gates is not None:
-            options = tape.noise.options(self._options(batch, tape.x), tape.dropped)
+            options = self._options(batch, tape.x, tape.noise, tape.dropped)
             self._run_backward(weights, tape, tape.gates, dy, flat_dx, dh_0, carry, options, batch.T * batch.B)
             self._add_weight_gradients(weights, tape, gradients, 0, batch.T, tape.gates)
             return dh_0
@@ -189,8 +219,7 @@ class Direction:
             if last < batch.T:
                 gates[(last - first) * step : (last - first + 1) * step] = gates[:step]
             self._compute_again(tape, first, last, gates[: (last - first) * step])
-            options = batch.segment(self.reverse, tape.x.shape[2], self.width, H, first, last)
-            options = tape.noise.options(options, tape.dropped, first)
+            options = self._segment(batch, tape.x, tape.noise, tape.dropped, first, last)
             examples = (last - first) * batch.B
             self._run_backward(weights, tape, gates, dy, flat_dx, dh_0, carry, options, examples)
             self._add_weight_gradients(weights, tape, gradients, first, last, gates)
@@ -202,7 +231,7 @@ class Direction:
     ) -> None:  # fmt: skip
         self._time_loop(
             recurrent.backward, recurrent.backward_parallel, recurrent.backward_team, examples, tape.batch.B,
-            weights, tape.x, tape.h_0, tape.y, gates, dy, dx, dh_0, carry.reshape(-1),
+            weights, self._features(tape.x), tape.h_0, tape.y, gates, dy, dx, dh_0, carry.reshape(-1),
             self.batch_first, self.reverse, options,
         )  # fmt: skip
 
@@ -213,7 +242,14 @@ class Direction:
         places = batch.places(self.reverse, first, last).reshape(-1)
         steps, order = np.divmod(np.arange(rows), batch.B)
         states = self._states_in_products(tape, first + steps, order)
-        options = Options(steps=1, x_at=places * tape.x.shape[2], y_at=np.arange(rows) * H)
+        options = Options(
+            steps=1,
+            x_at=places * tape.x.shape[2],
+            y_at=np.arange(rows) * H,
+            lengths=np.ones(rows, np.int64),
+            active=np.array([rows, 0]),
+        )
+        options = self._with_tokens(options, tape.x)
         y = np.empty((rows, 1, H), self.dtype)
         self._run_forward(tape.weights, rows, tape.x, states, y, gates, options)
 

@@ -49,7 +49,7 @@ def step_tile(found: target.Target, cell: type[Cell]) -> str:
     b = ir.IRBuilder(function.append_basic_block())
     members = dict(zip(names, function.args, strict=True))
     t, i, j = (members.pop(name) for name in "tij")
-    without_options = dict.fromkeys(Options._fields) | {"continued": I64(0), "reads_tokens": False}
+    without_options = dict.fromkeys(Options._fields) | {"continued": I64(0)}
     fields = Fields(**(without_options | members | {"b": b, "kind": kind}))
     for stage in range(len(cell.stages)):
         emit_step(cell, stage, fields, fields, t, i, j, I64(found.rows), 0, found.rows, 1)
