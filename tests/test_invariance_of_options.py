@@ -12,10 +12,10 @@ from tests.cases import assert_same_bits, gru_layer, gru_problem, infer, paramet
 from tests.combinations import (
     BEFORE_ZONEOUT,
     BOTH_WAYS,
+    COMBINATIONS,
     EVERYTHING,
+    LSTM_EVERYTHING,
     PLAIN,
-    RECOMPUTED,
-    TANH_EVERYTHING,
     case,
     each_depth,
     part_of,
@@ -24,7 +24,7 @@ from tests.combinations import (
 
 SHAPE = (9, 11, 3, 17)
 each_cell = pytest.mark.parametrize(
-    "combination", [EVERYTHING, BEFORE_ZONEOUT, TANH_EVERYTHING], ids=["after", "before", "tanh"]
+    "combination", [EVERYTHING, BEFORE_ZONEOUT, LSTM_EVERYTHING], ids=["after", "before", "LSTM"]
 )
 
 
@@ -57,7 +57,7 @@ def test_any_number_of_threads(B: int, combination: frozenset[str]) -> None:
         assert_same_bits(infer(drawn.layer(), drawn.problem), inferred)
 
 
-@pytest.mark.parametrize("combination", RECOMPUTED, ids=", ".join)
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=", ".join)
 @pytest.mark.parametrize("every", [1, 4, 9, 100])
 def test_recomputation(combination: frozenset[str], every: int) -> None:
     """Of all gradients, the parameters' too, and with the same noise."""

@@ -13,7 +13,7 @@ from ._jit import borrower
 from .cell import stage_widths
 from .packing import blocks_in
 from .products import input_gradient_tile, project_tile
-from .sequences import active_rows, reads_tokens, steps_of
+from .sequences import active_rows, steps_of
 from .step import step_backward_tile, step_tile
 from .team import claim, meet, others_finish, turn
 from .tiles import ROWS, WIDE
@@ -91,7 +91,7 @@ def forward_few(weights, run, first, rows, team):
     phase, finished, total, start = 0, 0, 0, 0
     now = _active(run, start, first, rows)
     while now > 0:
-        projections = 0 if now > HALF or reads_tokens(run) else _tiles(blocks, WIDE)
+        projections = 0 if now > HALF or run.options.has_tokens else _tiles(blocks, WIDE)
         count = 1  # up to where `sums` begins again, at most
         while (start + count) % CHUNK and _active(run, start + count, first, rows) == now:
             count += 1

@@ -61,7 +61,7 @@ class StepWeights(NamedTuple):
 def _restored(block: NDArray[Any]) -> StepWeights:
     aligned, header = aligned_empty(block.size, block.dtype), _header(block)
     aligned[:] = block
-    return StepWeights(aligned, function_for(_KINDS[header[_KIND]], block.dtype, header[_ZONEOUT]))
+    return StepWeights(aligned, function_for(_KINDS[header[_KIND]], block.dtype))
 
 
 def new_block(
@@ -129,14 +129,17 @@ def _(weights, before, after):
 
 
 @piece
-def _step_layers(kind, block, x, h, out, B, zoneout):
+def _step_layers(kind, block, x, h, out, B):
     """All layers; `kind` is any weights of their kind."""
     header = _header_of(block)
     I, H, L = header[_I], header[_H], header[_L]
     input_slots, _, slots = cell_slots(kind)
     gates = len(input_slots)
     padded = blocks_in(H, block) * lanes_of(block)
-    options = Options(0, 0, 0, None, None, None, None, None, zoneout, 0, 0, None, None, 0)
+    zoneout = block[_HEADER // block.itemsize :]
+    options = Options(
+        0, 0, 0, None, None, None, None, None, 0, None, header[_ZONEOUT], zoneout, 0, 0, 0, None, None, 0
+    )  # fmt: skip
     start, below = _HEADER // block.itemsize + 2 * padded, carray(x, B * I)
     size = state_count(kind) * L * B * H
     before, after = carray(h, size), carray(out, size)
@@ -161,23 +164,20 @@ def _block_at(weights):
 
 
 @cache
-def _compiled(number: int, dtype: np.dtype[Any], zoneout: bool) -> Any:
+def _compiled(number: int, dtype: np.dtype[Any]) -> Any:
     kind = _KINDS[number]
 
     def take_step(weights, x, h, out, batch):
         block = _block_at(weights)
-        if zoneout:
-            _step_layers(kind(block, block, block), block, x, h, out, batch, block[_HEADER // block.itemsize :])
-        else:
-            _step_layers(kind(block, block, block), block, x, h, out, batch, None)
+        _step_layers(kind(block, block, block), block, x, h, out, batch)
 
     numbers = types.CPointer(from_dtype(dtype))
     return c_function(types.void(*[numbers] * 4, types.int64), take_step)
 
 
-def function_for(kind: type[Weights], dtype: np.dtype[Any], zoneout: float) -> int:
+def function_for(kind: type[Weights], dtype: np.dtype[Any]) -> int:
     """The address of the function that steps."""
-    address: int = _compiled(_KINDS.index(kind), dtype, zoneout > 0).address
+    address: int = _compiled(_KINDS.index(kind), dtype).address
     return address
 
 

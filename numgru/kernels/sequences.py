@@ -5,8 +5,8 @@ read from its end. Rows are in the order of the kernels: as they come, or the lo
 
 Shapes: T steps, B batch, I input, D directions, H hidden units in ceil(H / LANES) blocks, G gates, S slots a unit.
 
-    x, dx       (T, B, I)    or (B, T, I)       any strides of time and batch, and any start of a row; integers (I = 1)
-                                                are tokens
+    x, dx       (T, B, I)    or (B, T, I)       any strides of time and batch, and any start of a row
+    tokens      (T, B)       or (B, T)          the same, in place of x, of which I is 0 then
     y, dy       (T, B, D H)  or (B, T, D H)     the same; a direction has its own H columns
     h_0, dh_0   (state, B, H)                   of an LSTM, whose second state is c, also c_0 and dc_0
     c           (T, B, H), or (1, B, H)         after every step, or in place: none but h_0's if there's no such state
@@ -36,19 +36,27 @@ from .vectors import I64, Grid, Kind, Rows
 
 
 class Options(NamedTuple):
-    """What a call may have beyond a plain batch; None: not there."""
+    """What a call may have beyond a plain batch.
+
+    Kernels are compiled for three kinds of calls: plain ones; those whose rows have places and lengths of their own,
+    or tokens; and those with resets and noise as well. What such a call doesn't need is switched off at run time.
+    """
 
     steps: int = 0  # of the longest of sequences of different lengths; 0: all have the length of x
     x_time: int = 0
     y_time: int = 0
-    x_at: NDArray[Any] | None = None  # (B,): where step 0 of a row lies in x, in numbers; the longest sequence first
+    x_at: NDArray[Any] | None = None  # (B,): where step 0 of a row lies in x or tokens; the longest sequence first
     y_at: NDArray[Any] | None = None  # (B,): the same in y
     lengths: NDArray[Any] | None = None  # (B,), falling
     active: NDArray[Any] | None = None  # (T + 1,): rows that have a step t
     resets: NDArray[Any] | None = None  # (T, B): whether the state before this step is h_0 again
+    has_tokens: int = 0
+    tokens: NDArray[Any] | None = None
+    has_zoneout: int = 0
     zoneout: NDArray[Any] | None = None  # (T, B, state, H), or (state, H) for all steps and rows: the share kept
     zoneout_time: int = 0
     zoneout_row: int = 0
+    has_mask: int = 0
     mask: NDArray[Any] | None = None  # (B, H): factors of the state where it enters products
     dropped: NDArray[Any] | None = None  # (T + 1, B, H): the state times `mask`, before every step
     continued: int = 0  # 1: of more steps before the first, whose states are in y
@@ -93,7 +101,7 @@ class Gradients(NamedTuple):
 @piece
 def no_options():
     """None of it; kernels don't know a tuple's defaults."""
-    return Options(0, 0, 0, None, None, None, None, None, None, 0, 0, None, None, 0)
+    return Options(0, 0, 0, None, None, None, None, None, 0, None, 0, None, 0, 0, 0, None, None, 0)
 
 
 @piece
@@ -165,17 +173,6 @@ def _(lengths, T, i):
     return lambda lengths, T, i: lengths[i]
 
 
-def reads_tokens(run):
-    """Whether x holds tokens; as a constant."""
-    raise NotImplementedError
-
-
-@overload(reads_tokens)
-def _(run):
-    tokens = isinstance(run[run.fields.index("x")].dtype, types.Integer)
-    return lambda run: tokens
-
-
 class Fields(SimpleNamespace):
     """The members of such a tuple, as the emitters see them: pointers, integers, or None."""
 
@@ -203,8 +200,6 @@ def fields_of(context: Any, b: ir.IRBuilder, tuple_type: Any, value: Any) -> Fie
             if isinstance(member.dtype, types.Float):
                 members["kind"] = kind_of(member.dtype)
             members[name] = pointer(context, b, member, part)
-            if name == "x":
-                members["reads_tokens"] = isinstance(member.dtype, types.Integer)
         else:
             members[name] = None if isinstance(member, types.NoneType) else part
     return Fields(**members)
@@ -268,7 +263,7 @@ def sums_of_tokens(run: Fields, table: Any, gates: int, t: Any, i: Any, row_of: 
     """The rows of the table (V, gate, H padded) that step t's tokens stand for."""
     b = run.b
     width = b.mul(padded(run), I64(gates))
-    places = (b.gep(run.x, [at], source_etype=I64) for at in _starts(run, "x", t, i, row_of))
+    places = (b.gep(run.tokens, [at], source_etype=I64) for at in _starts(run, "x", t, i, row_of))
     return run.rows(table, [b.mul(b.load(place, typ=I64), width) for place in places])
 
 
@@ -288,6 +283,11 @@ def states_in(run: Fields, data: Any, i: Any, row_of: Sequence[Any], t: Any = No
     b = run.b
     step = I64(0) if t is None else b.mul(t, run.B)
     return run.rows(data, [b.mul(b.add(step, b.add(i, m)), run.H) for m in row_of])
+
+
+def is_on(run: Fields, switch: Any) -> Any:
+    """The condition that one of the options' switches is."""
+    return run.b.icmp_signed("!=", switch, I64(0))
 
 
 def is_reset(run: Fields, t: Any, i: Any, m: Any) -> Any:
@@ -322,10 +322,13 @@ def cells_before(run: Fields, t: Any, i: Any, row_of: Sequence[Any]) -> Rows:
 
 def states_in_products(run: Fields, t: Any, i: Any, row_of: Sequence[Any]) -> Rows:
     """The same as it enters products."""
+    states = states_before(run, t, i, row_of)
     if run.dropped is None:
-        return states_before(run, t, i, row_of)
+        return states
     first, before = (states_in(run, run.dropped, i, row_of, step) for step in (I64(0), t))
-    return _first_or(run, t, i, row_of, first, before)
+    masked = _first_or(run, t, i, row_of, first, before)
+    choices = zip(masked.addresses, states.addresses, strict=True)
+    return Rows(run.b, run.kind, [run.b.select(is_on(run, run.has_mask), *choice) for choice in choices])
 
 
 def _first_or(run: Fields, t: Any, i: Any, row_of: Sequence[Any], first: Rows, before: Rows) -> Rows:

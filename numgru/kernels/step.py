@@ -7,6 +7,7 @@ Shapes: as in sequences.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -22,6 +23,7 @@ from .sequences import (
     fields_of,
     gates_of,
     inputs_of,
+    is_on,
     is_reset,
     kept_of,
     outputs_of,
@@ -33,7 +35,7 @@ from .sequences import (
     sums_of_tokens,
 )
 from .tiles import edge_masks, rows_up_to
-from .vectors import I64, Grid, Rows, Vec
+from .vectors import I64, Grid, Rows, Vec, where
 
 
 def _emit_stages(b: ir.IRBuilder, cell: Any, stage: Any, emit: Callable[[int], None]) -> None:
@@ -82,16 +84,21 @@ def emit_step(
     own_slots = sorted({*input_slots, *state_slots})
     bias = panel(run, w.bias, j, I64(1), cell.slots)
     sums = {(m, v, s): bias.load(0, v, s * lanes) for m, v in places for s in own_slots}
-    if run.reads_tokens:
-        table = sums_of_tokens(run, w.input, len(cell.input_slots), t, i, row_of)
-        for gate, s in zip(stage.gates, input_slots, strict=True):
-            at = b.add(b.mul(I64(gate), padded(run)), unit)
-            sums.update({(m, v, s): table.load(m, v, at) for m, v in places})
-    elif projected:
+    if projected:
         for s in input_slots:
             slot = sums_of(run, cell, t, i, s)
             sums.update({(m, v, s): slot.load(row_of[m], v, unit) for m, v in places})
-    else:
+    if run.tokens is not None:
+        keys = [(m, v, s) for s in input_slots for m, v in places]
+
+        def of_tokens() -> Vec:
+            table = sums_of_tokens(run, w.input, len(cell.input_slots), t, i, row_of)
+            firsts = [b.add(b.mul(I64(gate), padded(run)), unit) for gate in stage.gates]
+            return Vec.stack([table.load(m, v, first) for first in firsts for m, v in places])
+
+        starts = where(b, is_on(run, run.has_tokens), of_tokens, Vec.stack([sums[key] for key in keys]))
+        sums.update(zip(keys, starts, strict=True))
+    if not projected:
         x = inputs_of(run, run.x, t, i, row_of)
         accumulate(run, sums, places, cell.input_slots, stage.gates, x, range(rows), run.I, w.input, j, block_of)
     if number == 0:
@@ -131,15 +138,25 @@ def _finish_step(run, t, i, row_of, places, before, after, unit, masks):
     if run.zoneout is not None:
         for state, kept in enumerate(before):
             zoneout = _zoneout_of(run, t, i, row_of, state)
-            share = Vec.stack([zoneout.load(m, v, unit, masks[v]) for m, v in places])
-            after[state] = share.fma(kept, (1.0 - share) * after[state])  # exact where the share is 0 or 1
+            after[state] = _with_zoneout(run, zoneout, places, unit, masks, kept, after[state])
     store_tile(outputs_of(run, run.y, t, i, row_of), after[0], places, unit, masks)
     for others in after[1:]:
         store_tile(cells_after(run, t, i, row_of), others, places, unit, masks)
     if run.dropped is not None:
-        factors = states_in(run, run.mask, i, row_of)
-        dropped = Vec.stack([factors.load(m, v, unit, masks[v]) for m, v in places]) * after[0]
-        store_tile(states_in(run, run.dropped, i, row_of, b.add(t, I64(1))), dropped, places, unit, masks)
+        with b.if_then(is_on(run, run.has_mask)):
+            factors = states_in(run, run.mask, i, row_of)
+            dropped = Vec.stack([factors.load(m, v, unit, masks[v]) for m, v in places]) * after[0]
+            store_tile(states_in(run, run.dropped, i, row_of, b.add(t, I64(1))), dropped, places, unit, masks)
+
+
+def _with_zoneout(run, zoneout, places, unit, masks, before, after):
+    """A share of the state before and one of the state after, where zoneout is on."""
+
+    def mixed() -> Vec:
+        share = Vec.stack([zoneout.load(m, v, unit, masks[v]) for m, v in places])
+        return share.fma(before, (1.0 - share) * after)  # exact where the share is 0 or 1
+
+    return where(run.b, is_on(run, run.has_zoneout), mixed, after)
 
 
 def _zoneout_of(run: Fields, t: Any, i: Any, row_of: list[Any], state: int) -> Rows:
@@ -199,14 +216,21 @@ def _emit_state_backward(cell, w, run, d, t, i, j, count, depth, rows, blocks):
     cut = _resets_of(run, later, depth, i, row_of)
     start = [_unless(b, cut[m], outside[at] + direct[at], direct[at]) for at, (m, v) in enumerate(places)]
     if run.dropped is not None:
-        start, direct = [zero(run)] * len(places), start
+        start, direct = [_unless(b, is_on(run, run.has_mask), one, zero(run)) for one in start], start
     da = [gates_of(run, cell, later, i, cell.state_slots[g]) for g in cell.stages[0].gates]
     dh = through_gates(run, da, 0, len(cell.state_slots), w.state, j, start, row_of, blocks, depth)
     if run.dropped is not None:
         factors = states_in(run, run.mask, i, row_of)
-        dh = [factors.load(m, v, unit, masks[v]).fma(dh[at], direct[at]) for at, (m, v) in enumerate(places)]
+
+        def masked() -> Vec:
+            return Vec.stack([factors.load(m, v, unit, masks[v]) for m, v in places]).fma(
+                Vec.stack(dh), Vec.stack(direct)
+            )
+
+        dh = list(where(b, is_on(run, run.has_mask), masked, Vec.stack(dh)))
     d_states = [dh, *others]
     d_first = [states_in(run, d.dh_0, i, row_of, I64(state)) for state in range(cell.states)]
+    zoneouts = [] if run.zoneout is None else [_zoneout_of(run, t, i, row_of, s) for s in range(cell.states)]
     with b.if_else(before_first) as (initial, step):
         with initial:
             if run.resets is None:
@@ -227,10 +251,7 @@ def _emit_state_backward(cell, w, run, d, t, i, j, count, depth, rows, blocks):
                         after = [_unless(b, cut[m], *pair) for pair in zip(after, anew, strict=True)]
                     kept = {s: slot.load(m, v, unit) for s, slot in enumerate(slots)}
                     before = [state.load(m, v, unit, masks[v]) for state in states]
-                    shares = None
-                    if run.zoneout is not None:
-                        zoneouts = (_zoneout_of(run, t, i, row_of, state) for state in range(cell.states))
-                        shares = [zoneout.load(m, v, unit, masks[v]) for zoneout in zoneouts]
+                    shares = [partial(zoneout.load, m, v, unit, masks[v]) for zoneout in zoneouts]
                     d_before, da = _finish_step_backward(run, stage, after, kept, before, shares)
                     for carry, gradient in zip(carries, d_before, strict=True):
                         carry.store(gradient, m, v, unit)
@@ -244,15 +265,17 @@ def _add_to_first(d_first, gradients, m, v, unit, mask):
         d_0.store(d_0.load(m, v, unit, mask) + gradient, m, v, unit, mask)
 
 
-def _finish_step_backward(run, stage, after, kept, before, shares):
+def _finish_step_backward(run, stage, after, kept, before, load_shares):
     """What reaches the states before directly, and the gradients of the last stage's sums, with the noise."""
-    of_cell = after if shares is None else [d * (1.0 - share) for d, share in zip(after, shares, strict=True)]
-    dh, *others = of_cell
+    b, has_zoneout = run.b, None if run.zoneout is None else is_on(run, run.has_zoneout)
+    shares = [where(b, has_zoneout, load, zero(run)) for load in load_shares]
+    dh, *others = [d * (1.0 - share) for d, share in zip(after, shares, strict=True)] if shares else after
     h, *others_before = before
     direct, da, *d_others = stage.step_backward(dh, kept, h, *others, *others_before)
     d_before = [direct or zero(run), *d_others]
-    if shares is not None:
-        d_before = [share.fma(d, one) for share, d, one in zip(shares, after, d_before, strict=True)]
+    for state, share in enumerate(shares):
+        mixed = partial(share.fma, after[state], d_before[state])
+        d_before[state] = where(b, has_zoneout, mixed, d_before[state])
     return d_before, da
 
 
@@ -274,7 +297,8 @@ def _emit_made_backward(cell, number, w, run, d, t, i, j, count, rows, blocks):
             kept = {s: slot.load(m, v, unit) for s, slot in enumerate(slots)}
             direct_h, da = stage.step_backward(d_made, kept, h.load(m, v, unit, masks[v]))
             if run.dropped is not None:
-                direct_h = states_in(run, run.mask, i, row_of).load(m, v, unit, masks[v]) * direct_h
+                factors = partial(states_in(run, run.mask, i, row_of).load, m, v, unit, masks[v])
+                direct_h = where(b, is_on(run, run.has_mask), factors, zero(run) + 1.0) * direct_h
             carry.store(carry.load(m, v, unit) + direct_h, m, v, unit)
             for s, value in da.items():
                 slots[s].store(value, m, v, unit)

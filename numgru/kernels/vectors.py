@@ -219,6 +219,20 @@ class Rows(_Places):
         return b.gep(self.addresses[m], [start], source_etype=self.kind.scalar)
 
 
+def where(b: ir.IRBuilder, condition: Any, emit: Callable[[], Vec], otherwise: Vec) -> Vec:
+    """What `emit` returns, where the condition holds at run time; elsewhere none of that is executed."""
+    before = b.block
+    with b.if_then(condition):
+        value, end = emit(), b.block
+    chosen = []
+    for mine, other in zip(value.registers, otherwise.registers, strict=True):
+        phi = b.phi(value.kind.vector)
+        phi.add_incoming(mine, end)
+        phi.add_incoming(other, before)
+        chosen.append(phi)
+    return Vec(b, value.kind, *chosen)
+
+
 def as_index(value: int | Any) -> Any:
     """A constant, or the number as it is."""
     return I64(value) if isinstance(value, int) else value

@@ -31,19 +31,10 @@ class Noise(NamedTuple):
     zoneout: FloatArray | None = None  # (T, B, S H), or (S H,)
     mask: FloatArray | None = None  # (B, H): recurrent dropout
 
-    def options(self, options: Options, dropped: FloatArray | None, first: int = 0) -> Options:
-        """Together with the batch's, from step `first` on; `dropped` is the state times the mask."""
-        if self.resets is None and self.zoneout is None and self.mask is None:
-            return options
-        B, H = (0, 0) if self.zoneout is None or self.zoneout.ndim == 1 else self.zoneout.shape[1:]
-        return options._replace(
-            resets=None if self.resets is None else self.resets[first:].reshape(-1),
-            zoneout=None if self.zoneout is None else self.zoneout[first if B else 0 :].reshape(-1),
-            zoneout_time=B * H,
-            zoneout_row=H,
-            mask=None if self.mask is None else self.mask.reshape(-1),
-            dropped=None if dropped is None else dropped[first:].reshape(-1),
-        )
+    @property
+    def is_quiet(self) -> bool:
+        """Whether there is none of it."""
+        return self.resets is None and self.zoneout is None and self.mask is None
 
 
 @dataclass
@@ -62,6 +53,8 @@ class Tape:
 
 
 QUIET = Noise()  # none of it
+PLAIN = Options()  # none of these, either
+_NO_TOKENS = np.empty(0, np.int64)
 
 
 class Direction:
@@ -123,7 +116,7 @@ class Direction:
             dropped[0] = h_0[0] * noise.mask
         gates = self._room_for_gates(batch.T * batch.B) if keep and not every else None
         c = self._room_for_cells(batch.T if keep else 1, batch.B)
-        options = noise.options(self._options(batch, x), dropped)
+        options = self._options(batch, x, noise, dropped)
         self._run_forward(weights, batch.T * batch.B, x, h_0, y, c, gates, options)
         return Tape(batch, noise, x, h_0, y, c, gates, dropped, weights)
 
@@ -134,14 +127,51 @@ class Direction:
         if self._parts(T * B, B) == 1:
             self.weights.infer()(*weights, x, h_0, y, c, self.batch_first)
         else:
-            self._run_forward(weights, T * B, x, h_0, y, c, None, Options())
+            self._run_forward(weights, T * B, x, h_0, y, c, None, PLAIN)
         return c
 
     def _room_for_cells(self, steps: int, B: int) -> FloatArray | None:
         return None if self.cell.states == 1 else np.empty((steps, B, self.hidden_size), self.dtype)
 
-    def _options(self, batch: Batch, x: FloatArray) -> Options:
-        return batch.options(self.reverse, x.shape[2], self.width, self.hidden_size)
+    def _options(self, batch: Batch, x: FloatArray, noise: Noise, dropped: FloatArray | None) -> Options:
+        """Those of a whole pass."""
+        if noise.is_quiet and not batch.is_ragged and x.dtype == self.dtype:
+            return PLAIN
+        return self._segment(batch, x, noise, dropped, 0, batch.T)
+
+    def _segment(
+        self, batch: Batch, x: FloatArray, noise: Noise, dropped: FloatArray | None, first: int, last: int
+    ) -> Options:
+        """Those of steps first .. last - 1 alone; `dropped` is the state times the noise's mask."""
+        segment = batch.segment(self.reverse, x.shape[2], self.width, self.hidden_size, first, last)
+        segment = self._with_tokens(segment, x)
+        if noise.is_quiet:
+            return segment
+        if noise.resets is None:
+            resets = np.zeros((last - first + 1) * batch.B, np.bool_)  # the next segment's first step, too
+        else:
+            resets = noise.resets[first:].reshape(-1)
+        zoneout = self.none if noise.zoneout is None else noise.zoneout
+        B, H = zoneout.shape[1:] if zoneout.ndim == 3 else (0, 0)
+        return segment._replace(
+            resets=resets,
+            has_zoneout=int(noise.zoneout is not None),
+            zoneout=zoneout[first if B else 0 :].reshape(-1),
+            zoneout_time=B * H,
+            zoneout_row=H,
+            has_mask=int(noise.mask is not None),
+            mask=self.none if noise.mask is None else noise.mask.reshape(-1),
+            dropped=self.none if dropped is None else dropped[first:].reshape(-1),
+        )
+
+    def _with_tokens(self, options: Options, x: FloatArray) -> Options:
+        if x.dtype == self.dtype:
+            return options._replace(tokens=_NO_TOKENS)
+        return options._replace(has_tokens=1, tokens=x.reshape(-1))
+
+    def _features(self, x: FloatArray) -> FloatArray:
+        """x, or for tokens an x without features."""
+        return x if x.dtype == self.dtype else np.empty((*x.shape[:2], 0), self.dtype)
 
     def _room(self, name: str, size: int) -> FloatArray:
         room = self._rooms.get(name)
@@ -159,7 +189,7 @@ class Direction:
     ) -> None:  # fmt: skip
         self._time_loop(
             recurrent.forward, recurrent.forward_parallel, recurrent.forward_team, examples, h_0.shape[1],
-            weights, x, h_0, y, c, gates, self.batch_first, self.reverse, options,
+            weights, self._features(x), h_0, y, c, gates, self.batch_first, self.reverse, options,
         )  # fmt: skip
 
     def backward(
@@ -185,7 +215,7 @@ class Direction:
         recurrent.pack_weights_backward(weights, w_ih, w_hh, dx is not None)
         flat_dx = None if dx is None else dx.reshape(-1)
         if tape.gates is not None:
-            options = tape.noise.options(self._options(batch, tape.x), tape.dropped)
+            options = self._options(batch, tape.x, tape.noise, tape.dropped)
             self._run_backward(weights, tape, tape.c, tape.gates, dy, flat_dx, dh_0, carry, options, batch.T * batch.B)
             self._add_weight_gradients(weights, tape, gradients, 0, batch.T, tape.gates)
             return dh_0
@@ -196,8 +226,7 @@ class Direction:
             if last < batch.T:
                 gates[(last - first) * step : (last - first + 1) * step] = gates[:step]
             self._compute_again(tape, first, last, gates[: (last - first) * step])
-            options = batch.segment(self.reverse, tape.x.shape[2], self.width, H, first, last)
-            options = tape.noise.options(options, tape.dropped, first)
+            options = self._segment(batch, tape.x, tape.noise, tape.dropped, first, last)
             examples = (last - first) * batch.B
             c = None if tape.c is None else tape.c[max(first - 1, 0) :]
             self._run_backward(weights, tape, c, gates, dy, flat_dx, dh_0, carry, options, examples)
@@ -210,7 +239,7 @@ class Direction:
     ) -> None:  # fmt: skip
         self._time_loop(
             recurrent.backward, recurrent.backward_parallel, recurrent.backward_team, examples, tape.batch.B,
-            weights, tape.x, tape.h_0, tape.y, c, gates, dy, dx, dh_0, carry.reshape(-1),
+            weights, self._features(tape.x), tape.h_0, tape.y, c, gates, dy, dx, dh_0, carry.reshape(-1),
             self.batch_first, self.reverse, options,
         )  # fmt: skip
 
@@ -223,7 +252,14 @@ class Direction:
         states = self._states_in_products(tape, first + steps, order)[None]
         if tape.c is not None:
             states = np.concatenate([states, self._cells_before(tape, tape.c, first + steps, order)])
-        options = Options(steps=1, x_at=places * tape.x.shape[2], y_at=np.arange(rows) * H)
+        options = Options(
+            steps=1,
+            x_at=places * tape.x.shape[2],
+            y_at=np.arange(rows) * H,
+            lengths=np.ones(rows, np.int64),
+            active=np.array([rows, 0]),
+        )
+        options = self._with_tokens(options, tape.x)
         y = np.empty((rows, 1, H), self.dtype)
         self._run_forward(tape.weights, rows, tape.x, states, y, self._room_for_cells(1, rows), gates, options)
 

@@ -625,7 +625,7 @@ class Recurrent(Layer):
 
     @cached_property
     def _step_function(self) -> int:
-        return one_step.function_for(self._kind, self.dtype, self.zoneout)
+        return one_step.function_for(self._kind, self.dtype)
 
     @property
     def small_inputs(self) -> Sequence[tuple[int, ...]]:
