@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,13 @@ from ..kernels.target import TARGET
 from ..kernels.team import memory
 from ..kernels.tiles import WIDE, View
 from ..kernels.tokens import pack_weights_for_tokens, token_gradients, token_gradients_parallel
-from ..kernels.weight_gradients import tiles_of, weight_gradients, weight_gradients_parallel, workspace_size
+from ..kernels.weight_gradients import (
+    slot_in,
+    tiles_of,
+    weight_gradients,
+    weight_gradients_parallel,
+    workspace_size,
+)
 from ._batch import Batch
 from ._check import FloatArray
 
@@ -60,6 +67,15 @@ class Tape:
     weights: GRUWeights
 
 
+class PlainTape(NamedTuple):
+    """The same of a pass without any options."""
+
+    x: FloatArray
+    h_0: FloatArray  # (1, B, H)
+    y: FloatArray
+    gates: FloatArray
+
+
 QUIET = Noise()  # none of it
 
 
@@ -76,10 +92,11 @@ class Direction:
         self.width, self.reverse, self.batch_first, self.dtype = width, reverse, batch_first, np.dtype(dtype)
         self.names = {short: f"{short}_{suffix}" for short in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
         self.blocks, self.input_blocks = blocks_of(hidden_size, self.dtype), blocks_of(input_size, self.dtype)
+        self.padded = self.blocks * TARGET.lanes(self.dtype)
         self.none = np.empty(0, self.dtype)
-        self._training_weights: GRUWeights | None = None
         self._seen = np.zeros(input_size, np.bool_)  # tokens of the last pass
         self._rooms: dict[str, FloatArray] = {}  # memory of training calls, kept for the next one
+        self._plain = weights.plain()
 
     def pack(self, weights: GRUWeights, parameters: Mapping[str, FloatArray], tokens: bool) -> None:
         """Fill the weights for forward passes, whose input is `tokens` or not."""
@@ -88,14 +105,16 @@ class Direction:
 
     def pack_for_training(self, parameters: Mapping[str, FloatArray], tokens: bool) -> GRUWeights:
         """The same in memory that the backward pass's weights take over."""
-        if self._training_weights is None:
-            unit = self.blocks * TARGET.lanes(self.dtype)
-            rows = self.gates * self.hidden_size * TARGET.lanes(self.dtype)
-            inputs = max(unit * self.gates * self.input_size, self.input_blocks * rows)
-            room = aligned_empty(inputs + self.blocks * rows + unit * self.cell.slots, self.dtype)
-            self._training_weights = self.weights(*np.split(room, (inputs, inputs + self.blocks * rows)))
         self.pack(self._training_weights, parameters, tokens)
         return self._training_weights
+
+    @cached_property
+    def _training_weights(self) -> GRUWeights:
+        unit = self.blocks * TARGET.lanes(self.dtype)
+        rows = self.gates * self.hidden_size * TARGET.lanes(self.dtype)
+        inputs = max(unit * self.gates * self.input_size, self.input_blocks * rows)
+        room = aligned_empty(inputs + self.blocks * rows + unit * self.cell.slots, self.dtype)
+        return self.weights(*np.split(room, (inputs, inputs + self.blocks * rows)))
 
     def _of(self, arrays: Mapping[str, FloatArray]) -> list[FloatArray]:
         return [arrays.get(name, self.none) for name in self.names.values()]
@@ -125,13 +144,37 @@ class Direction:
         self._run_forward(weights, batch.T * batch.B, x, h_0, y, gates, options)
         return Tape(batch, noise, x, h_0, y, gates, dropped, weights)
 
-    def infer(self, weights: GRUWeights, x: FloatArray, h_0: FloatArray, y: FloatArray, T: int) -> None:
-        """The states into y, from a plain batch."""
-        B = h_0.shape[0]
-        if self._parts(T * B, B) == 1:
-            self.weights.infer()(*weights, x, h_0, y, self.batch_first)
+    def infer(self, weights: GRUWeights, x: FloatArray, h_0: FloatArray, y: FloatArray) -> None:
+        """The states (1, B, H) and on into y, from a plain batch."""
+        examples, B = y.shape[0] * y.shape[1], h_0.shape[1]
+        if self._parts(examples, B) == 1:
+            self._plain.infer(*weights, x, h_0, y, self.batch_first)
         else:
-            self._run_forward(weights, T * B, x, h_0, y, None, Options())
+            self._run_forward(weights, examples, x, h_0[0], y, None, Options())
+
+    def is_serial(self, examples: int) -> bool:
+        """Whether a training pass with so many runs on the calling thread."""
+        return threads.parts_for(self._work(examples), 2) == 1
+
+    def train(self, parameters: FloatArray, x: FloatArray, h_0: FloatArray, y: FloatArray) -> PlainTape:
+        """The same with the layer's flat parameters, for `train_backward`, on the calling thread."""
+        gates = self._room_for_gates(y.shape[0] * y.shape[1])
+        self._plain.train(*self._training_weights, parameters, x, h_0, y, gates, self.batch_first)
+        return PlainTape(x, h_0, y, gates)
+
+    def train_backward(
+        self, tape: PlainTape, parameters: FloatArray, gradients: FloatArray, dy: FloatArray, dx: FloatArray | None,
+        dh: FloatArray,
+    ) -> None:  # fmt: skip
+        """dx (where it's wanted), dh_0 in place of dh_n, and the parameters' gradients, flat as the parameters."""
+        self._plain.train_backward(
+            *self._training_weights, parameters, gradients, *tape, dy, None if dx is None else dx.reshape(-1), dh,
+            self.batch_first, self._room("sums", self._size_of_sums),
+        )  # fmt: skip
+
+    @cached_property
+    def _size_of_sums(self) -> int:
+        return workspace_size(self.input_size, self.hidden_size, self.gates, self.cell.slots, self.dtype, 1)
 
     def _options(self, batch: Batch, x: FloatArray) -> Options:
         return batch.options(self.reverse, x.shape[2], self.width, self.hidden_size)
@@ -144,7 +187,7 @@ class Direction:
         return room[:size]
 
     def _room_for_gates(self, rows: int) -> FloatArray:
-        return self._room("gates", rows * self.blocks * self.cell.slots * TARGET.lanes(self.dtype))
+        return self._room("gates", rows * self.cell.slots * self.padded)
 
     def _run_forward(
         self, weights: GRUWeights, examples: int, x: FloatArray, h_0: FloatArray, y: FloatArray,
@@ -287,7 +330,7 @@ class Direction:
             return None
         H, slots, padded = self.hidden_size, self.cell.slots, self.blocks * TARGET.lanes(self.dtype)
         if places is None:
-            return View(gates, slot * padded, slots * padded, B * slots * padded)
+            return slot_in(gates, slot, slots, padded, B)
         return View(gates.reshape(-1, slots, padded)[places, slot, :H].reshape(-1), 0, H, H)
 
     def _parts(self, examples: int, B: int) -> int:
@@ -297,8 +340,7 @@ class Direction:
 
     def _work(self, examples: int) -> int:
         """Operations of a forward pass, in lanes that are switched off as well."""
-        units = self.blocks * TARGET.lanes(self.dtype)
-        return 2 * examples * self.gates * units * (self.input_size + self.hidden_size)
+        return 2 * examples * self.gates * self.padded * (self.input_size + self.hidden_size)
 
     def _time_loop(self, serial: Any, parallel: Any, team: Any, examples: int, B: int, *arguments: Any) -> None:
         parts = self._parts(examples, B)

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -21,7 +21,7 @@ from ..kernels.target import TARGET
 from . import _check
 from ._batch import Batch
 from ._check import FloatArray
-from ._direction import QUIET, Direction, Noise, Tape
+from ._direction import QUIET, Direction, Noise, PlainTape, Tape
 from .base import Layer, Parameters
 from .compiled import Compiled
 from .stream import Stream
@@ -151,7 +151,7 @@ class Recurrent(Layer):
             for suffix, width, direction in self._places()
         ]
         self._packed: _Packed | None = None
-        self._training: _Training | None = None
+        self._training: _Training | PlainTape | None = None
 
     @property
     def _width(self) -> int:
@@ -199,7 +199,7 @@ class Recurrent(Layer):
         """
         if isinstance(x, list) and not _is_listed(x):
             x = _check.real("x", x)
-        if self._is_plain and lengths is None and reset is None and isinstance(x, np.ndarray) and x.ndim == 3:
+        if self._is_plain(x, lengths, reset):
             return self._infer(x, h_0, out)
         call = self._checked(x, h_0, lengths, reset)
         if out is not None:
@@ -209,23 +209,56 @@ class Recurrent(Layer):
         y, tapes = self._through_layers(call, self._weights(call.tokens)[1], None, out)
         return self._results(call, y, tapes)
 
-    @property
-    def _is_plain(self) -> bool:
-        return self.num_layers == 1 and not (self.bidirectional or self.zoneout or self.learn_h_0)
+    def _is_plain(self, x: Any, lengths: Any, reset: Any) -> TypeGuard[FloatArray]:
+        """Whether a call has no options, so that there's a way with the least to do around the kernel."""
+        return (
+            isinstance(x, np.ndarray)
+            and x.ndim == 3
+            and lengths is None
+            and reset is None
+            and self.num_layers == 1
+            and not (self.bidirectional or self.zoneout or self.learn_h_0)
+        )
 
-    def _infer(self, x: FloatArray, h_0: ArrayLike | None, out: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-        """A call without any options, with the least to do around the kernel."""
-        dtype, H, time = self.dtype, self.hidden_size, int(self.batch_first)
-        x = _check.array("x", x, dtype, ("B", "T", self.input_size) if time else ("T", "B", self.input_size))
-        T, B = x.shape[time], x.shape[1 - time]
-        before = np.zeros((1, B, H), dtype) if h_0 is None else _check.array("h_0", h_0, dtype, (1, B, H))
+    def _infer(self, x: FloatArray, h_0: Any, out: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+        """A plain call."""
+        x = self._checked_x(x)
+        before = self._checked_h_0(h_0, x.shape[1 - self.batch_first])
+        shape = (*x.shape[:2], self.hidden_size)
         if out is None:
-            out = np.empty((*x.shape[:2], H), dtype)
+            out = np.empty(shape, self.dtype)
         else:
-            _check.output("out", out, (*x.shape[:2], H), dtype, x, before)
+            _check.output("out", out, shape, self.dtype, x, before)
         _, (weights,) = self._weights()
-        self._directions[0].infer(weights, x, before[0], out, T)
-        return out, (out[:, -1].copy()[None] if time else out[-1:].copy())
+        self._directions[0].infer(weights, x, before, out)
+        return out, self._last_step(out)
+
+    def _last_step(self, y: FloatArray) -> FloatArray:
+        return y[:, -1].copy()[None] if self.batch_first else y[-1:].copy()
+
+    def _trains_plainly(self, x: FloatArray) -> bool:
+        """Whether that's so of a plain call's training, too."""
+        noise_or_segments = self.dropout or self.recurrent_dropout or self.checkpoint_every
+        return not noise_or_segments and self._directions[0].is_serial(x.shape[0] * x.shape[1])
+
+    def _forward(self, x: FloatArray, h_0: Any) -> tuple[FloatArray, FloatArray]:
+        """A plain call's `forward`."""
+        x = self._checked_x(x)
+        before = self._checked_h_0(h_0, x.shape[1 - self.batch_first])
+        self._begin_training()
+        y = np.empty((*x.shape[:2], self.hidden_size), self.dtype)
+        self._training = self._directions[0].train(self._flat_parameters, x, before, y)
+        return y, self._last_step(y)
+
+    def _backward(self, tape: PlainTape, dy: Any, dh_n: Any, need_dx: bool) -> tuple[FloatArray | None, FloatArray]:
+        """The same of `backward`."""
+        dy = _check.array("dy", dy, self.dtype, tape.y.shape)
+        shape = tape.h_0.shape
+        dh = np.zeros(shape, self.dtype) if dh_n is None else _check.array("dh_n", dh_n, self.dtype, shape).copy()
+        self._training = None
+        dx = np.empty(tape.x.shape, self.dtype) if need_dx else None
+        self._directions[0].train_backward(tape, self._flat_parameters, self.flat_gradients, dy, dx, dh)
+        return dx, dh
 
     def forward(
         self,
@@ -239,9 +272,10 @@ class Recurrent(Layer):
 
         Parameters, returns and errors as for a call.
         """
+        if self._is_plain(x, lengths, reset) and self._trains_plainly(x):
+            return self._forward(x, h_0)
         call = self._checked(x, h_0, lengths, reset)
-        self._training = None  # of the forward pass before, whose gates are overwritten now
-        self._packed = None  # parameters change before the next call, and memory is for the sequence
+        self._begin_training()
         masks, parameters, D = self._draw(call), self._parameters(), self.num_directions
         weights = [
             direction.pack_for_training(parameters, call.tokens and at < D)
@@ -250,6 +284,10 @@ class Recurrent(Layer):
         y, tapes = self._through_layers(call, weights, masks)
         self._training = _Training(call, tapes, masks, parameters)
         return self._results(call, y, tapes)
+
+    def _begin_training(self) -> None:
+        self._training = None  # of the forward pass before, whose gates are overwritten now
+        self._packed = None  # parameters change before the next call, and memory is for the sequence
 
     def _results(self, call: _Call, y: FloatArray, tapes: list[Tape]) -> tuple[Any, FloatArray]:
         batch, H = call.batch, self.hidden_size
@@ -325,7 +363,10 @@ class Recurrent(Layer):
         TypeError
             For numbers that aren't real.
         """
-        training = _check.kept(self._training)
+        training = self._training
+        if isinstance(training, PlainTape):
+            return self._backward(training, dy, dh_n, need_dx)
+        training = _check.kept(training)
         call, batch = training.call, training.call.batch
         checked_dy = self._checked_dy(dy, call)
         if dh_n is not None:
@@ -377,7 +418,7 @@ class Recurrent(Layer):
         ``dropout_l{k}`` of the layer's output's shape and ``recurrent_dropout_l{k}`` (B, H) are factors: 0 or
         1 / (1 - p). ``zoneout_l{k}`` (T, B, H) is 1 where a unit keeps its state.
         """
-        return dict(self._training.masks) if self._training else {}
+        return dict(self._training.masks) if isinstance(self._training, _Training) else {}
 
     def _draw(self, call: _Call) -> dict[str, FloatArray]:
         """Fresh noise."""
@@ -438,7 +479,7 @@ class Recurrent(Layer):
             if np.ndim(x) == 2 and np.asarray(x).dtype.kind in "iu":
                 x = _check.tokens("x", x, self.input_size)[:, :, None]
             else:
-                x = _check.array("x", x, self.dtype, (*("BT" if self.batch_first else "TB"), self.input_size))
+                x = self._checked_x(x)
             T, B = (x.shape[1], x.shape[0]) if self.batch_first else x.shape[:2]
             stride, distance = (1, T) if self.batch_first else (B, 1)
             batch = Batch(T, B, stride, distance)
@@ -447,12 +488,19 @@ class Recurrent(Layer):
                 if lengths.min() < T:
                     batch = Batch(int(lengths.max()), B, stride, distance, lengths)
         resets = None if reset is None else self._checked_reset(reset, batch, x, listed)
-        return _Call(x, self._checked_h_0(h_0, batch), batch, resets, listed, h_0 is not None)
-
-    def _checked_h_0(self, h_0: Any, batch: Batch) -> FloatArray:
-        shape = (self.num_layers * self.num_directions, batch.B, self.hidden_size)
+        before = self._checked_h_0(h_0, batch.B)
         if h_0 is not None:
-            return batch.in_rows(_check.array("h_0", h_0, self.dtype, shape))
+            before = batch.in_rows(before)
+        return _Call(x, before, batch, resets, listed, h_0 is not None)
+
+    def _checked_x(self, x: Any) -> FloatArray:
+        lengths = ("B", "T") if self.batch_first else ("T", "B")
+        return _check.array("x", x, self.dtype, (*lengths, self.input_size))
+
+    def _checked_h_0(self, h_0: Any, B: int) -> FloatArray:
+        shape = (self.num_layers * self.num_directions, B, self.hidden_size)
+        if h_0 is not None:
+            return _check.array("h_0", h_0, self.dtype, shape)
         if self.learn_h_0:
             return np.ascontiguousarray(np.broadcast_to(self._parameters()["h_0"], shape))
         return np.zeros(shape, self.dtype)
