@@ -1,7 +1,7 @@
-"""One direction of one layer without any options, on the calling thread: kernels that Python calls with plain arrays.
+"""A single layer of one direction without any options, on the calling thread: kernels that take plain arrays.
 
-What they do is elsewhere; here it's put together, as a call and a tuple among its arguments cost half a microsecond
-each.
+What they do is elsewhere. Here it's put together, as every tuple among the arguments of a call from Python costs half a
+microsecond.
 Shapes: as in sequences.py.
 """
 
@@ -28,9 +28,9 @@ class Plain(NamedTuple):
 
 
 @piece
-def _parts(flat, gates, I, H):
+def _parts(weights, flat, I, H):
     """A layer's weights and biases, or their gradients, in their order in memory; biases may be missing."""
-    units = gates * H
+    units = len(cell_slots(weights)[0]) * H
     state, biases = units * I, units * (I + H)
     size = units if flat.size > biases else 0
     w_ih, w_hh = flat[:state].reshape((units, I)), flat[state:biases].reshape((units, H))
@@ -49,8 +49,7 @@ def plain_kernels(kind: Any) -> Plain:
     def train(w_input, w_state, bias, parameters, x, h_0, y, gates, batch_first):
         """Pack the weights, then the states into y and what the backward pass needs into `gates`."""
         weights = kind(w_input, w_state, bias)
-        input_slots, _, _ = cell_slots(weights)
-        w_ih, w_hh, b_ih, b_hh = _parts(parameters, len(input_slots), x.shape[2], h_0.shape[2])
+        w_ih, w_hh, b_ih, b_hh = _parts(weights, parameters, x.shape[2], h_0.shape[2])
         pack_weights(weights, w_ih, w_hh, b_ih, b_hh)
         forward(weights, x, h_0[0], y, gates, batch_first, 0, no_options())
 
@@ -60,9 +59,8 @@ def plain_kernels(kind: Any) -> Plain:
     ):  # fmt: skip
         """Pack the weights again, then dx (None: not wanted), dh_0 in place of dh_n, and the parameters' gradients."""
         weights = kind(w_input, w_state, bias)
-        input_slots, _, _ = cell_slots(weights)
         B, I, H = h_0.shape[1], x.shape[2], h_0.shape[2]
-        w_ih, w_hh, _, _ = _parts(parameters, len(input_slots), I, H)
+        w_ih, w_hh, _, _ = _parts(weights, parameters, I, H)
         pack_weights_backward(weights, w_ih, w_hh, dx is not None)
         padded = blocks_in(H, y) * lanes_of(y)
         carry = np.zeros(B * padded, y.dtype)
@@ -70,7 +68,7 @@ def plain_kernels(kind: Any) -> Plain:
             for unit in range(H):
                 carry[i * padded + unit] = dh[0, i, unit]
         backward(weights, x, h_0[0], y, gates, dy, dx, dh[0], carry, batch_first, 0, no_options())
-        dw_ih, dw_hh, db_ih, db_hh = _parts(gradients, len(input_slots), I, H)
+        dw_ih, dw_hh, db_ih, db_hh = _parts(weights, gradients, I, H)
         weight_gradients(
             weights, x, h_0[0], y, gates, made_in(weights, gates, B, H), None, dw_ih, dw_hh, db_ih, db_hh,
             batch_first, 0, True, True, memory,
