@@ -1,161 +1,47 @@
-"""What every recurrent layer does around its cell: checks, layers and directions, noise, ragged batches, steps.
+"""What every recurrent layer does around its cell: layers and directions, noise, ragged batches, steps.
 
 Shapes: T steps, B batch, I input, H hidden, L layers, D directions.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, TypeGuard
+from typing import Any, ClassVar, TypeGuard
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike
 
-from ..kernels import one_step, threads
+from ..kernels import one_step
 from ..kernels.gru import GRUWeights
-from ..kernels.packing import same_bits
-from ..kernels.target import TARGET
 from . import _check
-from ._batch import Batch
+from ._calls import Call, CheckedCalls, apart, is_listed
 from ._check import FloatArray
 from ._direction import QUIET, Direction, Noise, PlainTape, Tape
-from .base import Layer, Parameters
+from .base import Parameters
 from .compiled import Compiled
 from .stream import Stream
-
-
-class _Packed(NamedTuple):
-    """Packed weights, never changed, and what they were packed from."""
-
-    weights: tuple[FloatArray, list[GRUWeights]]  # one block, and its parts by layer and direction
-    tokens: bool  # whether the first layer's are for tokens
-    parameters: FloatArray  # a copy
-    exposures: int  # of the parameters; the same number again: nobody can have changed them
-
-
-@dataclass
-class _Call:
-    """A call's input after the checks."""
-
-    x: FloatArray  # (T, B, I), or (B, T, I) with `batch_first`; listed sequences one after the other as (1, N, I)
-    h_0: FloatArray  # (L D, B, H)
-    batch: Batch
-    resets: FloatArray | None  # (T, B)
-    listed: bool
-    given_h_0: bool
-
-    @property
-    def tokens(self) -> bool:
-        """Whether x holds tokens, as (T, B, 1)."""
-        return self.x.dtype.kind == "i"
-
-
-def _is_listed(x: Any) -> bool:
-    """Whether x is a list of sequences, not the rows of one array."""
-    return isinstance(x, list) and all(isinstance(one, np.ndarray) for one in x)
-
-
-def _apart(values: FloatArray, call: _Call) -> Any:
-    """A list of sequences, where one was given."""
-    if not call.listed or call.batch.own_starts is None:
-        return values
-    return np.split(values[0], call.batch.own_starts[1:])
 
 
 @dataclass
 class _Training:
     """What `backward` needs of a call."""
 
-    call: _Call
+    call: Call
     tapes: list[Tape]  # by layer and direction
     masks: dict[str, FloatArray]
     parameters: Parameters
 
 
-class Recurrent(Layer):
-    """Layers of a recurrent cell; GRU documents the parameters."""
+class Recurrent(CheckedCalls):
+    """Layers of a recurrent cell."""
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        *,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        recurrent_dropout: float = 0.0,
-        zoneout: float = 0.0,
-        learn_h_0: bool = False,
-        checkpoint_every: int | None = None,
-        dtype: DTypeLike = np.float32,
-        seed: int | None = None,
-    ) -> None:
-        self.input_size = _check.size("input_size", input_size)
-        self.hidden_size = H = _check.size("hidden_size", hidden_size)
-        self.num_layers = L = _check.size("num_layers", num_layers)
-        self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
-        self.dropout = _check.probability("dropout", dropout)
-        self.recurrent_dropout = _check.probability("recurrent_dropout", recurrent_dropout)
-        self.zoneout = _check.probability("zoneout", zoneout)
-        self.learn_h_0 = bool(learn_h_0)
-        self.checkpoint_every = None if checkpoint_every is None else _check.size("checkpoint_every", checkpoint_every)
-        if self.dropout and L == 1:
-            warnings.warn(
-                f"dropout: expected num_layers of at least 2, as it lies between layers, got dropout={dropout} "
-                "with num_layers=1; it has no effect",
-                stacklevel=3,
-            )
-        gates = len(self._kind.cell().input_slots)
-        shapes: dict[str, tuple[int, ...]] = {}
-        for suffix, width, _ in self._places():
-            shapes |= {f"weight_ih_{suffix}": (gates * H, width), f"weight_hh_{suffix}": (gates * H, H)}
-            if bias:
-                shapes |= {f"bias_ih_{suffix}": (gates * H,), f"bias_hh_{suffix}": (gates * H,)}
-        size = sum(int(np.prod(shape)) for shape in shapes.values())
-        if learn_h_0:
-            shapes["h_0"] = (L * self.num_directions, 1, H)
-        super().__init__(shapes, dtype)
-        generator = np.random.default_rng(seed)
-        self.flat_parameters[:size] = generator.uniform(-(H**-0.5), H**-0.5, size)
-        self.random_state: dict[str, Any] = {"seed": int(generator.integers(2**63)), "draws": 0}
-        self._forget()
-
-    @property
-    def _kind(self) -> type[GRUWeights]:
-        """The packed weights' type, which says what the cell is."""
-        raise NotImplementedError
-
-    @property
-    def num_directions(self) -> int:
-        """2 if bidirectional, otherwise 1."""
-        return 2 if self.bidirectional else 1
-
-    def _places(self) -> Iterator[tuple[str, int, int]]:
-        """Name, input width and direction of every layer's directions."""
-        for layer in range(self.num_layers):
-            width = self.input_size if layer == 0 else self.num_directions * self.hidden_size
-            for direction in range(self.num_directions):
-                yield f"l{layer}" + ("_reverse" if direction else ""), width, direction
-
-    _transient: ClassVar = Layer._transient | {"_directions", "_packed", "_training", "_step_function"}
+    _transient: ClassVar = CheckedCalls._transient | {"_training", "_step_function"}
 
     def _forget(self) -> None:
-        H = self.hidden_size
-        self._directions = [
-            Direction(self._kind, suffix, width, H, self._width, direction, self.batch_first, self.dtype)
-            for suffix, width, direction in self._places()
-        ]
-        self._packed: _Packed | None = None
+        super()._forget()
         self._training: _Training | PlainTape | None = None
-
-    @property
-    def _width(self) -> int:
-        return self.num_directions * self.hidden_size
 
     def __call__(
         self,
@@ -197,7 +83,7 @@ class Recurrent(Layer):
         TypeError
             For numbers of a wrong kind.
         """
-        if isinstance(x, list) and not _is_listed(x):
+        if isinstance(x, list) and not is_listed(x):
             x = _check.real("x", x)
         if self._is_plain(x, lengths, reset):
             return self._infer(x, h_0, out)
@@ -289,7 +175,7 @@ class Recurrent(Layer):
         self._training = None  # of the forward pass before, whose gates are overwritten now
         self._packed = None  # parameters change before the next call, and memory is for the sequence
 
-    def _results(self, call: _Call, y: FloatArray, tapes: list[Tape]) -> tuple[Any, FloatArray]:
+    def _results(self, call: Call, y: FloatArray, tapes: list[Tape]) -> tuple[Any, FloatArray]:
         batch, H = call.batch, self.hidden_size
         h_n = np.empty_like(call.h_0)
         for direction, tape, last in zip(self._directions, tapes, h_n, strict=True):
@@ -299,11 +185,11 @@ class Recurrent(Layer):
             else:
                 at = 0 if direction.reverse else -1
                 last[...] = tape.y[:, at, columns] if self.batch_first else tape.y[at, :, columns]
-        return _apart(y, call), batch.as_given(h_n)
+        return apart(y, call), batch.as_given(h_n)
 
     def _through_layers(
         self,
-        call: _Call,
+        call: Call,
         weights: Sequence[GRUWeights],
         masks: dict[str, FloatArray] | None,
         out: FloatArray | None = None,
@@ -393,23 +279,11 @@ class Recurrent(Layer):
             below = dx
         if self.learn_h_0 and not call.given_h_0:
             self.gradients["h_0"] += dh_0.sum(axis=1, keepdims=True)
-        return None if dx is None else _apart(dx, call), batch.as_given(dh_0)
+        return None if dx is None else apart(dx, call), batch.as_given(dh_0)
 
-    def _room_for_dx(self, tape: Tape, call: _Call) -> FloatArray:
+    def _room_for_dx(self, tape: Tape, call: Call) -> FloatArray:
         padded = call.batch.is_ragged and not call.listed
         return np.zeros_like(tape.x) if padded else np.empty_like(tape.x)
-
-    def _checked_dy(self, dy: Any, call: _Call) -> FloatArray:
-        shape = (*call.x.shape[:2], self._width)
-        if not call.listed:
-            return _check.array("dy", dy, self.dtype, shape)
-        lengths = call.batch.own_lengths
-        assert lengths is not None
-        parts = _check.sequences("dy", dy, self.dtype, self._width)
-        if [part.shape[0] for part in parts] != lengths.tolist():
-            got = [part.shape[0] for part in parts]
-            raise ValueError(f"dy: expected sequences of lengths {lengths.tolist()}, got {got}")
-        return np.concatenate(parts)[None]
 
     @property
     def masks(self) -> dict[str, FloatArray]:
@@ -420,7 +294,7 @@ class Recurrent(Layer):
         """
         return dict(self._training.masks) if isinstance(self._training, _Training) else {}
 
-    def _draw(self, call: _Call) -> dict[str, FloatArray]:
+    def _draw(self, call: Call) -> dict[str, FloatArray]:
         """Fresh noise."""
         if not (self.dropout or self.recurrent_dropout or self.zoneout):
             return {}
@@ -444,7 +318,7 @@ class Recurrent(Layer):
                 masks[f"dropout_l{layer}"] = ~hits(self.dropout, shape) * self.dtype.type(1 / (1 - self.dropout))
         return masks
 
-    def _noise(self, call: _Call, direction: Direction, masks: dict[str, FloatArray], keep: bool) -> Noise:
+    def _noise(self, call: Call, direction: Direction, masks: dict[str, FloatArray], keep: bool) -> Noise:
         """A direction's share of the noise, in the order of the kernels' steps and rows."""
         if call.resets is None and not masks and not self.zoneout:
             return QUIET
@@ -462,61 +336,6 @@ class Recurrent(Layer):
             zoneout=zoneout,
             mask=None if mask is None else batch.in_rows(mask),
         )
-
-    def _checked(self, x: Any, h_0: Any, lengths: Any, reset: Any) -> _Call:
-        listed = _is_listed(x)
-        if listed:
-            if lengths is not None:
-                raise ValueError("lengths: expected none, as a list of sequences tells its lengths, got some")
-            if x and all(np.ndim(one) == 1 for one in x):
-                parts = [_check.tokens(f"x[{at}]", one, self.input_size)[:, None] for at, one in enumerate(x)]
-            else:
-                parts = _check.sequences("x", x, self.dtype, self.input_size)
-            x = np.concatenate(parts)[None]
-            own = np.array([part.shape[0] for part in parts])
-            batch = Batch(int(own.max()), own.size, 1, 0, own, np.cumsum(own) - own)
-        else:
-            if np.ndim(x) == 2 and np.asarray(x).dtype.kind in "iu":
-                x = _check.tokens("x", x, self.input_size)[:, :, None]
-            else:
-                x = self._checked_x(x)
-            T, B = (x.shape[1], x.shape[0]) if self.batch_first else x.shape[:2]
-            stride, distance = (1, T) if self.batch_first else (B, 1)
-            batch = Batch(T, B, stride, distance)
-            if lengths is not None:
-                lengths = _check.lengths("lengths", lengths, B, T)
-                if lengths.min() < T:
-                    batch = Batch(int(lengths.max()), B, stride, distance, lengths)
-        resets = None if reset is None else self._checked_reset(reset, batch, x, listed)
-        before = self._checked_h_0(h_0, batch.B)
-        if h_0 is not None:
-            before = batch.in_rows(before)
-        return _Call(x, before, batch, resets, listed, h_0 is not None)
-
-    def _checked_x(self, x: Any) -> FloatArray:
-        lengths = ("B", "T") if self.batch_first else ("T", "B")
-        return _check.array("x", x, self.dtype, (*lengths, self.input_size))
-
-    def _checked_h_0(self, h_0: Any, B: int) -> FloatArray:
-        shape = (self.num_layers * self.num_directions, B, self.hidden_size)
-        if h_0 is not None:
-            return _check.array("h_0", h_0, self.dtype, shape)
-        if self.learn_h_0:
-            return np.ascontiguousarray(np.broadcast_to(self._parameters()["h_0"], shape))
-        return np.zeros(shape, self.dtype)
-
-    def _checked_reset(self, reset: Any, batch: Batch, x: FloatArray, listed: bool) -> FloatArray:
-        """(T, B) by time and sequence."""
-        if not listed:
-            checked = _check.booleans("reset", reset, x.shape[:2])
-            return (checked.T if self.batch_first else checked)[: batch.T]
-        lengths = [] if batch.own_lengths is None else batch.own_lengths.tolist()
-        if not isinstance(reset, list) or len(reset) != len(lengths):
-            raise ValueError(f"reset: expected a list of {len(lengths)} arrays, as x is one, got {_check.brief(reset)}")
-        resets = np.zeros((batch.T, batch.B), np.bool_)
-        for at, (one, length) in enumerate(zip(reset, lengths, strict=True)):
-            resets[:length, at] = _check.booleans(f"reset[{at}]", one, (length,))
-        return resets
 
     def step(self, x_t: ArrayLike, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
         """One time step: the same bits as a whole sequence, with the least to do for it.
@@ -614,43 +433,6 @@ class Recurrent(Layer):
         block, _ = self._weights()
         return Compiled(one_step.step, one_step.StepWeights(block, self._step_function).copy())
 
-    def _require_one_direction(self) -> None:
-        if self.bidirectional:
-            raise ValueError("bidirectional: expected a layer of one direction, got both; call it on whole sequences")
-
     @cached_property
     def _step_function(self) -> int:
         return one_step.function_for(self._kind, self.dtype, self.zoneout)
-
-    @property
-    def small_inputs(self) -> Sequence[tuple[int, ...]]:
-        """One step of one sequence, and of more than fill a tile."""
-        B = TARGET.rows + 1
-        return (1, 1, self.input_size), (B, 1, self.input_size) if self.batch_first else (1, B, self.input_size)
-
-    def _weights(self, tokens: bool = False) -> tuple[FloatArray, list[GRUWeights]]:
-        """The packed weights of all directions, packed again if a parameter has changed since."""
-        packed = self._packed
-        if packed is not None and packed.exposures == self._exposures and packed.tokens == tokens:
-            return packed.weights
-        exposures = -1 if self._exposed() else self._exposures
-        if packed is None or packed.tokens != tokens or not self._is_same(packed):
-            with threads.one_at_a_time():
-                packed = self._packed
-                if packed is None or packed.tokens != tokens or not self._is_same(packed):
-                    packed = self._packed = None
-                    packed = _Packed(self._pack(tokens), tokens, self._flat_parameters.copy(), exposures)
-        self._packed = packed = packed._replace(exposures=exposures)
-        return packed.weights
-
-    def _is_same(self, packed: _Packed) -> bool:
-        words = np.dtype(f"i{self.dtype.itemsize}")
-        return bool(same_bits(self._flat_parameters.view(words), packed.parameters.view(words)))
-
-    def _pack(self, tokens: bool) -> tuple[FloatArray, list[GRUWeights]]:
-        parameters, D = self._parameters(), self.num_directions
-        widths = [direction.input_size for direction in self._directions]
-        block, parts = one_step.new_block(self._kind, widths, self.hidden_size, self.dtype, self.zoneout)
-        for at, (direction, weights) in enumerate(zip(self._directions, parts, strict=True)):
-            direction.pack(weights, parameters, tokens and at < D)
-        return block, parts
