@@ -39,10 +39,11 @@ def pack_biases(weights, units, b_ih, b_hh):
     lanes = lanes_of(weights.bias)
     weights.bias[:] = 0
     for bias, bias_slots in ((b_ih, input_slots), (b_hh, state_slots)):
-        for i in range(bias.size):
-            gate, unit = divmod(i, units)
-            block, lane = divmod(unit, lanes)
-            weights.bias[(block * slots + bias_slots[gate]) * lanes + lane] += bias[i]
+        for gate in range(bias.size // units):
+            slot = bias_slots[gate]
+            for unit in range(units):
+                block, lane = divmod(unit, lanes)
+                weights.bias[(block * slots + slot) * lanes + lane] += bias[gate * units + unit]
 
 
 @kernel

@@ -120,6 +120,12 @@ def no_options():
 
 
 @piece
+def no_flow():
+    """The same."""
+    return Flow(0, None, 0.0, 0.0, None, None)
+
+
+@piece
 def sequences(x, h_0, y, c, gates, batch_first, direction, options):
     """The arrays of a call, flat, in either order of time and batch and either direction (0: forward, 1: reverse)."""
     H, width = h_0.shape[2], y.shape[2]

@@ -230,8 +230,8 @@ def _emit_state_backward(cell, w, run, d, t, i, j, count, depth, rows, blocks):
         hold = partial(bounded, run, d, i=i, row_of=row_of, blocks=blocks, depth=depth)
         late = Vec.stack([_unless(b, cut[m], outside[at], zero(run)) for at, (m, v) in enumerate(places)])
         dh = where(b, has_bound, lambda: hold(dh, state=0) + late, dh)
-        others = [hold(Vec.stack(d_other), state=state) for state, d_other in enumerate(others, 1)]
-    d_states = [list(dh), *(list(d_other) for d_other in others)]
+        others = [list(hold(Vec.stack(d_other), state=state)) for state, d_other in enumerate(others, 1)]
+    d_states = [list(dh), *others]
     d_first = [states_in(run, d.dh_0, i, row_of, I64(state)) for state in range(cell.states)]
     zoneouts = [] if run.zoneout is None else [_zoneout_of(run, t, i, row_of, s) for s in range(cell.states)]
     with b.if_else(before_first) as (initial, step):
