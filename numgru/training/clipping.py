@@ -45,7 +45,8 @@ class Clipping:
     @property
     def settings(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {**self.limits, "norm_type": float(self.norm_type), "nonfinite": self.nonfinite}
+        limits = {name: value if value is None else float(value) for name, value in self.limits.items()}
+        return {**limits, "norm_type": float(self.norm_type), "nonfinite": self.nonfinite}
 
     def __call__(self, model: Layer) -> ClipReport:
         """Clip as far as the optimizer doesn't do it on its way, given the report."""

@@ -93,7 +93,7 @@ class Trainer:
                 norms.append(step.report.norm)
             mean, norm = (total / examples, norms[-1]) if norms else (math.nan, math.nan)
             advance(mean, norm, clipped / max(1, len(norms)))
-            if self.on_step:
+            if self.on_step is not None:  # a monitor that has seen nothing yet may be false
                 self.on_step(step)
         if not norms:
             raise TrainingDivergedError(epoch, skipped, "every step was skipped, as none was finite", checkpoint)

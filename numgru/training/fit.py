@@ -166,7 +166,7 @@ def fit(
                 schedule.step(history.monitored[-1])
             if path:
                 save_checkpoint(path, settings, model, optimizer, schedule, history, best)
-            if on_epoch:
+            if on_epoch is not None:
                 on_epoch(history)
     if restore_best and best is not None:
         model.flat_parameters[...] = best
