@@ -23,9 +23,11 @@ Name: TypeAlias = str | int
 Gradients: TypeAlias = Mapping[str, FloatArray] | Iterable[FloatArray] | FloatArray
 
 NonFinite: TypeAlias = Literal["raise", "zero", "skip"]
+NONFINITE = get_args(NonFinite)
 
 BARE = "gradients"  # the name of an array that comes alone
 _OPERATIONS = 24  # that take as long as one value from memory
+_TINY = {kind: float(np.finfo(kind).smallest_normal) for kind in "fd"}
 _NOTHING = np.empty(0, np.int64)
 
 
@@ -157,24 +159,35 @@ def find(
     measure: Callable[[FloatArray], tuple[float, Any]],
 ) -> Found:
     """Measure all arrays, and deal with what isn't finite."""
-    if nonfinite not in get_args(NonFinite):
-        raise ValueError(f"nonfinite: expected one of {get_args(NonFinite)}, got {nonfinite!r}")
+    if nonfinite not in NONFINITE:
+        raise ValueError(f"nonfinite: expected one of {NONFINITE}, got {nonfinite!r}")
     measured = {name: measure(array) for name, array in arrays.items()}
-    bad = {name: arrays[name] for name, (norm, _) in measured.items() if not math.isfinite(norm)}
-    counts = {name: int(array.size - np.isfinite(array).sum()) for name, array in bad.items()}
+    found = _found(arrays, measured, order, {})
+    if not found.skipped:
+        return found
+    counts = {name: int(array.size - np.isfinite(array).sum()) for name, array in arrays.items()}
     counts = {name: count for name, count in counts.items() if count}
     if counts and nonfinite == "raise":
         raise _not_finite(arrays, counts)
-    cleaned = {name: np.where(np.isfinite(bad[name]), bad[name], 0) for name in counts if nonfinite == "zero"}
-    measured |= {name: measure(array) for name, array in cleaned.items()}
-    norms = {name: norm for name, (norm, _) in measured.items()}
-    norm = combined(list(norms.values()), order)
-    if not math.isfinite(norm) and nonfinite != "skip":
+    cleaned = {}
+    if nonfinite == "zero":
+        cleaned = {name: np.where(np.isfinite(arrays[name]), arrays[name], 0) for name in counts}
+        measured |= {name: measure(array) for name, array in cleaned.items()}
+    found = _found(arrays, measured, order, counts)
+    if found.skipped and nonfinite != "skip":
         raise NonFiniteGradientError("gradients: expected a norm within float64, got an overflow; nothing was changed")
     for name, array in cleaned.items():
         arrays[name][...] = array
+    return found
+
+
+def _found(
+    arrays: dict[Name, FloatArray], measured: Mapping[Name, tuple[float, Any]], order: int, nonfinite: dict[Name, int]
+) -> Found:
+    norms = {name: norm for name, (norm, _) in measured.items()}
     details = {name: detail for name, (_, detail) in measured.items()}
-    return Found(arrays, norm, norms, details, counts, skipped=not math.isfinite(norm))
+    norm = combined(list(norms.values()), order)
+    return Found(arrays, norm, norms, details, nonfinite, skipped=not math.isfinite(norm))
 
 
 def _not_finite(arrays: Mapping[Name, FloatArray], counts: Mapping[Name, int]) -> NonFiniteGradientError:
@@ -224,7 +237,7 @@ def multiply(array: FloatArray, factor: float) -> None:
 
 def factors(factor: float, dtype: np.dtype[Any]) -> tuple[Any, ...]:
     """`factor` in this dtype: as a product of two, if it is too small for a normal number."""
-    tiny = float(np.finfo(dtype).smallest_normal)
+    tiny = _TINY[dtype.char]
     small = 0 < factor < tiny
     return (dtype.type(tiny), dtype.type(factor / tiny)) if small else (dtype.type(factor),)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from ..layers.base import Layer
 from . import _check
-from ._gradients import NonFinite, norm_order
+from ._gradients import NONFINITE, NonFinite, norm_order
 from .clip import ClipReport, clip_grad_adaptive_, clip_grad_norm_, clip_grad_norm_per_array_, clip_grad_value_
 
 
@@ -33,8 +33,8 @@ class Clipping:
         if len(given) > 1:
             raise ValueError(f"{', '.join(given)}: expected at most one, got {' and '.join(map(str, given.values()))}")
         norm_order(self.norm_type)
-        if self.nonfinite not in get_args(NonFinite):
-            raise ValueError(f"nonfinite: expected one of {get_args(NonFinite)}, got {self.nonfinite!r}")
+        if self.nonfinite not in NONFINITE:
+            raise ValueError(f"nonfinite: expected one of {NONFINITE}, got {self.nonfinite!r}")
 
     @property
     def limits(self) -> dict[str, float | None]:
