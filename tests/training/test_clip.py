@@ -1,6 +1,7 @@
 """What clipping computes: against NumPy in float64, at the ends of the floating-point range, and against PyTorch."""
 
 import math
+import platform
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from numgru import (
     clip_grad_value_,
 )
 from numgru.kernels.clip import CHUNK, LANES
+from tests.cases import run_elsewhere
 
 SIZES = [1, LANES - 1, LANES, LANES + 1, 4 * LANES + 7, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 65]
 DTYPES = [np.float32, np.float64]
@@ -267,6 +269,28 @@ def test_any_number_of_threads_gives_the_same_bits(rule, dtype):
         assert report == results[0][0]
         for array, expected in zip(grads, results[0][1:], strict=True):
             np.testing.assert_array_equal(array, expected)
+
+
+def found_and_clipped(dtype):
+    """One after the other on arrays that end within a register, a block of them, and a chunk."""
+    found = []
+    for n in (1, LANES - 1, LANES + 1, CHUNK + 70):
+        grads = list(gradients(n, dtype).values())
+        found += [(report.norm, report.factors) for report in (rule(grads, 0.01) for rule in RULES.values())]
+        found += [array.tolist() for array in grads]
+    return found
+
+
+ELSEWHERE = (
+    "from tests.training.test_clip import *; print(found_and_clipped(np.float32), found_and_clipped(np.float64))"
+)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="they are units of x86 processors")
+@pytest.mark.parametrize(("cpu", "features"), [("haswell", "+avx,+avx2,+fma"), ("x86-64", "+sse2")])
+def test_any_vector_unit_gives_the_same_bits(cpu, features):
+    there = run_elsewhere(ELSEWHERE, NUMBA_CPU_NAME=cpu, NUMBA_CPU_FEATURES=features)
+    assert there.strip() == f"{found_and_clipped(np.float32)} {found_and_clipped(np.float64)}"
 
 
 def test_an_array_that_no_cache_holds():
