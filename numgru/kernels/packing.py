@@ -44,17 +44,23 @@ def aligned_empty(size: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
 
 
 @kernel
-def pack_forward(w, gates, packed):
-    """w (G U, K), one gate's units after the other, to (block, k, gate, lane)."""
+def pack_forward(w, panels, packed):
+    """w (G U, K), one gate's units after the other, to (block, panel, k, gate, lane).
+
+    `panels` says how many gates each panel has: those that a loop over k takes at once.
+    """
     lanes, flat_w = lanes_of(packed), w.ravel()
+    gates = sum(panels)
     units, depth = w.shape[0] // gates, w.shape[1]
     for block in range((units + lanes - 1) // lanes):
-        first = block * lanes
-        for gate in range(gates):
-            for k in range(0, depth, lanes):
-                rows = View(flat_w, (gate * units + first) * depth + k, depth, 0)
-                columns = View(packed, ((block * depth + k) * gates + gate) * lanes, gates * lanes, 0)
-                transpose_tile(rows, units - first, depth - k, columns)
+        unit, first = block * lanes, 0
+        for count in panels:
+            for gate in range(count):
+                for k in range(0, depth, lanes):
+                    rows = View(flat_w, ((first + gate) * units + unit) * depth + k, depth, 0)
+                    at = (block * gates + first) * depth + k * count + gate
+                    transpose_tile(rows, units - unit, depth - k, View(packed, at * lanes, count * lanes, 0))
+            first += count
 
 
 @kernel

@@ -11,7 +11,7 @@ import numpy as np
 from numba import prange
 
 from ._jit import kernel, parallel_kernel, piece
-from .cell import cell_slots, stage_widths
+from .cell import cell_slots, gate_panels, stage_widths
 from .few_rows import CHUNK, HALF, backward_few, columns_of, forward_few
 from .flow import flow_stages, set_factors
 from .packing import blocks_in, lanes_of, pack_backward, pack_forward
@@ -26,9 +26,8 @@ from .tiles import ROWS
 @kernel
 def pack_weights(weights, w_ih, w_hh, b_ih, b_hh):
     """Weights for the forward pass; empty biases are zero."""
-    input_slots, state_slots, _ = cell_slots(weights)
-    pack_forward(w_ih, len(input_slots), weights.input)
-    pack_forward(w_hh, len(state_slots), weights.state)
+    pack_forward(w_ih, gate_panels(weights), weights.input)
+    pack_forward(w_hh, gate_panels(weights), weights.state)
     pack_biases(weights, w_hh.shape[1], b_ih, b_hh)
 
 

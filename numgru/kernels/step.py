@@ -15,7 +15,7 @@ from numba import types
 
 from ._jit import intrinsic
 from .flow import bounded, is_finite, store_squares
-from .products import accumulate, panel, store_tile, through_gates, zero
+from .products import accumulate, biases, store_tile, through_gates, zero
 from .sequences import (
     Fields,
     carry_of,
@@ -83,7 +83,7 @@ def emit_step(
     masks = edge_masks(b, run.kind, block_of, b.sub(run.H, unit))
     input_slots, state_slots = ([slots[g] for g in stage.gates] for slots in (cell.input_slots, cell.state_slots))
     own_slots = sorted({*input_slots, *state_slots})
-    bias = panel(run, w.bias, j, I64(1), cell.slots)
+    bias = biases(run, w, cell, j)
     sums = {(m, v, s): bias.load(0, v, s * lanes) for m, v in places for s in own_slots}
     if projected:
         for s in input_slots:
@@ -101,12 +101,12 @@ def emit_step(
         sums.update(zip(keys, starts, strict=True))
     if not projected:
         x = inputs_of(run, run.x, t, i, row_of)
-        accumulate(run, sums, places, cell.input_slots, stage.gates, x, range(rows), run.I, w.input, j, block_of)
+        accumulate(run, sums, places, cell, cell.input_slots, stage.gates, x, range(rows), run.I, w.input, j, block_of)
     if number == 0:
         operand: tuple[Rows | Grid, Sequence[Any]] = states_in_products(run, t, i, row_of), range(rows)
     else:
         operand = kept_of(run, cell, t, i, cell.stages[number - 1].makes), row_of
-    accumulate(run, sums, places, cell.state_slots, stage.gates, *operand, run.H, w.state, j, block_of)
+    accumulate(run, sums, places, cell, cell.state_slots, stage.gates, *operand, run.H, w.state, j, block_of)
 
     is_last = stage.makes is None
     states = _states_before(cell, run, t, i, row_of) if is_last else [states_in_products(run, t, i, row_of)]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from numba import prange
 
 from ._jit import kernel, parallel_kernel, piece
-from .cell import cell_slots
+from .cell import cell_slots, gate_panels
 from .packing import blocks_in, lanes_of, pack_forward
 from .recurrent import pack_biases
 from .tiles import View, add_transposed, transpose_tile
@@ -21,8 +21,8 @@ from .tiles import View, add_transposed, transpose_tile
 @kernel
 def pack_weights_for_tokens(weights, w_ih, w_hh, b_ih, b_hh):
     """Weights for the forward pass, with the table in the place of the input's."""
-    input_slots, state_slots, slots = cell_slots(weights)
-    pack_forward(w_hh, len(state_slots), weights.state)
+    input_slots, _, slots = cell_slots(weights)
+    pack_forward(w_hh, gate_panels(weights), weights.state)
     pack_biases(weights, w_hh.shape[1], b_ih, b_hh)
     lanes, units, V = lanes_of(w_hh), w_hh.shape[1], w_ih.shape[1]
     padded, gates, flat_w = blocks_in(units, w_hh) * lanes, len(input_slots), w_ih.ravel()

@@ -150,7 +150,7 @@ class Linear(Layer):
 
     def _map(self, x: FloatArray) -> FloatArray:
         weights = self._weights(self.out_features, self.in_features)
-        pack_forward(self.parameters["weight"], 1, weights.packed)
+        pack_forward(self.parameters["weight"], (1,), weights.packed)
         if "bias" in self.parameters:
             weights.start[: self.out_features] = self.parameters["bias"]
         return self._affine(x, weights, self.out_features)
