@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ..kernels import recurrent, threads
 from ..kernels.gru import GRUWeights
@@ -17,9 +18,9 @@ from ..kernels.packing import aligned_empty, blocks_of
 from ..kernels.sequences import Options
 from ..kernels.target import TARGET
 from ..kernels.team import memory
-from ..kernels.tiles import WIDE, View
+from ..kernels.tiles import WIDE
 from ..kernels.tokens import pack_weights_for_tokens, token_gradients, token_gradients_parallel
-from ..kernels.weight_gradients import tiles_of, weight_gradients, weight_gradients_parallel, workspace_size
+from ..kernels.weight_gradients import Examples, tiles_of, weight_gradients, weight_gradients_parallel, workspace_size
 from ._batch import Batch
 from ._check import FloatArray
 
@@ -81,12 +82,14 @@ class Direction:
         self._seen = np.zeros(input_size, np.bool_)  # tokens of the last pass
         self._rooms: dict[str, FloatArray] = {}  # memory of training calls, kept for the next one
 
-    def pack(self, weights: GRUWeights, parameters: Mapping[str, FloatArray], tokens: bool) -> None:
-        """Fill the weights for forward passes, whose input is `tokens` or not."""
-        pack = pack_weights_for_tokens if tokens else recurrent.pack_weights
-        pack(weights, *self._of(parameters))
+    def pack(self, weights: GRUWeights, parameters: Mapping[str, FloatArray], tokens: FloatArray | None = None) -> None:
+        """Fill the weights for forward passes; where the input is tokens, for these `tokens` only."""
+        if tokens is None:
+            recurrent.pack_weights(weights, *self._of(parameters))
+        else:
+            pack_weights_for_tokens(weights, *self._of(parameters), tokens.reshape(-1))
 
-    def pack_for_training(self, parameters: Mapping[str, FloatArray], tokens: bool) -> GRUWeights:
+    def pack_for_training(self, parameters: Mapping[str, FloatArray], tokens: FloatArray | None = None) -> GRUWeights:
         """The same in memory that the backward pass's weights take over."""
         if self._training_weights is None:
             unit = self.blocks * TARGET.lanes(self.dtype)
@@ -208,87 +211,73 @@ class Direction:
 
     def _compute_again(self, tape: Tape, first: int, last: int, gates: FloatArray) -> None:
         """The gates of steps first .. last - 1: as all states are known, of all steps at once."""
-        batch, H = tape.batch, self.hidden_size
-        rows = (last - first) * batch.B
-        places = batch.places(self.reverse, first, last).reshape(-1)
-        steps, order = np.divmod(np.arange(rows), batch.B)
-        states = self._states_in_products(tape, first + steps, order)
-        options = Options(steps=1, x_at=places * tape.x.shape[2], y_at=np.arange(rows) * H)
-        y = np.empty((rows, 1, H), self.dtype)
-        self._run_forward(tape.weights, rows, tape.x, states, y, gates, options)
+        H, steps = self.hidden_size, np.arange(first, last)[:, None]
+        source, places = self._states_in_products(tape, steps)
+        at = places.reshape(-1)
+        states = sliding_window_view(source.reshape(-1), H)[np.maximum(at, 0)]
+        states[at < 0] = tape.h_0[(-1 - at[at < 0]) // H]
+        options = Options(
+            steps=1,
+            x_at=tape.batch.places(self.reverse, steps).reshape(-1) * tape.x.shape[2],
+            y_at=np.arange(at.size) * H,
+        )
+        y = np.empty((at.size, 1, H), self.dtype)
+        self._run_forward(tape.weights, at.size, tape.x, states, y, gates, options)
 
-    def _states_in_products(self, tape: Tape, steps: Any, rows: Any) -> FloatArray:
-        """The states that these steps of these rows start from, as they enter products: (examples, H)."""
-        batch, H = tape.batch, self.hidden_size
-        anew = steps == 0
+    def _states_in_products(self, tape: Tape, steps: Any) -> tuple[FloatArray, Any]:
+        """The states that all rows start these steps (n, 1) from, as they enter products.
+
+        In which array, and where: (n, B), in numbers; if negative, at -1 - that in h_0.
+        """
+        batch, H, rows = tape.batch, self.hidden_size, np.arange(tape.batch.B)
+        anew = np.broadcast_to(steps == 0, (steps.size, batch.B))
         if tape.noise.resets is not None:
-            anew |= tape.noise.resets[steps, rows]
+            anew = anew | tape.noise.resets[steps[:, 0]]
         if tape.dropped is not None:
-            dropped: FloatArray = tape.dropped[np.where(anew, 0, steps), rows]
-            return dropped
-        first = max(0, int(steps.min()) - 1)
-        places = batch.places(self.reverse, first, int(steps.max()) + 1)[np.maximum(steps - 1 - first, 0), rows]
-        columns = slice(self.reverse * H, self.reverse * H + H)
-        states: FloatArray = tape.y.reshape(-1, self.width)[places, columns]
-        states[anew] = tape.h_0[rows[anew]]
-        return states
+            return tape.dropped, (np.where(anew, 0, steps * batch.B) + rows) * H
+        before = batch.places(self.reverse, steps - 1) * self.width + self.reverse * H
+        return tape.y, np.where(anew, -1 - rows * H, before)
+
+    def _examples(self, tape: Tape, first: int, last: int) -> tuple[FloatArray, Examples]:
+        """All that is computed in steps first .. last - 1, and the array with its states."""
+        batch = tape.batch
+        steps = np.arange(last - 1, first - 1, -1)[:, None]
+        computed = np.flatnonzero(steps < batch.lengths)
+        y, states = self._states_in_products(tape, steps)
+        inputs = batch.places(self.reverse, steps) * tape.x.shape[2]
+        row = self.blocks * self.cell.slots * TARGET.lanes(self.dtype)
+        gates = ((steps - first) * batch.B + np.arange(batch.B)) * row
+        return y, Examples(*(places.reshape(-1)[computed] for places in (inputs, states, gates)))
 
     def _add_weight_gradients(
         self, weights: GRUWeights, tape: Tape, gradients: Mapping[str, FloatArray], first: int, last: int,
         gates: FloatArray,
     ) -> None:  # fmt: skip
         """The share of steps first .. last - 1, after that of all steps behind them."""
-        batch, H, tokens = tape.batch, self.hidden_size, tape.x.dtype.kind == "i"
+        batch, H = tape.batch, self.hidden_size
         opens, closes = last == batch.T, first == 0
         whole = opens and closes
         w_ih, *others = self._of(gradients)
-        x, h_0, y, places, batch_first, reverse = tape.x, tape.h_0, tape.y, None, self.batch_first, self.reverse
-        if batch.is_ragged or tape.noise.resets is not None or tape.dropped is not None or not whole or tokens:
-            # Any other examples: one after the other, as one sequence of which each step has its own state before it.
-            steps, rows = batch.examples(first, last)
-            x = tape.x.reshape(-1, x.shape[2])[batch.places(self.reverse, first, last)[steps, rows]][:, None]
-            states = self._states_in_products(tape, first + steps, rows)
-            h_0, y = states[:1], states[1:, None]
-            places, batch_first, reverse = steps * batch.B + rows, False, 0
-        if tokens:
-            self._add_token_gradients(weights, gates, x[:, 0, 0], places, w_ih, opens, closes)
-            x, w_ih = np.empty((x.shape[0], 1, 0), self.dtype), w_ih[:, :0]
+        x, y, examples = tape.x, tape.y, None
+        if batch.is_ragged or tape.noise.resets is not None or tape.dropped is not None or not whole:
+            y, examples = self._examples(tape, first, last)
+        if x.dtype.kind == "i":
+            size = self.input_size * self.gates * self.blocks * TARGET.lanes(self.dtype)
+            parts = threads.parts_for(10 * batch.T * batch.B * self.gates * H, self.input_size)
+            threads.run(
+                token_gradients, token_gradients_parallel, parts,
+                weights, x, tape.h_0, y, gates, examples, self._room("token sums", size), self._seen, w_ih,
+                self.batch_first, self.reverse, opens, closes,
+            )  # fmt: skip
+            x, w_ih = np.empty((*x.shape[:2], 0), self.dtype), w_ih[:, :0]
         I = x.shape[2]
         parts = threads.parts_for(self._work(batch.T * batch.B), self.blocks * (tiles_of(I) + tiles_of(H)))
         size = workspace_size(I, H, self.gates, self.cell.slots, self.dtype, parts, 1 if whole else self.blocks)
         threads.run(
             weight_gradients, weight_gradients_parallel, parts,
-            weights, x, h_0, y, gates, self._made(gates, batch.B, places), places, w_ih, *others,
-            batch_first, reverse, opens, closes, self._room("sums", size),
+            weights, x, tape.h_0, y, gates, self.cell.stages[0].makes, examples, w_ih, *others,
+            self.batch_first, self.reverse, opens, closes, self._room("sums", size),
         )  # fmt: skip
-
-    def _add_token_gradients(
-        self,
-        weights: GRUWeights,
-        gates: FloatArray,
-        tokens: Any,
-        places: Any,
-        dw: FloatArray,
-        opens: bool,
-        closes: bool,
-    ) -> None:
-        size = self.input_size * self.gates * self.blocks * TARGET.lanes(self.dtype)
-        order = np.arange(tokens.size)[::-1].copy()  # from the last step to the first
-        parts = threads.parts_for(10 * tokens.size * self.gates * self.hidden_size, self.input_size)
-        threads.run(
-            token_gradients, token_gradients_parallel, parts,
-            weights, gates, tokens, order, places, self._room("token sums", size), self._seen, dw, opens, closes,
-        )  # fmt: skip
-
-    def _made(self, gates: FloatArray, B: int, places: Any) -> View | None:
-        """What the cell's first stage made, in all gates or at these places, for `weight_gradients`."""
-        slot = self.cell.stages[0].makes
-        if slot is None:
-            return None
-        H, slots, padded = self.hidden_size, self.cell.slots, self.blocks * TARGET.lanes(self.dtype)
-        if places is None:
-            return View(gates, slot * padded, slots * padded, B * slots * padded)
-        return View(gates.reshape(-1, slots, padded)[places, slot, :H].reshape(-1), 0, H, H)
 
     def _parts(self, examples: int, B: int) -> int:
         """Shares of the rows, or where they are too few for all threads, of blocks of units for a team."""

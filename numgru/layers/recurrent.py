@@ -244,7 +244,7 @@ class Recurrent(Layer):
         self._packed = None  # parameters change before the next call, and memory is for the sequence
         masks, parameters, D = self._draw(call), self._parameters(), self.num_directions
         weights = [
-            direction.pack_for_training(parameters, call.tokens and at < D)
+            direction.pack_for_training(parameters, call.x if call.tokens and at < D else None)
             for at, direction in enumerate(self._directions)
         ]
         y, tapes = self._through_layers(call, weights, masks)
@@ -604,5 +604,5 @@ class Recurrent(Layer):
         widths = [direction.input_size for direction in self._directions]
         block, parts = one_step.new_block(self._kind, widths, self.hidden_size, self.dtype, self.zoneout)
         for at, (direction, weights) in enumerate(zip(self._directions, parts, strict=True)):
-            direction.pack(weights, parameters, tokens and at < D)
+            direction.pack(weights, parameters, np.arange(self.input_size) if tokens and at < D else None)
         return block, parts
