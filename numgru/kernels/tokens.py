@@ -104,7 +104,7 @@ def token_gradients(
     The call that `opens` the sums forgets those before (`seen` (V,) says which); the one that `closes` them adds them
     to dw. Examples and their order are those of weight_gradients.py.
     """
-    run = sequences(x, h_0, y, None, batch_first, direction, no_options())
+    run = sequences(x, h_0, y, None, None, batch_first, direction, no_options())
     _part(weights, run, gates, examples, sums, seen, dw, opens, closes, 0, 1)
 
 
@@ -114,5 +114,5 @@ def token_gradients_parallel(
 ):  # fmt: skip
     """The same in `parts` shares of the tokens."""
     for part in prange(parts):
-        run = sequences(x, h_0, y, None, batch_first, direction, no_options())
+        run = sequences(x, h_0, y, None, None, batch_first, direction, no_options())
         _part(weights, run, gates, examples, sums, seen, dw, opens, closes, part, parts)
