@@ -12,9 +12,10 @@ from tests.cases import assert_same_bits, gru_layer, gru_problem, infer, paramet
 from tests.combinations import (
     BEFORE_ZONEOUT,
     BOTH_WAYS,
+    COMBINATIONS,
     EVERYTHING,
+    LSTM_EVERYTHING,
     PLAIN,
-    RECOMPUTED,
     case,
     each_depth,
     part_of,
@@ -22,7 +23,9 @@ from tests.combinations import (
 )
 
 SHAPE = (9, 11, 3, 17)
-each_cell = pytest.mark.parametrize("combination", [EVERYTHING, BEFORE_ZONEOUT], ids=["after", "before"])
+each_cell = pytest.mark.parametrize(
+    "combination", [EVERYTHING, BEFORE_ZONEOUT, LSTM_EVERYTHING], ids=["after", "before", "LSTM"]
+)
 
 
 @each_cell
@@ -54,7 +57,7 @@ def test_any_number_of_threads(B: int, combination: frozenset[str]) -> None:
         assert_same_bits(infer(drawn.layer(), drawn.problem), inferred)
 
 
-@pytest.mark.parametrize("combination", RECOMPUTED, ids=", ".join)
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=", ".join)
 @pytest.mark.parametrize("every", [1, 4, 9, 100])
 def test_recomputation(combination: frozenset[str], every: int) -> None:
     """Of all gradients, the parameters' too, and with the same noise."""
@@ -111,3 +114,13 @@ def test_the_reverse_direction_reads_the_sequence_turned_round() -> None:
     assert_same_bits({"y": whole["y"][..., H:], "h_n": whole["h_n"][1:]}, {"y": alone["y"][::-1], "h_n": alone["h_n"]})
     assert_same_bits({"dh_0": whole["dh_0"][1:]}, alone)
     assert_same_bits({name: whole[f"{name}_reverse"] for name in own}, alone)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3, 17), (6, 3, 5, 40), (2, 11, 20, 16)])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_no_reset(reset_after: bool, bias: bool, shape: tuple[int, int, int, int]) -> None:
+    """A call without any options has kernels of its own."""
+    problem = gru_problem(*shape, bias=bias)
+    gru = gru_layer(problem, reset_after=reset_after)
+    assert_same_bits(run(gru, problem), run(gru, problem | {"reset": np.zeros(shape[:2], np.bool_)}))

@@ -6,15 +6,9 @@ hidden units.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-from numpy.typing import NDArray
-
-from ._jit import kernel
 from .activations import sigmoid, tanh
-from .cell import Cell, Slots, Stage
-from .recurrent import forward
-from .sequences import no_options
+from .cell import Cell, Slots, Stage, Weights
+from .plain import Plain, plain_kernels
 from .vectors import Vec
 
 R, Z, N, Q, P = 0, 1, 2, 3, 3  # slots: forward they hold the gates, backward their gradients, in the same place
@@ -89,12 +83,8 @@ class ResetBeforeCell(Cell):
     stages = (Stage((0, 1), reset, reset_backward, makes=P), Stage((2,), step, step_backward))
 
 
-class GRUWeights(NamedTuple):
-    """Packed weights of a GRU, flat; the type tells the tiles which cell they compute."""
-
-    input: NDArray[Any]  # (block, I, 3, LANES); backward (block of I, 3, H, LANES)
-    state: NDArray[Any]  # (block, H, 3, LANES); backward (block of H, 3, H, LANES)
-    bias: NDArray[Any]  # (block, 4, LANES): b_ir + b_hr, b_iz + b_hz, b_in, b_hn, or zero for p
+class GRUWeights(Weights):
+    """Packed weights of a GRU; its biases are b_ir + b_hr, b_iz + b_hz, b_in and b_hn."""
 
     @staticmethod
     def cell() -> type[Cell]:
@@ -102,13 +92,13 @@ class GRUWeights(NamedTuple):
         return GRUCell
 
     @staticmethod
-    def infer() -> Any:
-        """The kernel for inference without options."""
-        return infer
+    def plain() -> Plain:
+        """The kernels for calls without options."""
+        return _plain
 
 
-class ResetBeforeWeights(GRUWeights):
-    """The same for a reset gate before the product."""
+class ResetBeforeWeights(Weights):
+    """The same for a reset gate before the product; p has a bias of zero."""
 
     @staticmethod
     def cell() -> type[Cell]:
@@ -116,18 +106,9 @@ class ResetBeforeWeights(GRUWeights):
         return ResetBeforeCell
 
     @staticmethod
-    def infer() -> Any:
-        """The kernel for inference without options."""
-        return reset_before_infer
+    def plain() -> Plain:
+        """The kernels for calls without options."""
+        return _reset_before_plain
 
 
-@kernel
-def infer(w_input, w_state, bias, x, h_0, y, batch_first):
-    """On the calling thread, from plain arrays: to take a tuple from Python costs half a microsecond."""
-    forward(GRUWeights(w_input, w_state, bias), x, h_0, y, None, batch_first, 0, no_options())
-
-
-@kernel
-def reset_before_infer(w_input, w_state, bias, x, h_0, y, batch_first):
-    """The same for a reset gate before the product."""
-    forward(ResetBeforeWeights(w_input, w_state, bias), x, h_0, y, None, batch_first, 0, no_options())
+_plain, _reset_before_plain = plain_kernels(GRUWeights), plain_kernels(ResetBeforeWeights)

@@ -13,6 +13,7 @@ from numba import prange
 from ._jit import kernel, parallel_kernel, piece
 from .cell import cell_slots, stage_widths
 from .few_rows import CHUNK, HALF, backward_few, columns_of, forward_few
+from .flow import flow_stages, set_factors
 from .packing import blocks_in, lanes_of, pack_backward, pack_forward
 from .products import input_gradient_tile
 from .sequences import Gradients, Sequences, active_rows, sequences, steps_of
@@ -38,10 +39,11 @@ def pack_biases(weights, units, b_ih, b_hh):
     lanes = lanes_of(weights.bias)
     weights.bias[:] = 0
     for bias, bias_slots in ((b_ih, input_slots), (b_hh, state_slots)):
-        for i in range(bias.size):
-            gate, unit = divmod(i, units)
-            block, lane = divmod(unit, lanes)
-            weights.bias[(block * slots + bias_slots[gate]) * lanes + lane] += bias[i]
+        for gate in range(bias.size // units):
+            slot = bias_slots[gate]
+            for unit in range(units):
+                block, lane = divmod(unit, lanes)
+                weights.bias[(block * slots + slot) * lanes + lane] += bias[gate * units + unit]
 
 
 @kernel
@@ -65,8 +67,8 @@ def _with_sums(run, sums, steps, first, rows):
     if run.gates is not None:
         return run
     return Sequences(
-        run.x, run.h_0, run.y, run.gates, sums, min(steps, run.T), rows, first, run.T, run.B, run.I, run.H,
-        run.x_start, run.x_time, run.x_row, run.y_start, run.y_time, run.y_row, run.options,
+        run.x, run.h_0, run.y, run.c_0, run.c, run.c_time, run.gates, sums, min(steps, run.T), rows, first,
+        run.T, run.B, run.I, run.H, run.x_start, run.x_time, run.x_row, run.y_start, run.y_time, run.y_row, run.options,
     )  # fmt: skip
 
 
@@ -120,7 +122,7 @@ def _backward_rows(weights, run, gradients, first, last):
     end = _split(first, last, HALF)
     for t in range(run.T - 1 if end > first else -2, run.options.continued - 2, -1):
         going_on, stop = min(end, active_rows(run, t + 1)), min(end, active_rows(run, t))
-        for stage in range(len(stage_widths(weights)) - 1, -1, -1):
+        for stage in range(len(stage_widths(weights)) - 1 + flow_stages(gradients.flow), -1, -1):
             _state_gradients(weights, run, gradients, t, stage, first, going_on, run.H)
             _state_gradients(weights, run, gradients, t, stage, max(first, going_on), stop, 0)
         if t >= 0:
@@ -132,6 +134,8 @@ def _backward_rows(weights, run, gradients, first, last):
 @piece
 def _state_gradients(weights, run, gradients, t, stage, first, last, depth):
     """One stage of a step for rows of which all have a step t + 1 (`depth` is H), or none (0)."""
+    if stage == len(stage_widths(weights)) - 1:
+        set_factors(run, gradients.flow, first, last, depth)
     blocks = blocks_in(run.H, run.y)
     for j in range(0, blocks - 1, 2):
         for i in range(first, last, ROWS):
@@ -172,53 +176,55 @@ def _shares(run, part, parts):
 
 
 @kernel
-def forward(weights, x, h_0, y, gates, batch_first, direction, options):
+def forward(weights, x, h_0, y, c, gates, batch_first, direction, options):
     """The whole sequence, on the calling thread."""
-    run = sequences(x, h_0, y, gates, batch_first, direction, options)
+    run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
     _forward_rows(weights, run, 0, run.B)
 
 
 @parallel_kernel
-def forward_parallel(weights, x, h_0, y, gates, batch_first, direction, options, parts):
+def forward_parallel(weights, x, h_0, y, c, gates, batch_first, direction, options, parts):
     """The same in `parts` shares of the batch: rows are independent, so no thread waits for another."""
     for part in prange(parts):
-        run = sequences(x, h_0, y, gates, batch_first, direction, options)
+        run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
         first, last = _shares(run, part, parts)
         _forward_rows(weights, run, first, last)
 
 
 @parallel_kernel
-def forward_team(weights, x, h_0, y, gates, batch_first, direction, options, words, tiles, parts):
+def forward_team(weights, x, h_0, y, c, gates, batch_first, direction, options, words, tiles, parts):
     """The same by a team, for few rows."""
-    B = h_0.shape[0]
-    sums = _room_for_sums(weights, sequences(x, h_0, y, gates, batch_first, direction, options), CHUNK, B)
+    B = h_0.shape[1]
+    sums = _room_for_sums(weights, sequences(x, h_0, y, c, gates, batch_first, direction, options), CHUNK, B)
     for part in prange(parts):
-        run = _with_sums(sequences(x, h_0, y, gates, batch_first, direction, options), sums, CHUNK, 0, B)
+        run = _with_sums(sequences(x, h_0, y, c, gates, batch_first, direction, options), sums, CHUNK, 0, B)
         forward_few(weights, run, 0, B, Team(words, tiles, parts, part))
 
 
 @kernel
-def backward(weights, x, h_0, y, gates, dy, dx, dh_0, carry, batch_first, direction, options):
-    """From dy, and dh_n in `carry`, to the gates' gradients (in `gates`), dx and dh_0, on the calling thread."""
-    run = sequences(x, h_0, y, gates, batch_first, direction, options)
-    gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry)
+def backward(weights, x, h_0, y, c, gates, dy, dx, dh_0, carry, flow, batch_first, direction, options):
+    """From dy, and the last states' in `carry`, to the gates' gradients (in `gates`), dx and dh_0; on this thread."""
+    run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
+    gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry, flow)
     _backward_rows(weights, run, gradients, 0, run.B)
 
 
 @parallel_kernel
-def backward_parallel(weights, x, h_0, y, gates, dy, dx, dh_0, carry, batch_first, direction, options, parts):
+def backward_parallel(weights, x, h_0, y, c, gates, dy, dx, dh_0, carry, flow, batch_first, direction, options, parts):
     """The same in `parts` shares of the batch."""
     for part in prange(parts):
-        run = sequences(x, h_0, y, gates, batch_first, direction, options)
-        gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry)
+        run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
+        gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry, flow)
         first, last = _shares(run, part, parts)
         _backward_rows(weights, run, gradients, first, last)
 
 
 @parallel_kernel
-def backward_team(weights, x, h_0, y, gates, dy, dx, dh_0, carry, batch_first, direction, options, words, tiles, parts):
+def backward_team(
+    weights, x, h_0, y, c, gates, dy, dx, dh_0, carry, flow, batch_first, direction, options, words, tiles, parts
+):
     """The same by a team, for few rows."""
     for part in prange(parts):
-        run = sequences(x, h_0, y, gates, batch_first, direction, options)
-        gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry)
+        run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
+        gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry, flow)
         backward_few(weights, run, gradients, 0, run.B, Team(words, tiles, parts, part))

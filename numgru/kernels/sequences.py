@@ -5,14 +5,15 @@ read from its end. Rows are in the order of the kernels: as they come, or the lo
 
 Shapes: T steps, B batch, I input, D directions, H hidden units in ceil(H / LANES) blocks, G gates, S slots a unit.
 
-    x, dx       (T, B, I)    or (B, T, I)       any strides of time and batch, and any start of a row; integers (I = 1)
-                                                are tokens
+    x, dx       (T, B, I)    or (B, T, I)       any strides of time and batch, and any start of a row
+    tokens      (T, B)       or (B, T)          the same, in place of x, of which I is 0 then
     y, dy       (T, B, D H)  or (B, T, D H)     the same; a direction has its own H columns
-    h_0, dh_0   (B, H)
+    h_0, dh_0   (state, B, H)                   of an LSTM, whose second state is c, also c_0 and dc_0
+    c           (T, B, H), or (1, B, H)         after every step, or in place: none but h_0's if there's no such state
     gates       (T, B, slot, H padded)          kept from forward to backward, which turns them into gradients in place
     sums        (steps, rows, slot, H padded)   of few rows: the input's share of some steps' sums, ahead of the steps;
                                                 in inference what stages of a step keep for later ones, too
-    carry       (B, H padded)                   what reaches the state of one step earlier directly; one call's
+    carry       (state, B, H padded)            what reaches the states of one step earlier directly; one call's
 
 "Padded" is to whole registers; the padding of gates is zero once it holds gradients.
 """
@@ -35,19 +36,27 @@ from .vectors import I64, Grid, Kind, Rows
 
 
 class Options(NamedTuple):
-    """What a call may have beyond a plain batch; None: not there."""
+    """What a call may have beyond a plain batch.
+
+    Kernels are compiled for three kinds of calls: plain ones; those whose rows have places and lengths of their own,
+    or tokens; and those with resets and noise as well. What such a call doesn't need is switched off at run time.
+    """
 
     steps: int = 0  # of the longest of sequences of different lengths; 0: all have the length of x
     x_time: int = 0
     y_time: int = 0
-    x_at: NDArray[Any] | None = None  # (B,): where step 0 of a row lies in x, in numbers; the longest sequence first
+    x_at: NDArray[Any] | None = None  # (B,): where step 0 of a row lies in x or tokens; the longest sequence first
     y_at: NDArray[Any] | None = None  # (B,): the same in y
     lengths: NDArray[Any] | None = None  # (B,), falling
     active: NDArray[Any] | None = None  # (T + 1,): rows that have a step t
     resets: NDArray[Any] | None = None  # (T, B): whether the state before this step is h_0 again
-    zoneout: NDArray[Any] | None = None  # (T, B, H), or (H,) for all steps and rows: the share of the old state kept
+    has_tokens: int = 0
+    tokens: NDArray[Any] | None = None
+    has_zoneout: int = 0
+    zoneout: NDArray[Any] | None = None  # (T, B, state, H), or (state, H) for all steps and rows: the share kept
     zoneout_time: int = 0
     zoneout_row: int = 0
+    has_mask: int = 0
     mask: NDArray[Any] | None = None  # (B, H): factors of the state where it enters products
     dropped: NDArray[Any] | None = None  # (T + 1, B, H): the state times `mask`, before every step
     continued: int = 0  # 1: of more steps before the first, whose states are in y
@@ -59,6 +68,9 @@ class Sequences(NamedTuple):
     x: NDArray[Any]
     h_0: NDArray[Any]
     y: NDArray[Any]
+    c_0: NDArray[Any] | None  # None: no second state
+    c: NDArray[Any] | None
+    c_time: int
     gates: NDArray[Any] | None  # None: inference
     sums: NDArray[Any]  # the gates themselves where those are kept
     sums_steps: int
@@ -77,6 +89,20 @@ class Sequences(NamedTuple):
     options: Options
 
 
+class Flow(NamedTuple):
+    """How the gradient that flows from step to step is measured and bounded; None: neither, and no code for it.
+
+    It's there for calls of the third kind, and `max_norm` and `limit` are infinite where there is no bound.
+    """
+
+    has_norms: int = 0
+    norms: NDArray[Any] | None = None  # (T, B, block), float64: sums of squares of dh, whatever it came from
+    limit: float = 0.0  # of the magnitude of what flows
+    max_norm: float = 0.0  # of what flows into a row's state
+    squares: NDArray[Any] | None = None  # (state, B, block), float64: of a step
+    factors: NDArray[Any] | None = None  # (state, B): that bring them down to max_norm
+
+
 class Gradients(NamedTuple):
     """What the backward pass adds to `Sequences`."""
 
@@ -84,18 +110,25 @@ class Gradients(NamedTuple):
     dx: NDArray[Any] | None  # strides of x; None: not wanted
     dh_0: NDArray[Any]
     carry: NDArray[Any]
+    flow: Flow
 
 
 @piece
 def no_options():
     """None of it; kernels don't know a tuple's defaults."""
-    return Options(0, 0, 0, None, None, None, None, None, None, 0, 0, None, None, 0)
+    return Options(0, 0, 0, None, None, None, None, None, 0, None, 0, None, 0, 0, 0, None, None, 0)
 
 
 @piece
-def sequences(x, h_0, y, gates, batch_first, direction, options):
+def no_flow():
+    """The same."""
+    return Flow(0, None, 0.0, 0.0, None, None)
+
+
+@piece
+def sequences(x, h_0, y, c, gates, batch_first, direction, options):
     """The arrays of a call, flat, in either order of time and batch and either direction (0: forward, 1: reverse)."""
-    H, width = h_0.shape[1], y.shape[2]
+    H, width = h_0.shape[2], y.shape[2]
     if batch_first:
         B, T, I = x.shape
         x_time, x_row, y_time, y_row = I, T * I, width, T * width
@@ -104,13 +137,14 @@ def sequences(x, h_0, y, gates, batch_first, direction, options):
         x_time, x_row, y_time, y_row = B * I, I, B * width, width
     x_start, y_start = 0, direction * H
     if options.steps > 0:
-        B, T, x_time, y_time = h_0.shape[0], options.steps, options.x_time, options.y_time
+        B, T, x_time, y_time = h_0.shape[1], options.steps, options.x_time, options.y_time
     elif direction == 1:
         x_start, y_start, x_time, y_time = (T - 1) * x_time, (T - 1) * y_time + H, -x_time, -y_time
     flat_x, flat_y = x.ravel(), y.ravel()
     sums = flat_y if gates is None else gates  # none yet, where gates aren't kept
+    c_0, flat_c, c_time = _second_state(h_0, c)
     return Sequences(
-        flat_x, h_0.ravel(), flat_y, gates, sums, T, B, 0,
+        flat_x, h_0.ravel(), flat_y, c_0, flat_c, c_time, gates, sums, T, B, 0,
         T, B, I, H, x_start, x_time, x_row, y_start, y_time, y_row, options,
     )  # fmt: skip
 
@@ -125,6 +159,17 @@ def active_rows(run, t):
 def steps_of(run, i):
     """Steps of row i."""
     return _steps_of(run.options.lengths, run.T, i)
+
+
+def _second_state(h_0, c):
+    raise NotImplementedError
+
+
+@overload(_second_state)
+def _(h_0, c):
+    if isinstance(c, types.NoneType):
+        return lambda h_0, c: (None, None, 0)
+    return lambda h_0, c: (h_0[1].ravel(), c.ravel(), c[0].size if c.shape[0] > 1 else 0)
 
 
 def _active_rows(active, T, B, t):
@@ -147,17 +192,6 @@ def _(lengths, T, i):
     if isinstance(lengths, types.NoneType):
         return lambda lengths, T, i: T
     return lambda lengths, T, i: lengths[i]
-
-
-def reads_tokens(run):
-    """Whether x holds tokens; as a constant."""
-    raise NotImplementedError
-
-
-@overload(reads_tokens)
-def _(run):
-    tokens = isinstance(run[run.fields.index("x")].dtype, types.Integer)
-    return lambda run: tokens
 
 
 class Fields(SimpleNamespace):
@@ -185,10 +219,8 @@ def fields_of(context: Any, b: ir.IRBuilder, tuple_type: Any, value: Any) -> Fie
             members = vars(fields_of(context, b, member, part)) | members
         elif isinstance(member, types.Array):
             if isinstance(member.dtype, types.Float):
-                members["kind"] = kind_of(member.dtype)
+                members.setdefault("kind", kind_of(member.dtype))  # sums of squares, which are others, come last
             members[name] = pointer(context, b, member, part)
-            if name == "x":
-                members["reads_tokens"] = isinstance(member.dtype, types.Integer)
         else:
             members[name] = None if isinstance(member, types.NoneType) else part
     return Fields(**members)
@@ -252,7 +284,7 @@ def sums_of_tokens(run: Fields, table: Any, gates: int, t: Any, i: Any, row_of: 
     """The rows of the table (V, gate, H padded) that step t's tokens stand for."""
     b = run.b
     width = b.mul(padded(run), I64(gates))
-    places = (b.gep(run.x, [at], source_etype=I64) for at in _starts(run, "x", t, i, row_of))
+    places = (b.gep(run.tokens, [at], source_etype=I64) for at in _starts(run, "x", t, i, row_of))
     return run.rows(table, [b.mul(b.load(place, typ=I64), width) for place in places])
 
 
@@ -261,17 +293,22 @@ def outputs_of(run: Fields, data: Any, t: Any, i: Any, row_of: Sequence[Any]) ->
     return run.rows(data, _starts(run, "y", t, i, row_of))
 
 
-def carry_of(run: Fields, d: Fields, i: Any) -> Grid:
+def carry_of(run: Fields, d: Fields, i: Any, state: int) -> Grid:
     """What goes on to the step before, from row i on."""
-    width = padded(run)
-    return run.grid(d.carry, run.b.mul(i, width), width, I64(run.kind.lanes))
+    b, width = run.b, padded(run)
+    return run.grid(d.carry, b.mul(b.add(b.mul(run.B, I64(state)), i), width), width, I64(run.kind.lanes))
 
 
 def states_in(run: Fields, data: Any, i: Any, row_of: Sequence[Any], t: Any = None) -> Rows:
-    """Step t of an array (T, B, H), or an array (B, H)."""
+    """Step or state t of an array (T, B, H), or an array (B, H)."""
     b = run.b
     step = I64(0) if t is None else b.mul(t, run.B)
     return run.rows(data, [b.mul(b.add(step, b.add(i, m)), run.H) for m in row_of])
+
+
+def is_on(run: Fields, switch: Any) -> Any:
+    """The condition that one of the options' switches is."""
+    return run.b.icmp_signed("!=", switch, I64(0))
 
 
 def is_reset(run: Fields, t: Any, i: Any, m: Any) -> Any:
@@ -289,12 +326,30 @@ def states_before(run: Fields, t: Any, i: Any, row_of: Sequence[Any]) -> Rows:
     return _first_or(run, t, i, row_of, first, before)
 
 
+def cells_after(run: Fields, t: Any, i: Any, row_of: Sequence[Any]) -> Rows:
+    """c after step t."""
+    b = run.b
+    at = b.mul(t, run.c_time)
+    return run.rows(run.c, [b.add(at, b.mul(b.add(i, m), run.H)) for m in row_of])
+
+
+def cells_before(run: Fields, t: Any, i: Any, row_of: Sequence[Any]) -> Rows:
+    """c before step t, or c_0; of the steps before the first, `c` holds the last."""
+    b = run.b
+    first = states_in(run, run.c_0, i, row_of)
+    before = cells_after(run, b.sub(b.add(t, run.continued), I64(1)), i, row_of)
+    return _first_or(run, t, i, row_of, first, before)
+
+
 def states_in_products(run: Fields, t: Any, i: Any, row_of: Sequence[Any]) -> Rows:
     """The same as it enters products."""
+    states = states_before(run, t, i, row_of)
     if run.dropped is None:
-        return states_before(run, t, i, row_of)
+        return states
     first, before = (states_in(run, run.dropped, i, row_of, step) for step in (I64(0), t))
-    return _first_or(run, t, i, row_of, first, before)
+    masked = _first_or(run, t, i, row_of, first, before)
+    choices = zip(masked.addresses, states.addresses, strict=True)
+    return Rows(run.b, run.kind, [run.b.select(is_on(run, run.has_mask), *choice) for choice in choices])
 
 
 def _first_or(run: Fields, t: Any, i: Any, row_of: Sequence[Any], first: Rows, before: Rows) -> Rows:

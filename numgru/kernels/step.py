@@ -7,19 +7,24 @@ Shapes: as in sequences.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 
 from ._jit import intrinsic
+from .flow import bounded, is_finite, store_squares
 from .products import accumulate, panel, store_tile, through_gates, zero
 from .sequences import (
     Fields,
     carry_of,
+    cells_after,
+    cells_before,
     fields_of,
     gates_of,
     inputs_of,
+    is_on,
     is_reset,
     kept_of,
     outputs_of,
@@ -31,14 +36,14 @@ from .sequences import (
     sums_of_tokens,
 )
 from .tiles import edge_masks, rows_up_to
-from .vectors import I64, Grid, Rows, Vec
+from .vectors import I64, Grid, Rows, Vec, where
 
 
-def _emit_stages(b: ir.IRBuilder, cell: Any, stage: Any, emit: Callable[[int], None]) -> None:
+def _emit_stages(b: ir.IRBuilder, stages: int, stage: Any, emit: Callable[[int], None]) -> None:
     """Code for every stage, of which that of number `stage` runs."""
-    if len(cell.stages) == 1:
+    if stages == 1:
         return emit(0)
-    for number in range(len(cell.stages)):
+    for number in range(stages):
         with b.if_then(b.icmp_signed("==", stage, I64(number))):
             emit(number)
 
@@ -54,7 +59,7 @@ def step_tile(typingctx, weights, run, t, stage, i, j, count, projected, rows, b
     def codegen(context, b, sig, args):
         w, run = (fields_of(context, b, sig.args[k], args[k]) for k in (0, 1))
         t, stage, i, j, count = args[2:7]
-        _emit_stages(b, cell, stage, lambda number: emit_step(
+        _emit_stages(b, len(cell.stages), stage, lambda number: emit_step(
             cell, number, w, run, t, i, j, count, projected.literal_value, n_rows, n_blocks
         ))  # fmt: skip
         return context.get_dummy_value()
@@ -80,16 +85,21 @@ def emit_step(
     own_slots = sorted({*input_slots, *state_slots})
     bias = panel(run, w.bias, j, I64(1), cell.slots)
     sums = {(m, v, s): bias.load(0, v, s * lanes) for m, v in places for s in own_slots}
-    if run.reads_tokens:
-        table = sums_of_tokens(run, w.input, len(cell.input_slots), t, i, row_of)
-        for gate, s in zip(stage.gates, input_slots, strict=True):
-            at = b.add(b.mul(I64(gate), padded(run)), unit)
-            sums.update({(m, v, s): table.load(m, v, at) for m, v in places})
-    elif projected:
+    if projected:
         for s in input_slots:
             slot = sums_of(run, cell, t, i, s)
             sums.update({(m, v, s): slot.load(row_of[m], v, unit) for m, v in places})
-    else:
+    if run.tokens is not None:
+        keys = [(m, v, s) for s in input_slots for m, v in places]
+
+        def of_tokens() -> Vec:
+            table = sums_of_tokens(run, w.input, len(cell.input_slots), t, i, row_of)
+            firsts = [b.add(b.mul(I64(gate), padded(run)), unit) for gate in stage.gates]
+            return Vec.stack([table.load(m, v, first) for first in firsts for m, v in places])
+
+        starts = where(b, is_on(run, run.has_tokens), of_tokens, Vec.stack([sums[key] for key in keys]))
+        sums.update(zip(keys, starts, strict=True))
+    if not projected:
         x = inputs_of(run, run.x, t, i, row_of)
         accumulate(run, sums, places, cell.input_slots, stage.gates, x, range(rows), run.I, w.input, j, block_of)
     if number == 0:
@@ -99,16 +109,16 @@ def emit_step(
     accumulate(run, sums, places, cell.state_slots, stage.gates, *operand, run.H, w.state, j, block_of)
 
     is_last = stage.makes is None
-    h = states_before(run, t, i, row_of) if is_last else states_in_products(run, t, i, row_of)
-    before = Vec.stack([h.load(m, v, unit, masks[v]) for m, v in places])
+    states = _states_before(cell, run, t, i, row_of) if is_last else [states_in_products(run, t, i, row_of)]
+    before = [Vec.stack([state.load(m, v, unit, masks[v]) for m, v in places]) for state in states]
     values = {s: Vec.stack([sums[m, v, s] for m, v in places]) for s in own_slots}
     if number > 0:
         for s in {*range(cell.slots)} - {*own_slots}:
             slot = kept_of(run, cell, t, i, s)
             values[s] = Vec.stack([slot.load(row_of[m], v, unit) for m, v in places])
-    after, kept = stage.step(values, before)
+    after, kept, *others = stage.step(values, *before)
     if is_last:
-        _finish_step(run, t, i, row_of, places, before, after, unit, masks)
+        _finish_step(run, t, i, row_of, places, before, [after, *others], unit, masks)
     else:
         kept[stage.makes] = after
     if run.gates is not None or not is_last:
@@ -118,23 +128,41 @@ def emit_step(
                 slot.store(value, row_of[m], v, unit)
 
 
+def _states_before(cell: Any, run: Fields, t: Any, i: Any, row_of: Sequence[Any]) -> list[Rows]:
+    """The states that step t starts from."""
+    return [kind(run, t, i, row_of) for kind in (states_before, cells_before)[: cell.states]]
+
+
 def _finish_step(run, t, i, row_of, places, before, after, unit, masks):
-    """The cell's new state into memory, with the noise."""
+    """The cell's new states into memory, with the noise."""
     b = run.b
     if run.zoneout is not None:
-        zoneout = _zoneout_of(run, t, i, row_of)
-        share = Vec.stack([zoneout.load(m, v, unit, masks[v]) for m, v in places])
-        after = share.fma(before, (1.0 - share) * after)  # exact where the share is 0 or 1
-    store_tile(outputs_of(run, run.y, t, i, row_of), after, places, unit, masks)
+        for state, kept in enumerate(before):
+            zoneout = _zoneout_of(run, t, i, row_of, state)
+            after[state] = _with_zoneout(run, zoneout, places, unit, masks, kept, after[state])
+    store_tile(outputs_of(run, run.y, t, i, row_of), after[0], places, unit, masks)
+    for others in after[1:]:
+        store_tile(cells_after(run, t, i, row_of), others, places, unit, masks)
     if run.dropped is not None:
-        factors = states_in(run, run.mask, i, row_of)
-        dropped = Vec.stack([factors.load(m, v, unit, masks[v]) for m, v in places]) * after
-        store_tile(states_in(run, run.dropped, i, row_of, b.add(t, I64(1))), dropped, places, unit, masks)
+        with b.if_then(is_on(run, run.has_mask)):
+            factors = states_in(run, run.mask, i, row_of)
+            dropped = Vec.stack([factors.load(m, v, unit, masks[v]) for m, v in places]) * after[0]
+            store_tile(states_in(run, run.dropped, i, row_of, b.add(t, I64(1))), dropped, places, unit, masks)
 
 
-def _zoneout_of(run: Fields, t: Any, i: Any, row_of: list[Any]) -> Rows:
+def _with_zoneout(run, zoneout, places, unit, masks, before, after):
+    """A share of the state before and one of the state after, where zoneout is on."""
+
+    def mixed() -> Vec:
+        share = Vec.stack([zoneout.load(m, v, unit, masks[v]) for m, v in places])
+        return share.fma(before, (1.0 - share) * after)  # exact where the share is 0 or 1
+
+    return where(run.b, is_on(run, run.has_zoneout), mixed, after)
+
+
+def _zoneout_of(run: Fields, t: Any, i: Any, row_of: list[Any], state: int) -> Rows:
     b = run.b
-    step = b.mul(t, run.zoneout_time)
+    step = b.add(b.mul(t, run.zoneout_time), b.mul(run.H, I64(state)))
     return run.rows(run.zoneout, [b.add(step, b.mul(b.add(i, m), run.zoneout_row)) for m in row_of])
 
 
@@ -143,7 +171,7 @@ def step_backward_tile(typingctx, weights, run, gradients, t, stage, i, j, count
     """The gradient of what a stage of step t made, and from it those of its sums, for `count` <= `rows` rows.
 
     `depth` is H, or 0 for rows without a step t + 1. Before the first step, at t = -1, dh is dh_0 and there are no
-    gates.
+    gates. A stage beyond the cell's sums what flows into the state, where its norm is bounded.
     """
     cell, n_rows, n_blocks = weights.instance_class.cell(), rows.literal_value, blocks.literal_value
 
@@ -152,13 +180,15 @@ def step_backward_tile(typingctx, weights, run, gradients, t, stage, i, j, count
         t, stage, i, j, count, depth = args[3:9]
 
         def emit(number):
-            if cell.stages[number].makes is None:
+            if number == len(cell.stages):
+                _emit_flow(cell, w, run, d, t, i, j, count, depth, n_rows, n_blocks)
+            elif cell.stages[number].makes is None:
                 _emit_state_backward(cell, w, run, d, t, i, j, count, depth, n_rows, n_blocks)
             else:
                 with b.if_then(b.icmp_signed(">=", t, I64(0))):
                     _emit_made_backward(cell, number, w, run, d, t, i, j, count, n_rows, n_blocks)
 
-        _emit_stages(b, cell, stage, emit)
+        _emit_stages(b, len(cell.stages) + int(d.factors is not None), stage, emit)
         return context.get_dummy_value()
 
     return types.void(weights, run, gradients, t, stage, i, j, count, depth, rows, blocks), codegen
@@ -177,52 +207,117 @@ def _emit_state_backward(cell, w, run, d, t, i, j, count, depth, rows, blocks):
 
     dy = outputs_of(run, d.dy, t, i, row_of)
     dy_masks = edge_masks(b, run.kind, range(blocks), b.select(before_first, I64(0), left))
-    carry = carry_of(run, d, i)
+    carries = [carry_of(run, d, i, state) for state in range(cell.states)]
     outside = [dy.load(m, v, unit, dy_masks[v]) for m, v in places]
-    direct = [carry.load(row_of[m], v, unit) for m, v in places]
+    direct, *others = ([carry.load(row_of[m], v, unit) for m, v in places] for carry in carries)
     slots = [gates_of(run, cell, t, i, s) for s in range(cell.slots)]
-    h = states_before(run, t, i, row_of)
+    states = _states_before(cell, run, t, i, row_of)
     dy_before = outputs_of(run, d.dy, b.sub(t, I64(1)), i, row_of)
     for m, v in places:  # these come from far: ask for them before the loops over k
-        h.prefetch(m, v, unit)
-        dy_before.prefetch(m, v, unit)
+        for rows_before in (*states, dy_before):
+            rows_before.prefetch(m, v, unit)
     cut = _resets_of(run, later, depth, i, row_of)
-    start = [_unless(b, cut[m], outside[at] + direct[at], direct[at]) for at, (m, v) in enumerate(places)]
-    if run.dropped is not None:
-        start, direct = [zero(run)] * len(places), start
-    da = [gates_of(run, cell, later, i, cell.state_slots[g]) for g in cell.stages[0].gates]
-    dh = through_gates(run, da, 0, len(cell.state_slots), w.state, j, start, row_of, blocks, depth)
-    if run.dropped is not None:
-        factors = states_in(run, run.mask, i, row_of)
-        dh = [factors.load(m, v, unit, masks[v]).fma(dh[at], direct[at]) for at, (m, v) in enumerate(places)]
-    dh_0 = states_in(run, d.dh_0, i, row_of)
-    zoneout = None if run.zoneout is None else _zoneout_of(run, t, i, row_of)
+    products = partial(_through_products, cell, w, run, t, i, j, row_of, places, masks, blocks, depth)
+    if d.factors is None:
+        start = [_unless(b, cut[m], outside[at] + direct[at], direct[at]) for at, (m, v) in enumerate(places)]
+        dh = products(start)
+    else:
+        has_norm = is_finite(run, d.max_norm)
+        has_bound = b.or_(has_norm, is_finite(run, d.limit))
+        alone = [b.or_(reset, has_bound) for reset in cut]  # dy comes to it later, or doesn't
+        start = [_unless(b, alone[m], outside[at] + direct[at], direct[at]) for at, (m, v) in enumerate(places)]
+        dh = where(b, b.not_(has_norm), partial(products, start), Vec.stack(direct))
+        hold = partial(bounded, run, d, i=i, row_of=row_of, blocks=blocks, depth=depth)
+        late = Vec.stack([_unless(b, cut[m], outside[at], zero(run)) for at, (m, v) in enumerate(places)])
+        dh = where(b, has_bound, lambda: hold(dh, state=0) + late, dh)
+        others = [list(hold(Vec.stack(d_other), state=state)) for state, d_other in enumerate(others, 1)]
+    d_states = [list(dh), *others]
+    d_first = [states_in(run, d.dh_0, i, row_of, I64(state)) for state in range(cell.states)]
+    zoneouts = [] if run.zoneout is None else [_zoneout_of(run, t, i, row_of, s) for s in range(cell.states)]
     with b.if_else(before_first) as (initial, step):
         with initial:
             if run.resets is None:
-                store_tile(dh_0, dh, places, unit, masks)
+                for d_0, gradients in zip(d_first, d_states, strict=True):
+                    store_tile(d_0, gradients, places, unit, masks)
             else:
                 for at, (m, v) in enumerate(places):
                     with b.if_then(b.icmp_signed("<", I64(m), count)):
-                        dh_0.store(dh_0.load(m, v, unit, masks[v]) + dh[at], m, v, unit, masks[v])
+                        _add_to_first(d_first, [of[at] for of in d_states], m, v, unit, masks[v])
         with step:
             for at, (m, v) in enumerate(places):
                 with b.if_then(b.icmp_signed("<", I64(m), count)):
+                    after = [of[at] for of in d_states]
                     if cut[m] is not None:
                         with b.if_then(cut[m]):
-                            dh_0.store(dh_0.load(m, v, unit, masks[v]) + dh[at], m, v, unit, masks[v])
-                        dh[at] = _unless(b, cut[m], dh[at], outside[at] + 0.0)
+                            _add_to_first(d_first, after, m, v, unit, masks[v])
+                        anew = [outside[at] + 0.0, *[zero(run)] * len(others)]
+                        after = [_unless(b, cut[m], *pair) for pair in zip(after, anew, strict=True)]
+                    if d.norms is not None:
+                        with b.if_then(is_on(run, d.has_norms)):
+                            store_squares(run, d.norms, t, i, I64(m), b.add(j, I64(v)), after[0])
                     kept = {s: slot.load(m, v, unit) for s, slot in enumerate(slots)}
-                    before = h.load(m, v, unit, masks[v])
-                    if zoneout is None:
-                        direct_h, da = stage.step_backward(dh[at], kept, before)
-                    else:
-                        share = zoneout.load(m, v, unit, masks[v])
-                        direct_h, da = stage.step_backward(dh[at] * (1.0 - share), kept, before)
-                        direct_h = share.fma(dh[at], direct_h)
-                    carry.store(direct_h, m, v, unit)
+                    before = [state.load(m, v, unit, masks[v]) for state in states]
+                    shares = [partial(zoneout.load, m, v, unit, masks[v]) for zoneout in zoneouts]
+                    d_before, da = _finish_step_backward(run, stage, after, kept, before, shares)
+                    for carry, gradient in zip(carries, d_before, strict=True):
+                        carry.store(gradient, m, v, unit)
                     for s, value in da.items():
                         slots[s].store(value, m, v, unit)
+
+
+def _through_products(cell, w, run, t, i, j, row_of, places, masks, blocks, depth, start):
+    """start + what reaches the state through the products of step t + 1."""
+    b, first = run.b, start
+    unit, later = b.mul(j, I64(run.kind.lanes)), b.add(t, I64(1))
+    if run.dropped is not None:
+        first = [_unless(b, is_on(run, run.has_mask), one, zero(run)) for one in start]
+    da = [gates_of(run, cell, later, i, cell.state_slots[g]) for g in cell.stages[0].gates]
+    dh = Vec.stack(through_gates(run, da, 0, len(cell.state_slots), w.state, j, first, row_of, blocks, depth))
+    if run.dropped is None:
+        return dh
+    factors = states_in(run, run.mask, i, row_of)
+
+    def masked() -> Vec:
+        return Vec.stack([factors.load(m, v, unit, masks[v]) for m, v in places]).fma(dh, Vec.stack(start))
+
+    return where(b, is_on(run, run.has_mask), masked, dh)
+
+
+def _emit_flow(cell, w, run, d, t, i, j, count, depth, rows, blocks):
+    """What flows into the state of step t, without dy, into `carry`, and the squares of it and of what c gets."""
+    b, unit = run.b, run.b.mul(j, I64(run.kind.lanes))
+    masks = edge_masks(b, run.kind, range(blocks), b.sub(run.H, unit))
+    row_of = rows_up_to(b, rows, count)
+    places = [(m, v) for m in range(rows) for v in range(blocks)]
+    carries = [carry_of(run, d, i, state) for state in range(cell.states)]
+    direct, *others = ([carry.load(row_of[m], v, unit) for m, v in places] for carry in carries)
+    flow = _through_products(cell, w, run, t, i, j, row_of, places, masks, blocks, depth, direct)
+    for state, gradients in enumerate([flow, *others]):
+        for (m, v), value in zip(places, gradients, strict=True):
+            with b.if_then(b.icmp_signed("<", I64(m), count)):
+                if state == 0:
+                    carries[0].store(value, m, v, unit)
+                store_squares(run, d.squares, I64(state), i, I64(m), b.add(j, I64(v)), value)
+
+
+def _add_to_first(d_first, gradients, m, v, unit, mask):
+    """dh_0 of a place, and dc_0."""
+    for d_0, gradient in zip(d_first, gradients, strict=True):
+        d_0.store(d_0.load(m, v, unit, mask) + gradient, m, v, unit, mask)
+
+
+def _finish_step_backward(run, stage, after, kept, before, load_shares):
+    """What reaches the states before directly, and the gradients of the last stage's sums, with the noise."""
+    b, has_zoneout = run.b, None if run.zoneout is None else is_on(run, run.has_zoneout)
+    shares = [where(b, has_zoneout, load, zero(run)) for load in load_shares]
+    dh, *others = [d * (1.0 - share) for d, share in zip(after, shares, strict=True)] if shares else after
+    h, *others_before = before
+    direct, da, *d_others = stage.step_backward(dh, kept, h, *others, *others_before)
+    d_before = [direct or zero(run), *d_others]
+    for state, share in enumerate(shares):
+        mixed = partial(share.fma, after[state], d_before[state])
+        d_before[state] = where(b, has_zoneout, mixed, d_before[state])
+    return d_before, da
 
 
 def _emit_made_backward(cell, number, w, run, d, t, i, j, count, rows, blocks):
@@ -237,13 +332,14 @@ def _emit_made_backward(cell, number, w, run, d, t, i, j, count, rows, blocks):
     da = [gates_of(run, cell, t, i, cell.state_slots[g]) for g in gates]
     made = through_gates(run, da, gates[0], len(cell.state_slots), w.state, j, start, row_of, blocks, run.H)
     slots = [gates_of(run, cell, t, i, s) for s in range(cell.slots)]
-    carry, h = carry_of(run, d, i), states_in_products(run, t, i, row_of)
+    carry, h = carry_of(run, d, i, 0), states_in_products(run, t, i, row_of)
     for (m, v), d_made in zip(places, made, strict=True):
         with b.if_then(b.icmp_signed("<", I64(m), count)):
             kept = {s: slot.load(m, v, unit) for s, slot in enumerate(slots)}
             direct_h, da = stage.step_backward(d_made, kept, h.load(m, v, unit, masks[v]))
             if run.dropped is not None:
-                direct_h = states_in(run, run.mask, i, row_of).load(m, v, unit, masks[v]) * direct_h
+                factors = partial(states_in(run, run.mask, i, row_of).load, m, v, unit, masks[v])
+                direct_h = where(b, is_on(run, run.has_mask), factors, zero(run) + 1.0) * direct_h
             carry.store(carry.load(m, v, unit) + direct_h, m, v, unit)
             for s, value in da.items():
                 slots[s].store(value, m, v, unit)

@@ -17,8 +17,6 @@ from ..kernels.sequences import Options
 
 Indices = NDArray[np.int64]
 
-_PLAIN = Options()
-
 
 @dataclass
 class Batch:
@@ -71,12 +69,11 @@ class Batch:
         starts, stride = self._first_places(direction)
         return starts + (self.lengths - 1) * stride
 
-    def options(self, direction: int, I: int, width: int, H: int) -> Options:
-        """What the kernels need to know of it, for x of I features and y of `width`, H of them this direction's."""
-        return self.segment(direction, I, width, H, 0, self.T) if self.is_ragged else _PLAIN
-
     def segment(self, direction: int, I: int, width: int, H: int, first: int, last: int) -> Options:
-        """The same for steps first .. last - 1 alone; in `active` the step after them is there, too."""
+        """What the kernels need to know of steps first .. last - 1; in `active` the step after them is there, too.
+
+        x has I features and y `width`, H of them this direction's.
+        """
         starts, stride = self._first_places(direction)
         starts = starts + first * stride
         return Options(
@@ -109,6 +106,16 @@ class Batch:
         times = np.maximum(self.lengths - 1 - steps, 0) if direction else np.broadcast_to(steps, (self.T, self.B))
         ordered: NDArray[Any] = values[times, self.order]
         return ordered
+
+    def in_time(self, values: NDArray[Any], direction: int) -> NDArray[Any]:
+        """(T, B) in the order of the kernels' steps and rows by time and sequence again; zero after a row's end."""
+        if not self.is_ragged:
+            return values[::-1] if direction else values
+        steps, rows = self.examples(0, self.T)
+        times = self.lengths[rows] - 1 - steps if direction else steps
+        given = np.zeros_like(values)
+        given[times, self.order[rows]] = values[steps, rows]
+        return given
 
     def in_rows(self, states: NDArray[Any]) -> NDArray[Any]:
         """(..., B, H) in the order of the kernels' rows."""

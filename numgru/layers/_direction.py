@@ -1,25 +1,32 @@
 """One direction of one layer of a recurrent network: its packed weights, and which kernels run it on how many threads.
 
-Shapes: T steps, B batch, I input, H hidden, D directions of the layer; as in kernels/sequences.py.
+Shapes: T steps, B batch, I input, H hidden, D directions of the layer, S states; as in kernels/sequences.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..kernels import recurrent, threads
-from ..kernels.gru import GRUWeights
+from ..kernels.cell import Weights
 from ..kernels.packing import aligned_empty, blocks_of
-from ..kernels.sequences import Options
+from ..kernels.sequences import Flow, Options
 from ..kernels.target import TARGET
 from ..kernels.team import memory
 from ..kernels.tiles import WIDE, View
 from ..kernels.tokens import pack_weights_for_tokens, token_gradients, token_gradients_parallel
-from ..kernels.weight_gradients import tiles_of, weight_gradients, weight_gradients_parallel, workspace_size
+from ..kernels.weight_gradients import (
+    slot_in,
+    tiles_of,
+    weight_gradients,
+    weight_gradients_parallel,
+    workspace_size,
+)
 from ._batch import Batch
 from ._check import FloatArray
 
@@ -28,22 +35,13 @@ class Noise(NamedTuple):
     """What a call adds to the plain equations, in the order of the kernels' steps and rows."""
 
     resets: FloatArray | None = None  # (T, B) booleans
-    zoneout: FloatArray | None = None  # (T, B, H), or (H,)
+    zoneout: FloatArray | None = None  # (T, B, S H), or (S H,)
     mask: FloatArray | None = None  # (B, H): recurrent dropout
 
-    def options(self, options: Options, dropped: FloatArray | None, first: int = 0) -> Options:
-        """Together with the batch's, from step `first` on; `dropped` is the state times the mask."""
-        if self.resets is None and self.zoneout is None and self.mask is None:
-            return options
-        B, H = (0, 0) if self.zoneout is None or self.zoneout.ndim == 1 else self.zoneout.shape[1:]
-        return options._replace(
-            resets=None if self.resets is None else self.resets[first:].reshape(-1),
-            zoneout=None if self.zoneout is None else self.zoneout[first if B else 0 :].reshape(-1),
-            zoneout_time=B * H,
-            zoneout_row=H,
-            mask=None if self.mask is None else self.mask.reshape(-1),
-            dropped=None if dropped is None else dropped[first:].reshape(-1),
-        )
+    @property
+    def is_quiet(self) -> bool:
+        """Whether there is none of it."""
+        return self.resets is None and self.zoneout is None and self.mask is None
 
 
 @dataclass
@@ -53,21 +51,46 @@ class Tape:
     batch: Batch
     noise: Noise
     x: FloatArray
-    h_0: FloatArray  # (B, H)
+    h_0: FloatArray  # (S, B, H)
     y: FloatArray
+    c: FloatArray | None  # (T, B, H), in inference (1, B, H): the second state after every step, or the last one
     gates: FloatArray | None  # None: to be computed again
     dropped: FloatArray | None  # (T + 1, B, H): the state as it enters products, where that is another
-    weights: GRUWeights
+    weights: Weights
+
+
+class PlainTape(NamedTuple):
+    """The same of a pass without any options."""
+
+    x: FloatArray
+    h_0: FloatArray  # (S, B, H)
+    y: FloatArray
+    c: FloatArray | None
+    gates: FloatArray
+
+
+class FlowWanted(NamedTuple):
+    """What is wanted of the gradient that flows from step to step."""
+
+    limit: float = np.inf
+    max_norm: float = np.inf
+    norms: FloatArray | None = None  # (T, B), by time and sequence: to be filled
+
+    def __bool__(self) -> bool:
+        return self.limit < np.inf or self.max_norm < np.inf or self.norms is not None
 
 
 QUIET = Noise()  # none of it
+NO_FLOW = Flow()
+PLAIN = Options()  # none of these, either
+_NO_TOKENS = np.empty(0, np.int64)
 
 
 class Direction:
     """Weights and kernels of one direction (0: from the first step on, 1: from the last) of one layer."""
 
     def __init__(
-        self, weights: type[GRUWeights], suffix: str, input_size: int, hidden_size: int, width: int, reverse: int,
+        self, weights: type[Weights], suffix: str, input_size: int, hidden_size: int, width: int, reverse: int,
         batch_first: bool, dtype: Any,
     ) -> None:  # fmt: skip
         self.weights, self.cell = weights, weights.cell()
@@ -76,33 +99,36 @@ class Direction:
         self.width, self.reverse, self.batch_first, self.dtype = width, reverse, batch_first, np.dtype(dtype)
         self.names = {short: f"{short}_{suffix}" for short in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
         self.blocks, self.input_blocks = blocks_of(hidden_size, self.dtype), blocks_of(input_size, self.dtype)
+        self.padded = self.blocks * TARGET.lanes(self.dtype)
         self.none = np.empty(0, self.dtype)
-        self._training_weights: GRUWeights | None = None
         self._seen = np.zeros(input_size, np.bool_)  # tokens of the last pass
         self._rooms: dict[str, FloatArray] = {}  # memory of training calls, kept for the next one
+        self._plain = weights.plain()
 
-    def pack(self, weights: GRUWeights, parameters: Mapping[str, FloatArray], tokens: bool) -> None:
+    def pack(self, weights: Weights, parameters: Mapping[str, FloatArray], tokens: bool) -> None:
         """Fill the weights for forward passes, whose input is `tokens` or not."""
         pack = pack_weights_for_tokens if tokens else recurrent.pack_weights
         pack(weights, *self._of(parameters))
 
-    def pack_for_training(self, parameters: Mapping[str, FloatArray], tokens: bool) -> GRUWeights:
+    def pack_for_training(self, parameters: Mapping[str, FloatArray], tokens: bool) -> Weights:
         """The same in memory that the backward pass's weights take over."""
-        if self._training_weights is None:
-            unit = self.blocks * TARGET.lanes(self.dtype)
-            rows = self.gates * self.hidden_size * TARGET.lanes(self.dtype)
-            inputs = max(unit * self.gates * self.input_size, self.input_blocks * rows)
-            room = aligned_empty(inputs + self.blocks * rows + unit * self.cell.slots, self.dtype)
-            self._training_weights = self.weights(*np.split(room, (inputs, inputs + self.blocks * rows)))
         self.pack(self._training_weights, parameters, tokens)
         return self._training_weights
+
+    @cached_property
+    def _training_weights(self) -> Weights:
+        unit = self.blocks * TARGET.lanes(self.dtype)
+        rows = self.gates * self.hidden_size * TARGET.lanes(self.dtype)
+        inputs = max(unit * self.gates * self.input_size, self.input_blocks * rows)
+        room = aligned_empty(inputs + self.blocks * rows + unit * self.cell.slots, self.dtype)
+        return self.weights(*np.split(room, (inputs, inputs + self.blocks * rows)))
 
     def _of(self, arrays: Mapping[str, FloatArray]) -> list[FloatArray]:
         return [arrays.get(name, self.none) for name in self.names.values()]
 
     def forward(
         self,
-        weights: GRUWeights,
+        weights: Weights,
         batch: Batch,
         x: FloatArray,
         h_0: FloatArray,
@@ -118,23 +144,92 @@ class Direction:
         """
         dropped = None
         if noise.mask is not None:
-            dropped = np.empty((batch.T + 1, *h_0.shape), self.dtype)
-            dropped[0] = h_0 * noise.mask
+            dropped = np.empty((batch.T + 1, *h_0.shape[1:]), self.dtype)
+            dropped[0] = h_0[0] * noise.mask
         gates = self._room_for_gates(batch.T * batch.B) if keep and not every else None
-        options = noise.options(self._options(batch, x), dropped)
-        self._run_forward(weights, batch.T * batch.B, x, h_0, y, gates, options)
-        return Tape(batch, noise, x, h_0, y, gates, dropped, weights)
+        c = self._room_for_cells(batch.T if keep else 1, batch.B)
+        options = self._options(batch, x, noise, dropped)
+        self._run_forward(weights, batch.T * batch.B, x, h_0, y, c, gates, options)
+        return Tape(batch, noise, x, h_0, y, c, gates, dropped, weights)
 
-    def infer(self, weights: GRUWeights, x: FloatArray, h_0: FloatArray, y: FloatArray, T: int) -> None:
-        """The states into y, from a plain batch."""
-        B = h_0.shape[0]
-        if self._parts(T * B, B) == 1:
-            self.weights.infer()(*weights, x, h_0, y, self.batch_first)
+    def infer(self, weights: Weights, x: FloatArray, h_0: FloatArray, y: FloatArray) -> FloatArray | None:
+        """The states into y, from a plain batch; returns the last second state (1, B, H), if there is one."""
+        examples, B = y.shape[0] * y.shape[1], h_0.shape[1]
+        c = self._room_for_cells(1, B)
+        if self._parts(examples, B) == 1:
+            self._plain.infer(*weights, x, h_0, y, c, self.batch_first)
         else:
-            self._run_forward(weights, T * B, x, h_0, y, None, Options())
+            self._run_forward(weights, examples, x, h_0, y, c, None, PLAIN)
+        return c
 
-    def _options(self, batch: Batch, x: FloatArray) -> Options:
-        return batch.options(self.reverse, x.shape[2], self.width, self.hidden_size)
+    def is_serial(self, examples: int) -> bool:
+        """Whether a training pass with so many runs on the calling thread."""
+        return threads.parts_for(self._work(examples), 2) == 1
+
+    def train(self, parameters: FloatArray, x: FloatArray, h_0: FloatArray, y: FloatArray) -> PlainTape:
+        """The same with the layer's flat parameters, for `train_backward`, on the calling thread."""
+        examples, B = y.shape[0] * y.shape[1], h_0.shape[1]
+        gates, c = self._room_for_gates(examples), self._room_for_cells(examples // B, B)
+        self._plain.train(*self._training_weights, parameters, x, h_0, y, c, gates, self.batch_first)
+        return PlainTape(x, h_0, y, c, gates)
+
+    def train_backward(
+        self, tape: PlainTape, parameters: FloatArray, gradients: FloatArray, dy: FloatArray, dx: FloatArray | None,
+        dh: FloatArray,
+    ) -> None:  # fmt: skip
+        """dx (where it's wanted), dh_0 in place of dh_n, and the parameters' gradients, flat as the parameters."""
+        self._plain.train_backward(
+            *self._training_weights, parameters, gradients, *tape, dy, None if dx is None else dx.reshape(-1), dh,
+            self.batch_first, self._room("sums", self._size_of_sums),
+        )  # fmt: skip
+
+    @cached_property
+    def _size_of_sums(self) -> int:
+        return workspace_size(self.input_size, self.hidden_size, self.gates, self.cell.slots, self.dtype, 1)
+
+    def _room_for_cells(self, steps: int, B: int) -> FloatArray | None:
+        return None if self.cell.states == 1 else np.empty((steps, B, self.hidden_size), self.dtype)
+
+    def _options(self, batch: Batch, x: FloatArray, noise: Noise, dropped: FloatArray | None) -> Options:
+        """Those of a whole pass."""
+        if noise.is_quiet and not batch.is_ragged and x.dtype == self.dtype:
+            return PLAIN
+        return self._segment(batch, x, noise, dropped, 0, batch.T)
+
+    def _segment(
+        self, batch: Batch, x: FloatArray, noise: Noise, dropped: FloatArray | None, first: int, last: int,
+        *, all_of_it: bool = False,
+    ) -> Options:  # fmt: skip
+        """Those of steps first .. last - 1 alone; `dropped` is the state times the noise's mask."""
+        segment = batch.segment(self.reverse, x.shape[2], self.width, self.hidden_size, first, last)
+        segment = self._with_tokens(segment, x)
+        if noise.is_quiet and not all_of_it:
+            return segment
+        if noise.resets is None:
+            resets = np.zeros((last - first + 1) * batch.B, np.bool_)  # the next segment's first step, too
+        else:
+            resets = noise.resets[first:].reshape(-1)
+        zoneout = self.none if noise.zoneout is None else noise.zoneout
+        B, H = zoneout.shape[1:] if zoneout.ndim == 3 else (0, 0)
+        return segment._replace(
+            resets=resets,
+            has_zoneout=int(noise.zoneout is not None),
+            zoneout=zoneout[first if B else 0 :].reshape(-1),
+            zoneout_time=B * H,
+            zoneout_row=H,
+            has_mask=int(noise.mask is not None),
+            mask=self.none if noise.mask is None else noise.mask.reshape(-1),
+            dropped=self.none if dropped is None else dropped[first:].reshape(-1),
+        )
+
+    def _with_tokens(self, options: Options, x: FloatArray) -> Options:
+        if x.dtype == self.dtype:
+            return options._replace(tokens=_NO_TOKENS)
+        return options._replace(has_tokens=1, tokens=x.reshape(-1))
+
+    def _features(self, x: FloatArray) -> FloatArray:
+        """x, or for tokens an x without features."""
+        return x if x.dtype == self.dtype else np.empty((*x.shape[:2], 0), self.dtype)
 
     def _room(self, name: str, size: int) -> FloatArray:
         room = self._rooms.get(name)
@@ -144,15 +239,15 @@ class Direction:
         return room[:size]
 
     def _room_for_gates(self, rows: int) -> FloatArray:
-        return self._room("gates", rows * self.blocks * self.cell.slots * TARGET.lanes(self.dtype))
+        return self._room("gates", rows * self.cell.slots * self.padded)
 
     def _run_forward(
-        self, weights: GRUWeights, examples: int, x: FloatArray, h_0: FloatArray, y: FloatArray,
-        gates: FloatArray | None, options: Options,
+        self, weights: Weights, examples: int, x: FloatArray, h_0: FloatArray, y: FloatArray,
+        c: FloatArray | None, gates: FloatArray | None, options: Options,
     ) -> None:  # fmt: skip
         self._time_loop(
-            recurrent.forward, recurrent.forward_parallel, recurrent.forward_team, examples, h_0.shape[0],
-            weights, x, h_0, y, gates, self.batch_first, self.reverse, options,
+            recurrent.forward, recurrent.forward_parallel, recurrent.forward_team, examples, h_0.shape[1],
+            weights, self._features(x), h_0, y, c, gates, self.batch_first, self.reverse, options,
         )  # fmt: skip
 
     def backward(
@@ -163,24 +258,30 @@ class Direction:
         dy: FloatArray,
         dh_n: FloatArray | None,
         dx: FloatArray | None,
+        wanted: FlowWanted,
         every: int = 0,
     ) -> FloatArray:
-        """dx (where it's wanted) and the parameters' gradients; returns dh_0 (B, H)."""
+        """dx (where it's wanted) and the parameters' gradients; from dh_n to dh_0, both (S, B, H)."""
         batch, lanes, H = tape.batch, TARGET.lanes(self.dtype), self.hidden_size
-        carry = np.zeros((batch.B, self.blocks * lanes), self.dtype)
+        carry = np.zeros((self.cell.states, batch.B, self.blocks * lanes), self.dtype)
         if dh_n is not None:
-            carry[:, :H] = dh_n
-        dh_0 = np.zeros((batch.B, H), self.dtype)
+            carry[..., :H] = dh_n
+        dh_0 = np.zeros(tape.h_0.shape, self.dtype)
         w_ih, w_hh, _, _ = self._of(parameters)
         weights = tape.weights
         if tape.gates is None:  # the forward pass's are needed again
             weights = self.weights(*(np.empty_like(part) for part in weights))
         recurrent.pack_weights_backward(weights, w_ih, w_hh, dx is not None)
         flat_dx = None if dx is None else dx.reshape(-1)
+        flow = self._flow(wanted, batch, not tape.noise.is_quiet)
         if tape.gates is not None:
-            options = tape.noise.options(self._options(batch, tape.x), tape.dropped)
-            self._run_backward(weights, tape, tape.gates, dy, flat_dx, dh_0, carry, options, batch.T * batch.B)
+            if wanted:
+                options = self._segment(batch, tape.x, tape.noise, tape.dropped, 0, batch.T, all_of_it=True)
+            else:
+                options = self._options(batch, tape.x, tape.noise, tape.dropped)
+            self._run_backward(weights, tape, tape.c, tape.gates, dy, flat_dx, dh_0, carry, flow, options, batch.T)
             self._add_weight_gradients(weights, tape, gradients, 0, batch.T, tape.gates)
+            self._take_norms(flow, wanted, batch)
             return dh_0
         step = batch.B * self.blocks * self.cell.slots * lanes
         gates = self._room_for_gates((min(every, batch.T) + 1) * batch.B)
@@ -189,21 +290,48 @@ class Direction:
             if last < batch.T:
                 gates[(last - first) * step : (last - first + 1) * step] = gates[:step]
             self._compute_again(tape, first, last, gates[: (last - first) * step])
-            options = batch.segment(self.reverse, tape.x.shape[2], self.width, H, first, last)
-            options = tape.noise.options(options, tape.dropped, first)
-            examples = (last - first) * batch.B
-            self._run_backward(weights, tape, gates, dy, flat_dx, dh_0, carry, options, examples)
+            options = self._segment(batch, tape.x, tape.noise, tape.dropped, first, last, all_of_it=bool(wanted))
+            c = None if tape.c is None else tape.c[max(first - 1, 0) :]
+            part = flow if flow.norms is None else flow._replace(norms=flow.norms[first * batch.B * self.blocks :])
+            self._run_backward(weights, tape, c, gates, dy, flat_dx, dh_0, carry, part, options, last - first)
             self._add_weight_gradients(weights, tape, gradients, first, last, gates)
+        self._take_norms(flow, wanted, batch)
         return dh_0
 
+    def _flow(self, wanted: FlowWanted, batch: Batch, third_kind: bool) -> Flow:
+        """What the kernels need for it, which all calls of the third kind have."""
+        if not (wanted or third_kind):
+            return NO_FLOW
+        rows = self.cell.states * batch.B
+        steps = batch.T if wanted.norms is not None else 0
+        return Flow(
+            has_norms=int(wanted.norms is not None),
+            norms=np.zeros(steps * batch.B * self.blocks),
+            limit=wanted.limit,
+            max_norm=wanted.max_norm,
+            squares=np.empty(rows * self.blocks if wanted.max_norm < np.inf else 0),
+            factors=np.ones(rows, self.dtype),
+        )
+
+    def _take_norms(self, flow: Flow, wanted: FlowWanted, batch: Batch) -> None:
+        """From the blocks' sums of squares, neighbours first, as within the blocks."""
+        if wanted.norms is None or flow.norms is None:
+            return
+        sums = flow.norms.reshape(batch.T, batch.B, self.blocks)
+        while sums.shape[2] > 1:
+            even, odd = sums[..., 0::2], sums[..., 1::2]
+            sums = even.copy()
+            sums[..., : odd.shape[2]] += odd
+        wanted.norms[...] = batch.in_time(np.sqrt(sums[..., 0]), self.reverse)
+
     def _run_backward(
-        self, weights: GRUWeights, tape: Tape, gates: FloatArray, dy: FloatArray, dx: FloatArray | None,
-        dh_0: FloatArray, carry: FloatArray, options: Options, examples: int,
+        self, weights: Weights, tape: Tape, c: FloatArray | None, gates: FloatArray, dy: FloatArray,
+        dx: FloatArray | None, dh_0: FloatArray, carry: FloatArray, flow: Flow, options: Options, steps: int,
     ) -> None:  # fmt: skip
         self._time_loop(
-            recurrent.backward, recurrent.backward_parallel, recurrent.backward_team, examples, tape.batch.B,
-            weights, tape.x, tape.h_0, tape.y, gates, dy, dx, dh_0, carry.reshape(-1),
-            self.batch_first, self.reverse, options,
+            recurrent.backward, recurrent.backward_parallel, recurrent.backward_team, steps * tape.batch.B,
+            tape.batch.B, weights, self._features(tape.x), tape.h_0, tape.y, c, gates, dy, dx, dh_0,
+            carry.reshape(-1), flow, self.batch_first, self.reverse, options,
         )  # fmt: skip
 
     def _compute_again(self, tape: Tape, first: int, last: int, gates: FloatArray) -> None:
@@ -212,17 +340,36 @@ class Direction:
         rows = (last - first) * batch.B
         places = batch.places(self.reverse, first, last).reshape(-1)
         steps, order = np.divmod(np.arange(rows), batch.B)
-        states = self._states_in_products(tape, first + steps, order)
-        options = Options(steps=1, x_at=places * tape.x.shape[2], y_at=np.arange(rows) * H)
+        states = self._states_in_products(tape, first + steps, order)[None]
+        if tape.c is not None:
+            states = np.concatenate([states, self._cells_before(tape, tape.c, first + steps, order)])
+        options = Options(
+            steps=1,
+            x_at=places * tape.x.shape[2],
+            y_at=np.arange(rows) * H,
+            lengths=np.ones(rows, np.int64),
+            active=np.array([rows, 0]),
+        )
+        options = self._with_tokens(options, tape.x)
         y = np.empty((rows, 1, H), self.dtype)
-        self._run_forward(tape.weights, rows, tape.x, states, y, gates, options)
+        self._run_forward(tape.weights, rows, tape.x, states, y, self._room_for_cells(1, rows), gates, options)
+
+    def _start_anew(self, tape: Tape, steps: Any, rows: Any) -> Any:
+        """Which of these steps of these rows start from h_0."""
+        anew = steps == 0
+        return anew if tape.noise.resets is None else anew | tape.noise.resets[steps, rows]
+
+    def _cells_before(self, tape: Tape, c: FloatArray, steps: Any, rows: Any) -> FloatArray:
+        """The second states that they start from: (1, examples, H)."""
+        anew = self._start_anew(tape, steps, rows)
+        cells: FloatArray = c[np.maximum(steps - 1, 0), rows]
+        cells[anew] = tape.h_0[1, rows[anew]]
+        return np.expand_dims(cells, 0)
 
     def _states_in_products(self, tape: Tape, steps: Any, rows: Any) -> FloatArray:
         """The states that these steps of these rows start from, as they enter products: (examples, H)."""
         batch, H = tape.batch, self.hidden_size
-        anew = steps == 0
-        if tape.noise.resets is not None:
-            anew |= tape.noise.resets[steps, rows]
+        anew = self._start_anew(tape, steps, rows)
         if tape.dropped is not None:
             dropped: FloatArray = tape.dropped[np.where(anew, 0, steps), rows]
             return dropped
@@ -230,11 +377,11 @@ class Direction:
         places = batch.places(self.reverse, first, int(steps.max()) + 1)[np.maximum(steps - 1 - first, 0), rows]
         columns = slice(self.reverse * H, self.reverse * H + H)
         states: FloatArray = tape.y.reshape(-1, self.width)[places, columns]
-        states[anew] = tape.h_0[rows[anew]]
+        states[anew] = tape.h_0[0, rows[anew]]
         return states
 
     def _add_weight_gradients(
-        self, weights: GRUWeights, tape: Tape, gradients: Mapping[str, FloatArray], first: int, last: int,
+        self, weights: Weights, tape: Tape, gradients: Mapping[str, FloatArray], first: int, last: int,
         gates: FloatArray,
     ) -> None:  # fmt: skip
         """The share of steps first .. last - 1, after that of all steps behind them."""
@@ -248,7 +395,7 @@ class Direction:
             steps, rows = batch.examples(first, last)
             x = tape.x.reshape(-1, x.shape[2])[batch.places(self.reverse, first, last)[steps, rows]][:, None]
             states = self._states_in_products(tape, first + steps, rows)
-            h_0, y = states[:1], states[1:, None]
+            h_0, y = states[None, :1], states[1:, None]
             places, batch_first, reverse = steps * batch.B + rows, False, 0
         if tokens:
             self._add_token_gradients(weights, gates, x[:, 0, 0], places, w_ih, opens, closes)
@@ -264,7 +411,7 @@ class Direction:
 
     def _add_token_gradients(
         self,
-        weights: GRUWeights,
+        weights: Weights,
         gates: FloatArray,
         tokens: Any,
         places: Any,
@@ -287,7 +434,7 @@ class Direction:
             return None
         H, slots, padded = self.hidden_size, self.cell.slots, self.blocks * TARGET.lanes(self.dtype)
         if places is None:
-            return View(gates, slot * padded, slots * padded, B * slots * padded)
+            return slot_in(gates, slot, slots, padded, B)
         return View(gates.reshape(-1, slots, padded)[places, slot, :H].reshape(-1), 0, H, H)
 
     def _parts(self, examples: int, B: int) -> int:
@@ -297,8 +444,7 @@ class Direction:
 
     def _work(self, examples: int) -> int:
         """Operations of a forward pass, in lanes that are switched off as well."""
-        units = self.blocks * TARGET.lanes(self.dtype)
-        return 2 * examples * self.gates * units * (self.input_size + self.hidden_size)
+        return 2 * examples * self.gates * self.padded * (self.input_size + self.hidden_size)
 
     def _time_loop(self, serial: Any, parallel: Any, team: Any, examples: int, B: int, *arguments: Any) -> None:
         parts = self._parts(examples, B)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..kernels.cell import Weights
 from ..kernels.gru import GRUWeights, ResetBeforeWeights
 from .recurrent import Recurrent
 
@@ -48,6 +49,10 @@ class GRU(Recurrent):
         Whether the states before the first step are parameters.
     checkpoint_every : int, optional
         Keep no gates from forward to backward but compute them again, so many steps at once: memory for time.
+    clip_flow_value, clip_flow_norm : float, optional
+        Hold the gradient that flows back from step t + 1 into the state of step t within bounds: every number within
+        +-clip_flow_value (Graves 2013), which may turn it, or each row's norm at most clip_flow_norm, which keeps its
+        direction. What comes through y_t and h_n is added as it is.
     dtype : dtype_like
         float32 or float64.
     seed : int, optional
@@ -93,6 +98,8 @@ class GRU(Recurrent):
         zoneout: float = 0.0,
         learn_h_0: bool = False,
         checkpoint_every: int | None = None,
+        clip_flow_value: float | None = None,
+        clip_flow_norm: float | None = None,
         dtype: DTypeLike = np.float32,
         seed: int | None = None,
     ) -> None:
@@ -100,26 +107,14 @@ class GRU(Recurrent):
         super().__init__(
             input_size, hidden_size, num_layers, bias=bias, batch_first=batch_first, dropout=dropout,
             bidirectional=bidirectional, recurrent_dropout=recurrent_dropout, zoneout=zoneout, learn_h_0=learn_h_0,
-            checkpoint_every=checkpoint_every, dtype=dtype, seed=seed,
+            checkpoint_every=checkpoint_every, clip_flow_value=clip_flow_value, clip_flow_norm=clip_flow_norm,
+            dtype=dtype, seed=seed,
         )  # fmt: skip
 
     @property
-    def _kind(self) -> type[GRUWeights]:
+    def _kind(self) -> type[Weights]:
         return GRUWeights if self.reset_after else ResetBeforeWeights
 
-    def __repr__(self) -> str:
-        return self._made_by(
-            self.input_size,
-            self.hidden_size,
-            num_layers=(self.num_layers, 1),
-            bias=(self.bias, True),
-            batch_first=(self.batch_first, False),
-            dropout=(self.dropout, 0.0),
-            bidirectional=(self.bidirectional, False),
-            reset_after=(self.reset_after, True),
-            recurrent_dropout=(self.recurrent_dropout, 0.0),
-            zoneout=(self.zoneout, 0.0),
-            learn_h_0=(self.learn_h_0, False),
-            checkpoint_every=(self.checkpoint_every, None),
-            dtype=(self.dtype, np.float32),
-        )
+    @property
+    def _own_options(self) -> dict[str, tuple[object, object]]:
+        return {"reset_after": (self.reset_after, True)}

@@ -28,7 +28,7 @@ from tests.combinations import (
     BY_ROW,
     EVERYTHING,
     GLUED,
-    LENGTHS,
+    ONLY_LENGTHS,
     case,
     each_depth,
     part_of,
@@ -36,7 +36,6 @@ from tests.combinations import (
 )
 
 SHAPE = (9, 11, 3, 17)
-ONLY_LENGTHS = frozenset({LENGTHS})
 
 
 def filled(results: Arrays, T: int) -> Arrays:
@@ -54,7 +53,7 @@ def test_ragged_row_is_that_sequence_alone(combination: frozenset[str], depth: d
     drawn = case(combination, SHAPE, **depth)
     problem, gru, quiet = drawn.problem, drawn.layer(), drawn.without_noise()
     np.minimum(problem["lengths"], SHAPE[0] - 1, out=problem["lengths"])
-    whole, inferred = run(quiet, problem), infer(gru, problem) if combination != BEFORE_RAGGED else {}
+    whole, inferred = run(quiet, problem), infer(gru, problem)
     for row, n in enumerate(problem["lengths"]):
         if combination == ONLY_LENGTHS:
             alone = part_of(problem, [row], slice(n))
