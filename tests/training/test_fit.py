@@ -373,7 +373,7 @@ def test_diverged_validation(make_model):
 
 def test_a_bare_gru_is_to_be_wrapped():
     model = GRU(3, 2, seed=0)
-    with pytest.raises(TypeError, match=r"model: .* one array, got GRU\(3, 2\), .*; pass numgru\.Sequential\(gru\)"):
+    with pytest.raises(TypeError, match=r"model: .* one array, got GRU\(3, 2\), .*; pass numgru\.Sequential\(layer\)"):
         run(model, np.zeros((8, 5, 3)), np.zeros((8, 5, 2)))
 
 
