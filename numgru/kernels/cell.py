@@ -67,8 +67,8 @@ class Weights(NamedTuple):
         raise NotImplementedError
 
     @staticmethod
-    def infer() -> Any:
-        """The kernel for inference without options."""
+    def plain() -> Any:
+        """The kernels for calls without options: a `Plain`."""
         raise NotImplementedError
 
 

@@ -12,7 +12,7 @@ from numba import types
 
 from ._jit import intrinsic, kernel, piece
 from .target import TARGET
-from .tiles import View, transpose_tile
+from .tiles import View, copy_tile, transpose_tile
 
 _ALIGNMENT = 64  # bytes of a cache line, and of the widest register
 
@@ -66,17 +66,13 @@ def pack_forward(w, panels, packed):
 @kernel
 def pack_backward(w, packed):
     """w (R, K), read along its rows: to (block of K, row, lane)."""
-    lanes = lanes_of(packed)
+    lanes, flat_w = lanes_of(packed), w.ravel()
     rows, width = w.shape
     for block in range((width + lanes - 1) // lanes):
         first = block * lanes
-        count = min(lanes, width - first)
         for row in range(rows):
-            at = (block * rows + row) * lanes
-            for lane in range(count):
-                packed[at + lane] = w[row, first + lane]
-            for lane in range(count, lanes):
-                packed[at + lane] = 0
+            at = View(packed, (block * rows + row) * lanes, 0, 0)
+            copy_tile(View(flat_w, row * width + first, 0, 0), width - first, at)
 
 
 @kernel

@@ -90,6 +90,20 @@ class Sequences(NamedTuple):
     options: Options
 
 
+class Flow(NamedTuple):
+    """How the gradient that flows from step to step is measured and bounded; None: neither, and no code for it.
+
+    It's there for calls of the third kind, and `max_norm` and `limit` are infinite where there is no bound.
+    """
+
+    has_norms: int = 0
+    norms: NDArray[Any] | None = None  # (T, B, block), float64: sums of squares of dh, whatever it came from
+    limit: float = 0.0  # of the magnitude of what flows
+    max_norm: float = 0.0  # of what flows into a row's state
+    squares: NDArray[Any] | None = None  # (state, B, block), float64: of a step
+    factors: NDArray[Any] | None = None  # (state, B): that bring them down to max_norm
+
+
 class Gradients(NamedTuple):
     """What the backward pass adds to `Sequences`."""
 
@@ -97,12 +111,19 @@ class Gradients(NamedTuple):
     dx: NDArray[Any] | None  # strides of x; None: not wanted
     dh_0: NDArray[Any]
     carry: NDArray[Any]
+    flow: Flow
 
 
 @piece
 def no_options():
     """None of it; kernels don't know a tuple's defaults."""
     return Options(0, 0, 0, None, None, None, None, None, 0, None, 0, None, 0, 0, 0, None, None, None, 0)
+
+
+@piece
+def no_flow():
+    """The same."""
+    return Flow(0, None, 0.0, 0.0, None, None)
 
 
 @piece
@@ -199,7 +220,7 @@ def fields_of(context: Any, b: ir.IRBuilder, tuple_type: Any, value: Any) -> Fie
             members = vars(fields_of(context, b, member, part)) | members
         elif isinstance(member, types.Array):
             if isinstance(member.dtype, types.Float):
-                members["kind"] = kind_of(member.dtype)
+                members.setdefault("kind", kind_of(member.dtype))  # sums of squares, which are others, come last
             members[name] = pointer(context, b, member, part)
         else:
             members[name] = None if isinstance(member, types.NoneType) else part

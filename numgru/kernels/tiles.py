@@ -176,6 +176,18 @@ def gradient_tile(typingctx, x, columns_left, panel, slots, dw, outer, inner, co
 
 
 @intrinsic
+def copy_tile(typingctx, w, left, packed):
+    """One register of `w` into `packed`; where fewer numbers are left, the others are zero."""
+
+    def codegen(context, b, sig, args):
+        w, packed = (grid(context, b, sig.args[i], args[i]) for i in (0, 2))
+        packed.store(w.load(0, 0, mask=first_lanes(b, w.kind, args[1])), 0, 0)
+        return context.get_dummy_value()
+
+    return types.void(w, left, packed), codegen
+
+
+@intrinsic
 def transpose_tile(typingctx, w, rows_left, columns_left, packed):
     """packed[c, s] = w[s, c] for LANES rows s and at most LANES columns c; rows of which none is left are zero."""
 

@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 from numba import prange
+from numba.extending import overload
+from numpy.typing import NDArray
 
 from ._jit import kernel, parallel_kernel, piece
 from .cell import cell_slots, state_slots
@@ -46,6 +48,28 @@ def workspace_size(I: int, H: int, gates: int, slots: int, dtype: np.dtype[Any],
     columns = (tiles_of(I) + tiles_of(H)) * ROWS
     held = -(-blocks // parts) + (blocks > 1)  # a part may begin and end in the middle of a block
     return parts * (held * (columns * gates + slots) + EXAMPLES * slots) * TARGET.lanes(dtype)
+
+
+def slot_in(gates: NDArray[Any], slot: int, slots: int, padded: int, B: int) -> View:
+    """Where rows and (as blocks) steps of one slot lie in the gates."""
+    return View(gates, slot * padded, slots * padded, B * slots * padded)
+
+
+_slot_in = piece(slot_in)
+
+
+def made_in(weights, gates, B, H):
+    """What the cell's first stage made, in all gates, for `weight_gradients`."""
+    raise NotImplementedError
+
+
+@overload(made_in)
+def _(weights, gates, B, H):
+    cell = weights.instance_class.cell()
+    slot, slots = cell.stages[0].makes, cell.slots
+    if slot is None:
+        return lambda weights, gates, B, H: None
+    return lambda weights, gates, B, H: _slot_in(gates, slot, slots, blocks_in(H, gates) * lanes_of(gates), B)
 
 
 @piece

@@ -107,6 +107,16 @@ class Batch:
         ordered: NDArray[Any] = values[times, self.order]
         return ordered
 
+    def in_time(self, values: NDArray[Any], direction: int) -> NDArray[Any]:
+        """(T, B) in the order of the kernels' steps and rows by time and sequence again; zero after a row's end."""
+        if not self.is_ragged:
+            return values[::-1] if direction else values
+        steps, rows = self.examples(0, self.T)
+        times = self.lengths[rows] - 1 - steps if direction else steps
+        given = np.zeros_like(values)
+        given[times, self.order[rows]] = values[steps, rows]
+        return given
+
     def in_rows(self, states: NDArray[Any]) -> NDArray[Any]:
         """(..., B, H) in the order of the kernels' rows."""
         return np.ascontiguousarray(states[..., self.order, :]) if self.is_ragged else states

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,12 +15,18 @@ import numpy as np
 from ..kernels import recurrent, threads
 from ..kernels.cell import Weights
 from ..kernels.packing import aligned_empty, blocks_of
-from ..kernels.sequences import Options
+from ..kernels.sequences import Flow, Options
 from ..kernels.target import TARGET
 from ..kernels.team import memory
 from ..kernels.tiles import WIDE, View
 from ..kernels.tokens import pack_weights_for_tokens, token_gradients, token_gradients_parallel
-from ..kernels.weight_gradients import tiles_of, weight_gradients, weight_gradients_parallel, workspace_size
+from ..kernels.weight_gradients import (
+    slot_in,
+    tiles_of,
+    weight_gradients,
+    weight_gradients_parallel,
+    workspace_size,
+)
 from ._batch import Batch
 from ._check import FloatArray
 
@@ -52,7 +59,29 @@ class Tape:
     weights: Weights
 
 
+class PlainTape(NamedTuple):
+    """The same of a pass without any options."""
+
+    x: FloatArray
+    h_0: FloatArray  # (S, B, H)
+    y: FloatArray
+    c: FloatArray | None
+    gates: FloatArray
+
+
+class FlowWanted(NamedTuple):
+    """What is wanted of the gradient that flows from step to step."""
+
+    limit: float = np.inf
+    max_norm: float = np.inf
+    norms: FloatArray | None = None  # (T, B), by time and sequence: to be filled
+
+    def __bool__(self) -> bool:
+        return self.limit < np.inf or self.max_norm < np.inf or self.norms is not None
+
+
 QUIET = Noise()  # none of it
+NO_FLOW = Flow()
 PLAIN = Options()  # none of these, either
 _NO_TOKENS = np.empty(0, np.int64)
 
@@ -70,10 +99,11 @@ class Direction:
         self.width, self.reverse, self.batch_first, self.dtype = width, reverse, batch_first, np.dtype(dtype)
         self.names = {short: f"{short}_{suffix}" for short in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
         self.blocks, self.input_blocks = blocks_of(hidden_size, self.dtype), blocks_of(input_size, self.dtype)
+        self.padded = self.blocks * TARGET.lanes(self.dtype)
         self.none = np.empty(0, self.dtype)
-        self._training_weights: Weights | None = None
         self._seen = np.zeros(input_size, np.bool_)  # tokens of the last pass
         self._rooms: dict[str, FloatArray] = {}  # memory of training calls, kept for the next one
+        self._plain = weights.plain()
 
     def pack(self, weights: Weights, parameters: Mapping[str, FloatArray], tokens: bool) -> None:
         """Fill the weights for forward passes, whose input is `tokens` or not."""
@@ -82,14 +112,16 @@ class Direction:
 
     def pack_for_training(self, parameters: Mapping[str, FloatArray], tokens: bool) -> Weights:
         """The same in memory that the backward pass's weights take over."""
-        if self._training_weights is None:
-            unit = self.blocks * TARGET.lanes(self.dtype)
-            rows = self.gates * self.hidden_size * TARGET.lanes(self.dtype)
-            inputs = max(unit * self.gates * self.input_size, self.input_blocks * rows)
-            room = aligned_empty(inputs + self.blocks * rows + unit * self.cell.slots, self.dtype)
-            self._training_weights = self.weights(*np.split(room, (inputs, inputs + self.blocks * rows)))
         self.pack(self._training_weights, parameters, tokens)
         return self._training_weights
+
+    @cached_property
+    def _training_weights(self) -> Weights:
+        unit = self.blocks * TARGET.lanes(self.dtype)
+        rows = self.gates * self.hidden_size * TARGET.lanes(self.dtype)
+        inputs = max(unit * self.gates * self.input_size, self.input_blocks * rows)
+        room = aligned_empty(inputs + self.blocks * rows + unit * self.cell.slots, self.dtype)
+        return self.weights(*np.split(room, (inputs, inputs + self.blocks * rows)))
 
     def _of(self, arrays: Mapping[str, FloatArray]) -> list[FloatArray]:
         return [arrays.get(name, self.none) for name in self.names.values()]
@@ -120,15 +152,40 @@ class Direction:
         self._run_forward(weights, batch.T * batch.B, x, h_0, y, c, gates, options)
         return Tape(batch, noise, x, h_0, y, c, gates, dropped, weights)
 
-    def infer(self, weights: Weights, x: FloatArray, h_0: FloatArray, y: FloatArray, T: int) -> FloatArray | None:
+    def infer(self, weights: Weights, x: FloatArray, h_0: FloatArray, y: FloatArray) -> FloatArray | None:
         """The states into y, from a plain batch; returns the last second state (1, B, H), if there is one."""
-        B = h_0.shape[1]
+        examples, B = y.shape[0] * y.shape[1], h_0.shape[1]
         c = self._room_for_cells(1, B)
-        if self._parts(T * B, B) == 1:
-            self.weights.infer()(*weights, x, h_0, y, c, self.batch_first)
+        if self._parts(examples, B) == 1:
+            self._plain.infer(*weights, x, h_0, y, c, self.batch_first)
         else:
-            self._run_forward(weights, T * B, x, h_0, y, c, None, PLAIN)
+            self._run_forward(weights, examples, x, h_0, y, c, None, PLAIN)
         return c
+
+    def is_serial(self, examples: int) -> bool:
+        """Whether a training pass with so many runs on the calling thread."""
+        return threads.parts_for(self._work(examples), 2) == 1
+
+    def train(self, parameters: FloatArray, x: FloatArray, h_0: FloatArray, y: FloatArray) -> PlainTape:
+        """The same with the layer's flat parameters, for `train_backward`, on the calling thread."""
+        examples, B = y.shape[0] * y.shape[1], h_0.shape[1]
+        gates, c = self._room_for_gates(examples), self._room_for_cells(examples // B, B)
+        self._plain.train(*self._training_weights, parameters, x, h_0, y, c, gates, self.batch_first)
+        return PlainTape(x, h_0, y, c, gates)
+
+    def train_backward(
+        self, tape: PlainTape, parameters: FloatArray, gradients: FloatArray, dy: FloatArray, dx: FloatArray | None,
+        dh: FloatArray,
+    ) -> None:  # fmt: skip
+        """dx (where it's wanted), dh_0 in place of dh_n, and the parameters' gradients, flat as the parameters."""
+        self._plain.train_backward(
+            *self._training_weights, parameters, gradients, *tape, dy, None if dx is None else dx.reshape(-1), dh,
+            self.batch_first, self._room("sums", self._size_of_sums),
+        )  # fmt: skip
+
+    @cached_property
+    def _size_of_sums(self) -> int:
+        return workspace_size(self.input_size, self.hidden_size, self.gates, self.cell.slots, self.dtype, 1)
 
     def _room_for_cells(self, steps: int, B: int) -> FloatArray | None:
         return None if self.cell.states == 1 else np.empty((steps, B, self.hidden_size), self.dtype)
@@ -140,12 +197,13 @@ class Direction:
         return self._segment(batch, x, noise, dropped, 0, batch.T)
 
     def _segment(
-        self, batch: Batch, x: FloatArray, noise: Noise, dropped: FloatArray | None, first: int, last: int
-    ) -> Options:
+        self, batch: Batch, x: FloatArray, noise: Noise, dropped: FloatArray | None, first: int, last: int,
+        *, all_of_it: bool = False,
+    ) -> Options:  # fmt: skip
         """Those of steps first .. last - 1 alone; `dropped` is the state times the noise's mask."""
         segment = batch.segment(self.reverse, x.shape[2], self.width, self.hidden_size, first, last)
         segment = self._with_tokens(segment, x)
-        if noise.is_quiet:
+        if noise.is_quiet and not all_of_it:
             return segment
         if noise.resets is None:
             resets = np.zeros((last - first + 1) * batch.B, np.bool_)  # the next segment's first step, too
@@ -182,7 +240,7 @@ class Direction:
         return room[:size]
 
     def _room_for_gates(self, rows: int) -> FloatArray:
-        return self._room("gates", rows * self.blocks * self.cell.slots * TARGET.lanes(self.dtype))
+        return self._room("gates", rows * self.cell.slots * self.padded)
 
     def _run_forward(
         self, weights: Weights, examples: int, x: FloatArray, h_0: FloatArray, y: FloatArray,
@@ -201,6 +259,7 @@ class Direction:
         dy: FloatArray,
         dh_n: FloatArray | None,
         dx: FloatArray | None,
+        wanted: FlowWanted,
         every: int = 0,
     ) -> FloatArray:
         """dx (where it's wanted) and the parameters' gradients; from dh_n to dh_0, both (S, B, H)."""
@@ -215,10 +274,15 @@ class Direction:
             weights = self.weights(*(np.empty_like(part) for part in weights))
         recurrent.pack_weights_backward(weights, w_ih, w_hh, dx is not None)
         flat_dx = None if dx is None else dx.reshape(-1)
+        flow = self._flow(wanted, batch, not tape.noise.is_quiet)
         if tape.gates is not None:
-            options = self._options(batch, tape.x, tape.noise, tape.dropped)
-            self._run_backward(weights, tape, tape.c, tape.gates, dy, flat_dx, dh_0, carry, options, batch.T * batch.B)
+            if wanted:
+                options = self._segment(batch, tape.x, tape.noise, tape.dropped, 0, batch.T, all_of_it=True)
+            else:
+                options = self._options(batch, tape.x, tape.noise, tape.dropped)
+            self._run_backward(weights, tape, tape.c, tape.gates, dy, flat_dx, dh_0, carry, flow, options, batch.T)
             self._add_weight_gradients(weights, tape, gradients, 0, batch.T, tape.gates)
+            self._take_norms(flow, wanted, batch)
             return dh_0
         step = batch.B * self.blocks * self.cell.slots * lanes
         gates = self._room_for_gates((min(every, batch.T) + 1) * batch.B)
@@ -227,21 +291,48 @@ class Direction:
             if last < batch.T:
                 gates[(last - first) * step : (last - first + 1) * step] = gates[:step]
             self._compute_again(tape, first, last, gates[: (last - first) * step])
-            options = self._segment(batch, tape.x, tape.noise, tape.dropped, first, last)
-            examples = (last - first) * batch.B
+            options = self._segment(batch, tape.x, tape.noise, tape.dropped, first, last, all_of_it=bool(wanted))
             c = None if tape.c is None else tape.c[max(first - 1, 0) :]
-            self._run_backward(weights, tape, c, gates, dy, flat_dx, dh_0, carry, options, examples)
+            part = flow if flow.norms is None else flow._replace(norms=flow.norms[first * batch.B * self.blocks :])
+            self._run_backward(weights, tape, c, gates, dy, flat_dx, dh_0, carry, part, options, last - first)
             self._add_weight_gradients(weights, tape, gradients, first, last, gates)
+        self._take_norms(flow, wanted, batch)
         return dh_0
+
+    def _flow(self, wanted: FlowWanted, batch: Batch, third_kind: bool) -> Flow:
+        """What the kernels need for it, which all calls of the third kind have."""
+        if not (wanted or third_kind):
+            return NO_FLOW
+        rows = self.cell.states * batch.B
+        steps = batch.T if wanted.norms is not None else 0
+        return Flow(
+            has_norms=int(wanted.norms is not None),
+            norms=np.zeros(steps * batch.B * self.blocks),
+            limit=wanted.limit,
+            max_norm=wanted.max_norm,
+            squares=np.empty(rows * self.blocks if wanted.max_norm < np.inf else 0),
+            factors=np.ones(rows, self.dtype),
+        )
+
+    def _take_norms(self, flow: Flow, wanted: FlowWanted, batch: Batch) -> None:
+        """From the blocks' sums of squares, neighbours first, as within the blocks."""
+        if wanted.norms is None or flow.norms is None:
+            return
+        sums = flow.norms.reshape(batch.T, batch.B, self.blocks)
+        while sums.shape[2] > 1:
+            even, odd = sums[..., 0::2], sums[..., 1::2]
+            sums = even.copy()
+            sums[..., : odd.shape[2]] += odd
+        wanted.norms[...] = batch.in_time(np.sqrt(sums[..., 0]), self.reverse)
 
     def _run_backward(
         self, weights: Weights, tape: Tape, c: FloatArray | None, gates: FloatArray, dy: FloatArray,
-        dx: FloatArray | None, dh_0: FloatArray, carry: FloatArray, options: Options, examples: int,
+        dx: FloatArray | None, dh_0: FloatArray, carry: FloatArray, flow: Flow, options: Options, steps: int,
     ) -> None:  # fmt: skip
         self._time_loop(
-            recurrent.backward, recurrent.backward_parallel, recurrent.backward_team, examples, tape.batch.B,
-            weights, self._features(tape.x), tape.h_0, tape.y, c, gates, dy, dx, dh_0, carry.reshape(-1),
-            self.batch_first, self.reverse, options,
+            recurrent.backward, recurrent.backward_parallel, recurrent.backward_team, steps * tape.batch.B,
+            tape.batch.B, weights, self._features(tape.x), tape.h_0, tape.y, c, gates, dy, dx, dh_0,
+            carry.reshape(-1), flow, self.batch_first, self.reverse, options,
         )  # fmt: skip
 
     def _compute_again(self, tape: Tape, first: int, last: int, gates: FloatArray) -> None:
@@ -344,7 +435,7 @@ class Direction:
             return None
         H, slots, padded = self.hidden_size, self.cell.slots, self.blocks * TARGET.lanes(self.dtype)
         if places is None:
-            return View(gates, slot * padded, slots * padded, B * slots * padded)
+            return slot_in(gates, slot, slots, padded, B)
         return View(gates.reshape(-1, slots, padded)[places, slot, :H].reshape(-1), 0, H, H)
 
     def _parts(self, examples: int, B: int) -> int:
@@ -354,8 +445,7 @@ class Direction:
 
     def _work(self, examples: int) -> int:
         """Operations of a forward pass, in lanes that are switched off as well."""
-        units = self.blocks * TARGET.lanes(self.dtype)
-        return 2 * examples * self.gates * units * (self.input_size + self.hidden_size)
+        return 2 * examples * self.gates * self.padded * (self.input_size + self.hidden_size)
 
     def _time_loop(self, serial: Any, parallel: Any, team: Any, examples: int, B: int, *arguments: Any) -> None:
         parts = self._parts(examples, B)
