@@ -73,8 +73,8 @@ class Limits(NamedTuple):
         Each step reads its recurrent weights at least once, forward and again backward; the input's are read once.
         """
         passes = 1 if job == "inference" else 2
-        level = self.level_of(3 * shape.H * shape.H * WORD)
-        read = WORD * 3 * shape.H * (passes * shape.T * shape.H * len(shape.widths) + sum(shape.multiplied))
+        level = self.level_of(shape.gates * shape.H * shape.H * WORD)
+        read = WORD * shape.gates * shape.H * (passes * shape.T * shape.H * len(shape.widths) + sum(shape.multiplied))
         return max(
             Bound(shape.flops(job) / self.gflops / 1e9, "arithmetic"),
             Bound(read / self.reads[level] / 1e9, f"weights from {level}"),

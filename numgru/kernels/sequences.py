@@ -58,6 +58,7 @@ class Options(NamedTuple):
     zoneout_row: int = 0
     has_mask: int = 0
     mask: NDArray[Any] | None = None  # (B, H): factors of the state where it enters products
+    dropped_0: NDArray[Any] | None = None  # (B, H): h_0 times `mask`
     dropped: NDArray[Any] | None = None  # (T + 1, B, H): the state times `mask`, before every step
     continued: int = 0  # 1: of more steps before the first, whose states are in y
 
@@ -116,7 +117,7 @@ class Gradients(NamedTuple):
 @piece
 def no_options():
     """None of it; kernels don't know a tuple's defaults."""
-    return Options(0, 0, 0, None, None, None, None, None, 0, None, 0, None, 0, 0, 0, None, None, 0)
+    return Options(0, 0, 0, None, None, None, None, None, 0, None, 0, None, 0, 0, 0, None, None, None, 0)
 
 
 @piece
@@ -346,7 +347,7 @@ def states_in_products(run: Fields, t: Any, i: Any, row_of: Sequence[Any]) -> Ro
     states = states_before(run, t, i, row_of)
     if run.dropped is None:
         return states
-    first, before = (states_in(run, run.dropped, i, row_of, step) for step in (I64(0), t))
+    first, before = states_in(run, run.dropped_0, i, row_of), states_in(run, run.dropped, i, row_of, t)
     masked = _first_or(run, t, i, row_of, first, before)
     choices = zip(masked.addresses, states.addresses, strict=True)
     return Rows(run.b, run.kind, [run.b.select(is_on(run, run.has_mask), *choice) for choice in choices])

@@ -216,6 +216,7 @@ class Direction:
             zoneout_row=H,
             has_mask=int(noise.mask is not None),
             mask=self.none if noise.mask is None else noise.mask.reshape(-1),
+            dropped_0=self.none if dropped is None else dropped[0].reshape(-1),
             dropped=self.none if dropped is None else dropped[first:].reshape(-1),
         )
 
