@@ -61,6 +61,13 @@ COMBINATIONS = [
 ]
 PLAIN, ONLY_LENGTHS, EVERYTHING, BEFORE_ZONEOUT, _, BEFORE_RAGGED, GLUED, _ = COMBINATIONS[:8]
 _, TANH_EVERYTHING, RELU_ZONEOUT, LSTM_PLAIN, LSTM_EVERYTHING = COMBINATIONS[8:]
+
+
+def name_of(combination: frozenset[str]) -> str:
+    """For tests."""
+    return ", ".join(sorted(combination))
+
+
 NOISE = {ZONEOUT: "zoneout", RECURRENT: "recurrent_dropout"}
 SIZES = [1, 2, 3, 5, 7, 8, 9]
 UNITS = [1, 2, 3, 7, 8, 9, 15, 17, 31, 33]

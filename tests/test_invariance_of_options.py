@@ -18,6 +18,7 @@ from tests.combinations import (
     PLAIN,
     case,
     each_depth,
+    name_of,
     part_of,
     rows_of,
 )
@@ -57,7 +58,7 @@ def test_any_number_of_threads(B: int, combination: frozenset[str]) -> None:
         assert_same_bits(infer(drawn.layer(), drawn.problem), inferred)
 
 
-@pytest.mark.parametrize("combination", COMBINATIONS, ids=", ".join)
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=name_of)
 @pytest.mark.parametrize("every", [1, 4, 9, 100])
 def test_recomputation(combination: frozenset[str], every: int) -> None:
     """Of all gradients, the parameters' too, and with the same noise."""

@@ -48,6 +48,7 @@ class Cell:
     """
 
     slots: ClassVar[int]
+    gates: ClassVar[str] = ""  # the names, in the equations, of what is in the first slots, a letter each
     states: ClassVar[int] = 1
     input_slots: ClassVar[tuple[int, ...]]  # of the sum to which each gate's input weights lead
     state_slots: ClassVar[tuple[int, ...]]  # the same for its other weights

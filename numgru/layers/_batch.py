@@ -97,9 +97,9 @@ class Batch:
         return ordered
 
     def in_time(self, values: NDArray[Any], direction: int) -> NDArray[Any]:
-        """(T, B) in the order of the kernels' steps and rows by time and sequence again; zero after a row's end."""
+        """(T, B, ...) in the order of the kernels' steps and rows by time and sequence again; zero after the ends."""
         if not self.is_ragged:
-            return values[::-1] if direction else values
+            return values[::-1].copy() if direction else values.copy()
         steps, rows = np.nonzero(np.arange(self.T)[:, None] < self.lengths)
         times = self.lengths[rows] - 1 - steps if direction else steps
         given = np.zeros_like(values)

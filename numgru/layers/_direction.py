@@ -332,6 +332,14 @@ class Direction:
             carry.reshape(-1), flow, self.batch_first, self.reverse, options,
         )  # fmt: skip
 
+    def gate_values(self, tape: Tape | PlainTape) -> dict[str, FloatArray]:
+        """The gates that a pass has kept, by name: (T, B, H) by time and sequence, zero after a sequence's end."""
+        assert tape.gates is not None
+        kept = tape.gates.reshape(-1, tape.h_0.shape[1], self.cell.slots, self.padded)[..., : self.hidden_size]
+        if isinstance(tape, PlainTape):
+            return {name: kept[:, :, slot].copy() for slot, name in enumerate(self.cell.gates)}
+        return {name: tape.batch.in_time(kept[:, :, slot], self.reverse) for slot, name in enumerate(self.cell.gates)}
+
     def _compute_again(self, tape: Tape, first: int, last: int, gates: FloatArray) -> None:
         """The gates of steps first .. last - 1: as all states are known, of all steps at once."""
         H, steps = self.hidden_size, np.arange(first, last)[:, None]

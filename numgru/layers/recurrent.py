@@ -329,6 +329,27 @@ class Recurrent(CheckedCalls):
         return np.zeros_like(tape.x) if padded else np.empty_like(tape.x)
 
     @property
+    def gates(self) -> dict[str, FloatArray]:
+        """The gates of the last `forward`, (T, B, H) by name and layer: ``r_l0``, ``z_l0``, ``n_l0``.
+
+        Of an LSTM i, f, g and o; a plain RNN has none. They are zero after a sequence's end.
+
+        Raises
+        ------
+        ValueError
+            If `backward` has used them up, or with `checkpoint_every`, which keeps none.
+        """
+        training = _check.kept(self._training)
+        if self.checkpoint_every:
+            raise ValueError(f"gates: expected checkpoint_every=None, which keeps them, got {self.checkpoint_every}")
+        tapes: list[Any] = [training] if isinstance(training, PlainTape) else training.tapes  # type: ignore[attr-defined]
+        return {
+            f"{name}_{suffix}": values
+            for (suffix, _, _), direction, tape in zip(self._places(), self._directions, tapes, strict=True)
+            for name, values in direction.gate_values(tape).items()
+        }
+
+    @property
     def masks(self) -> dict[str, FloatArray]:
         """The noise drawn by the last `forward`, by kind and layer; empty once `backward` has used it up.
 

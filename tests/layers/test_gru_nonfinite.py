@@ -9,7 +9,7 @@ import pytest
 
 from tests import reference
 from tests.cases import Arrays, assert_same_bits, exact, gru_layer, gru_problem, noise, run
-from tests.combinations import COMBINATIONS, case
+from tests.combinations import COMBINATIONS, case, name_of
 
 ROWS = {"y": 1, "h_n": 1, "dx": 1, "dh_0": 1}  # the axis of the batch in each result
 
@@ -35,7 +35,7 @@ def test_nan_stays_in_its_row(where: str, row: int, B: int, dtype: Any) -> None:
     assert_same_nan(got, spoiled)
 
 
-@pytest.mark.parametrize("combination", COMBINATIONS, ids=", ".join)
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=name_of)
 @pytest.mark.parametrize("where", ["x", "h_0", "dy", "dh_n"])
 def test_nan_with_options(where: str, combination: frozenset[str]) -> None:
     """It stays in its row and, if that is several sequences one after the other, in its sequence."""

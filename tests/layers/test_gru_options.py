@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 
 from tests.cases import assert_exact, gru_layer, gru_problem, learned, run
-from tests.combinations import COMBINATIONS, EVERYTHING, PLAIN, UNITS, Case, case, cases
+from tests.combinations import COMBINATIONS, EVERYTHING, PLAIN, UNITS, Case, case, cases, name_of
 
 SHAPE = (7, 5, 3, 17)
 
 
-@pytest.mark.parametrize("combination", COMBINATIONS, ids=", ".join)
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=name_of)
 @pytest.mark.parametrize("B", [1, 2, 9, 17])
 def test_combination(combination: frozenset[str], B: int) -> None:
     case(combination, (6, B, 3, 17)).check()

@@ -1,0 +1,89 @@
+"""How a gradient grows or vanishes on its way back through time.
+
+Shapes: T steps, B batch, L layers, D directions, H hidden.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..layers.recurrent import Recurrent
+
+Floats = NDArray[np.float64]
+
+
+class Growth(NamedTuple):
+    """How the state's Jacobian grows over a lag of 0 .. T - 1 steps."""
+
+    growth: Floats  # (L D, T): the root of the mean square of J's singular values
+    error: Floats  # (L D, T): its standard error
+
+
+def jacobian_growth(layer: Recurrent, x: ArrayLike, *, draws: int = 16, seed: int = 0) -> Growth:
+    """Estimate the size of J = dh_T / dh_{T - lag}, the product of the steps' Jacobians, for every lag.
+
+    This is what vanishes or explodes (Pascanu et al. 2013): a gradient of the state after the last step is multiplied
+    with J on its way to an earlier one. The mean of |J^T v|^2 over random v from N(0, 1) is the sum of the squares of
+    J's singular values (Hutchinson's estimate of the trace of J J^T), so no Jacobian is ever built: every draw is a row
+    of one batch, and one backward pass for each layer and direction gives all lags.
+
+    Parameters
+    ----------
+    layer : GRU, LSTM or RNN
+        It runs `forward`, so a backward pass that is due must come before; gradients are left as they are. Of an LSTM,
+        h's part of the state is taken.
+    x : array_like, shape (T, B, I), or (B, T, I) with `batch_first`
+        Sequences along which the Jacobians are taken.
+    draws : int
+        Random vectors for each sequence, at least 2.
+    seed : int
+        Of the vectors.
+
+    Returns
+    -------
+    Growth
+        1 at a lag of 0; below it, gradients vanish, above, they explode. The estimate is the root of a mean over
+        sequences and draws, the error that of the mean, carried through the root.
+
+    Raises
+    ------
+    ValueError
+        For fewer than 2 draws, or what a call of the layer raises.
+    TypeError
+        For something else than a recurrent layer.
+    """
+    if not isinstance(layer, Recurrent):
+        raise TypeError(f"layer: expected a GRU, LSTM or RNN, got {type(layer).__name__}")
+    if draws < 2:
+        raise ValueError(f"draws: expected at least 2, got {draws}")
+    axis = 0 if layer.batch_first else 1
+    repeated = np.repeat(np.asarray(x), draws, axis=axis)
+    generator = np.random.default_rng(seed)
+    squares = []
+    for place in range(layer.num_layers * layer.num_directions):
+        flow = _flow_from(layer, repeated, place, generator)
+        squares.append(flow[::-1] ** 2 if place % layer.num_directions == 0 else flow**2)
+    values = np.stack(squares) / layer.hidden_size
+    mean, count = values.mean(axis=2), values.shape[2]
+    growth = np.sqrt(mean)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = values.std(axis=2, ddof=1) / np.sqrt(count) / (2 * growth)
+    return Growth(growth, np.where(growth > 0, error, 0.0))
+
+
+def _flow_from(layer: Recurrent, x: NDArray[Any], place: int, generator: np.random.Generator) -> Floats:
+    """The norms of J^T v, (T, B), for one layer and direction."""
+    before = layer.measure_flow, layer.flat_gradients.copy(), layer.random_state
+    layer.measure_flow = True
+    try:
+        y, states = layer.forward(x)
+        v = np.zeros_like(states)
+        of_h = v.reshape(-1, *v.shape[-3:])[0]
+        of_h[place] = generator.standard_normal(of_h.shape[1:])
+        layer.backward(np.zeros_like(y), v, need_dx=False)
+        return np.array(layer.gradient_flow[place])
+    finally:
+        layer.measure_flow, layer.flat_gradients[...], layer.random_state = before

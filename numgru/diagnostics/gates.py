@@ -1,0 +1,99 @@
+"""What gates do: where they stand, which of them are stuck, and for how long they keep a state.
+
+Shapes: T steps, B batch, H hidden.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..layers.recurrent import Recurrent
+
+Floats = NDArray[np.float64]
+BINS = 20
+_KEEPING = "zf"  # the gates that say which share of a state a step keeps
+
+
+@dataclass(frozen=True)
+class GateStatistics:
+    """Of one gate of one layer, over all steps and sequences."""
+
+    name: str  # as r_l0
+    mean: Floats  # (H,)
+    histogram: NDArray[np.int64]  # (BINS,), over `range`
+    range: tuple[float, float]  # of the gate: 0 to 1, or of a candidate -1 to 1
+    saturated_low: float  # the share within `margin` of the range's lower end
+    saturated_high: float  # of its upper end
+    frozen: NDArray[np.intp]  # units that stand at one end at every step
+    memory: Floats | None  # (H,), in steps: how long a gate that keeps the state remembers; None: another gate
+
+
+@dataclass(frozen=True)
+class LayerStatistics:
+    """Of all gates of a layer."""
+
+    gates: dict[str, GateStatistics]  # by name and layer, as r_l0
+    dead: dict[str, NDArray[np.intp]]  # of the last layer, by direction, as l0: units whose output never changes
+
+
+def gate_statistics(layer: Recurrent, x: ArrayLike, *, margin: float = 0.05) -> LayerStatistics:
+    """Where a layer's gates stand for an input.
+
+    Parameters
+    ----------
+    layer : GRU, LSTM or RNN
+        It runs `forward`, so a backward pass that is due must come before.
+    x : array_like
+        Sequences of one length, as for a call.
+    margin : float
+        How near to an end of its range a gate is saturated, as a share of the range; above 0 and below 0.5.
+
+    Returns
+    -------
+    LayerStatistics
+        A unit's memory is 1 / (1 - mean) steps, with the mean of its update gate z (GRU) or forget gate f (LSTM): what
+        a state that decays by that share a step sums up to. It's infinite for a mean of 1. A unit is dead if its output
+        is the same at every step of every sequence.
+
+    Raises
+    ------
+    ValueError
+        For a margin outside its range, or what a call of the layer raises.
+    TypeError
+        For something else than a recurrent layer.
+    """
+    if not isinstance(layer, Recurrent):
+        raise TypeError(f"layer: expected a GRU, LSTM or RNN, got {type(layer).__name__}")
+    if not 0 < margin < 0.5:
+        raise ValueError(f"margin: expected a number between 0 and 0.5, got {margin}")
+    y, _ = layer.forward(x)
+    H, last = layer.hidden_size, f"l{layer.num_layers - 1}"
+    outputs = {last: y[..., :H]} | ({f"{last}_reverse": y[..., H:]} if layer.bidirectional else {})
+    return LayerStatistics(
+        {name: _of_gate(name, values, margin) for name, values in layer.gates.items()},
+        {place: np.flatnonzero(np.ptp(output.reshape(-1, H), axis=0) == 0) for place, output in outputs.items()},
+    )
+
+
+def _of_gate(name: str, values: NDArray[np.floating], margin: float) -> GateStatistics:
+    gate = name[0]
+    low, high = (-1.0, 1.0) if gate in "ng" else (0.0, 1.0)
+    flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
+    near = margin * (high - low)
+    at_low, at_high = flat <= low + near, flat >= high - near
+    mean = flat.mean(axis=0)
+    with np.errstate(divide="ignore"):
+        memory = 1 / (1 - mean) if gate in _KEEPING else None
+    return GateStatistics(
+        name=name,
+        mean=mean,
+        histogram=np.histogram(flat, BINS, (low, high))[0],
+        range=(low, high),
+        saturated_low=float(at_low.mean()),
+        saturated_high=float(at_high.mean()),
+        frozen=np.flatnonzero(at_low.all(axis=0) | at_high.all(axis=0)),
+        memory=memory,
+    )

@@ -1,0 +1,65 @@
+"""Jacobians of the state, estimated without building them, against those that are built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numgru
+from numgru.diagnostics import jacobian_growth
+
+T, B, I, H = 6, 2, 3, 8
+
+
+def exact_growth(layer: Any, x: Any) -> Any:
+    """From all of J's rows: one backward pass for each unit."""
+    squares = np.zeros((T, B))
+    layer.measure_flow = True
+    for unit in range(H):
+        y, states = layer.forward(x)
+        v = np.zeros_like(states)
+        v.reshape(-1, *v.shape[-3:])[0, 0, :, unit] = 1
+        layer.backward(np.zeros_like(y), v)
+        squares += layer.gradient_flow[0] ** 2
+    layer.measure_flow = False
+    return np.sqrt(squares.mean(axis=1) / H)[::-1]
+
+
+@pytest.mark.parametrize("cell", [numgru.GRU, numgru.RNN, numgru.LSTM])
+def test_estimate(cell: Any) -> None:
+    x = np.random.default_rng(0).standard_normal((T, B, I))
+    layer = cell(I, H, dtype=np.float64, seed=0)
+    expected = exact_growth(layer, x)
+    layer.zero_grad()
+    found = jacobian_growth(layer, x, draws=500, seed=1)
+    assert found.growth.shape == found.error.shape == (1, T)
+    assert (np.abs(found.growth[0] - expected) <= 4 * found.error[0]).all()
+    assert (found.error[0] < 0.05 * expected).all()
+    assert not layer.flat_gradients.any() and not layer.measure_flow
+
+
+def test_layers_and_directions() -> None:
+    """Each for itself: lags of the other direction count from its own last step, the first time."""
+    x = np.random.default_rng(0).standard_normal((T, B, I))
+    layer = numgru.GRU(I, H, num_layers=2, bidirectional=True, dtype=np.float64, seed=0)
+    found = jacobian_growth(layer, x, draws=300)
+    assert found.growth.shape == (4, T)
+    assert (np.abs(found.growth[:, 0] - 1) <= 4 * found.error[:, 0]).all()
+    assert (np.diff(found.growth) < 0).all()  # small weights: gradients vanish
+
+
+def test_gradients_and_noise_are_left_as_they_were() -> None:
+    layer = numgru.GRU(I, H, recurrent_dropout=0.5, seed=0)
+    layer.flat_gradients[...] = 3
+    state = layer.random_state
+    jacobian_growth(layer, np.ones((T, B, I)))
+    assert (layer.flat_gradients == 3).all() and layer.random_state == state
+
+
+def test_bad_input() -> None:
+    with pytest.raises(ValueError, match="draws: expected at least 2, got 1"):
+        jacobian_growth(numgru.GRU(I, H), np.ones((T, B, I)), draws=1)
+    with pytest.raises(TypeError, match="layer: expected a GRU, LSTM or RNN, got Linear"):
+        jacobian_growth(numgru.Linear(I, H), np.ones((T, B, I)))  # type: ignore[arg-type]
