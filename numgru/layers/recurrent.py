@@ -208,6 +208,14 @@ class Recurrent(CheckedCalls):
         """The shape of what users give and get, for one state's."""
         return shape if self._states == 1 else (self._states, *shape)
 
+    def _with_zero_ends(self, values: FloatArray, call: Call) -> FloatArray:
+        """The array, zero where its sequences have ended."""
+        lengths = call.batch.own_lengths
+        if lengths is not None and not call.listed:
+            ended = np.arange(values.shape[int(self.batch_first)]) >= lengths[:, None]
+            values[ended if self.batch_first else ended.T] = 0
+        return values
+
     def _through_layers(
         self,
         call: Call,
@@ -222,13 +230,7 @@ class Recurrent(CheckedCalls):
         shape = (*x.shape[:2], self._width)
         for layer in range(self.num_layers):
             last = layer == self.num_layers - 1
-            padded = batch.is_ragged and not call.listed
-            if out is None or not last:
-                y = (np.zeros if padded else np.empty)(shape, self.dtype)
-            else:
-                y = out
-                if padded:
-                    y.fill(0)
+            y = self._with_zero_ends(np.empty(shape, self.dtype) if out is None or not last else out, call)
             for direction in self._directions[layer * self.num_directions :][: self.num_directions]:
                 at = len(tapes)
                 noise = self._noise(call, direction, masks, keep)
@@ -291,7 +293,8 @@ class Recurrent(CheckedCalls):
             for direction in range(D):
                 at = layer * D + direction
                 tape = training.tapes[at]
-                part = self._room_for_dx(tape, call) if layer or (need_dx and not call.tokens) else None
+                wants_dx = layer > 0 or (need_dx and not call.tokens)
+                part = self._with_zero_ends(np.empty_like(tape.x), call) if wants_dx else None
                 flow = FlowWanted(*self._bounds, norms=None if norms is None else norms[at])
                 dh_0[:, at] = self._directions[at].backward(
                     tape, training.parameters, self.gradients, above, None if dh_n is None else dh_n[:, at], part,
@@ -323,10 +326,6 @@ class Recurrent(CheckedCalls):
         if self._gradient_flow is None:
             raise ValueError("gradient_flow: expected a backward with measure_flow=True before, got none")
         return self._gradient_flow
-
-    def _room_for_dx(self, tape: Tape, call: Call) -> FloatArray:
-        padded = call.batch.is_ragged and not call.listed
-        return np.zeros_like(tape.x) if padded else np.empty_like(tape.x)
 
     @property
     def gates(self) -> dict[str, FloatArray]:

@@ -73,7 +73,7 @@ def test_units_that_live() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(ValueError, match="margin: expected a number between 0 and 0.5, got 0.5"):
+    with pytest.raises(ValueError, match=r"margin: expected a number between 0 and 0\.5, got 0\.5"):
         gate_statistics(numgru.GRU(I, H), np.ones((T, B, I)), margin=0.5)
     with pytest.raises(TypeError, match="layer: expected a GRU, LSTM or RNN, got Linear"):
         gate_statistics(numgru.Linear(I, H), np.ones((T, B, I)))  # type: ignore[arg-type]
