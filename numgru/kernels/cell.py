@@ -115,6 +115,12 @@ def state_count(cell: Any) -> int:
 
 
 @_known
+def made_slot(cell: Any) -> int | None:
+    """The slot of what the first stage makes for the second; None if it's the only one."""
+    return cell.stages[0].makes if cell.stages else None
+
+
+@_known
 def stage_widths(cell: Any) -> tuple[int, ...]:
     """The width of each stage."""
     return tuple(stage.width for stage in cell.stages)

@@ -16,7 +16,7 @@ from .cell import cell_slots
 from .packing import blocks_in, lanes_of
 from .recurrent import backward, forward, pack_weights, pack_weights_backward
 from .sequences import no_flow, no_options
-from .weight_gradients import made_in, weight_gradients
+from .weight_gradients import weight_gradients
 
 
 class Plain(NamedTuple):
@@ -70,7 +70,7 @@ def plain_kernels(kind: Any) -> Plain:
         )  # fmt: skip
         dw_ih, dw_hh, db_ih, db_hh = _parts(weights, gradients, I, H)
         weight_gradients(
-            weights, x, h_0, y, gates, made_in(weights, gates, B, H), None, dw_ih, dw_hh, db_ih, db_hh,
+            weights, x, h_0, y, gates, None, dw_ih, dw_hh, db_ih, db_hh,
             batch_first, 0, True, True, memory,
         )  # fmt: skip
 

@@ -107,12 +107,27 @@ def _with_room_for_stages(weights, run, first, rows):
 def _forward_tiles(weights, run, first, last):
     t, stop = 0, min(last, active_rows(run, 0))
     while stop > first:
+        end = _split(first, stop, HALF)
         for stage in range(len(stage_widths(weights))):
             for j in range(columns_of(weights, run, stage)):
-                for i in range(first, stop, ROWS):
-                    step_tile(weights, run, t, stage, i, j, min(ROWS, stop - i), 0, ROWS, 1)
+                for i in range(first, end, ROWS):
+                    step_tile(weights, run, t, stage, i, j, min(ROWS, end - i), 0, ROWS, 1)
+            if end < stop:
+                _last_tiles(run.options.active, weights, run, t, stage, end, stop - end)
         t += 1
         stop = min(last, active_rows(run, t))
+
+
+@piece
+def _last_tiles(active, weights, run, t, stage, i, count):
+    """A stage of step t for the last rows that have it, if they are few: not in a batch of one length."""
+    if active is None:
+        return
+    blocks = columns_of(weights, run, stage)
+    for j in range(0, blocks - 1, 2):
+        step_tile(weights, run, t, stage, i, j, count, 0, HALF, 2)
+    for j in range(blocks // 2 * 2, blocks):
+        step_tile(weights, run, t, stage, i, j, count, 0, ROWS, 1)
 
 
 @piece
@@ -136,9 +151,12 @@ def _state_gradients(weights, run, gradients, t, stage, first, last, depth):
     if stage == len(stage_widths(weights)) - 1:
         set_factors(run, gradients.flow, first, last, depth)
     blocks = blocks_in(run.H, run.y)
+    end = _split(first, last, HALF)
     for j in range(0, blocks - 1, 2):
-        for i in range(first, last, ROWS):
-            step_backward_tile(weights, run, gradients, t, stage, i, j, min(ROWS, last - i), depth, ROWS, 2)
+        for i in range(first, end, ROWS):
+            step_backward_tile(weights, run, gradients, t, stage, i, j, min(ROWS, end - i), depth, ROWS, 2)
+        if end < last:
+            step_backward_tile(weights, run, gradients, t, stage, end, j, last - end, depth, HALF, 2)
     for j in range(blocks // 2 * 2, blocks):
         for i in range(first, last, ROWS):
             step_backward_tile(weights, run, gradients, t, stage, i, j, min(ROWS, last - i), depth, ROWS, 1)

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ..kernels import recurrent, threads
 from ..kernels.cell import Weights
@@ -18,15 +19,9 @@ from ..kernels.packing import aligned_empty, blocks_of
 from ..kernels.sequences import Flow, Options
 from ..kernels.target import TARGET
 from ..kernels.team import memory
-from ..kernels.tiles import WIDE, View
+from ..kernels.tiles import WIDE
 from ..kernels.tokens import pack_weights_for_tokens, token_gradients, token_gradients_parallel
-from ..kernels.weight_gradients import (
-    slot_in,
-    tiles_of,
-    weight_gradients,
-    weight_gradients_parallel,
-    workspace_size,
-)
+from ..kernels.weight_gradients import Examples, tiles_of, weight_gradients, weight_gradients_parallel, workspace_size
 from ._batch import Batch
 from ._check import FloatArray
 
@@ -105,12 +100,14 @@ class Direction:
         self._rooms: dict[str, FloatArray] = {}  # memory of training calls, kept for the next one
         self._plain = weights.plain()
 
-    def pack(self, weights: Weights, parameters: Mapping[str, FloatArray], tokens: bool) -> None:
-        """Fill the weights for forward passes, whose input is `tokens` or not."""
-        pack = pack_weights_for_tokens if tokens else recurrent.pack_weights
-        pack(weights, *self._of(parameters))
+    def pack(self, weights: Weights, parameters: Mapping[str, FloatArray], tokens: FloatArray | None = None) -> None:
+        """Fill the weights for forward passes; where the input is tokens, for these `tokens` only."""
+        if tokens is None:
+            recurrent.pack_weights(weights, *self._of(parameters))
+        else:
+            pack_weights_for_tokens(weights, *self._of(parameters), tokens.reshape(-1))
 
-    def pack_for_training(self, parameters: Mapping[str, FloatArray], tokens: bool) -> Weights:
+    def pack_for_training(self, parameters: Mapping[str, FloatArray], tokens: FloatArray | None = None) -> Weights:
         """The same in memory that the backward pass's weights take over."""
         self.pack(self._training_weights, parameters, tokens)
         return self._training_weights
@@ -337,106 +334,91 @@ class Direction:
 
     def _compute_again(self, tape: Tape, first: int, last: int, gates: FloatArray) -> None:
         """The gates of steps first .. last - 1: as all states are known, of all steps at once."""
-        batch, H = tape.batch, self.hidden_size
-        rows = (last - first) * batch.B
-        places = batch.places(self.reverse, first, last).reshape(-1)
-        steps, order = np.divmod(np.arange(rows), batch.B)
-        states = self._states_in_products(tape, first + steps, order)[None]
+        H, steps = self.hidden_size, np.arange(first, last)[:, None]
+        states = self._gathered(*self._states_in_products(tape, steps), tape.h_0[0])[None]
         if tape.c is not None:
-            states = np.concatenate([states, self._cells_before(tape, tape.c, first + steps, order)])
+            places = ((steps - 1) * tape.batch.B + np.arange(tape.batch.B)) * H
+            cells = self._gathered(tape.c, self._or_first(tape, steps, places), tape.h_0[1])
+            states = np.concatenate([states, cells[None]])
+        examples = states.shape[1]
         options = Options(
             steps=1,
-            x_at=places * tape.x.shape[2],
-            y_at=np.arange(rows) * H,
-            lengths=np.ones(rows, np.int64),
-            active=np.array([rows, 0]),
+            x_at=tape.batch.places(self.reverse, steps).reshape(-1) * tape.x.shape[2],
+            y_at=np.arange(examples) * H,
+            lengths=np.ones(examples, np.int64),
+            active=np.array([examples, 0]),
         )
         options = self._with_tokens(options, tape.x)
-        y = np.empty((rows, 1, H), self.dtype)
-        self._run_forward(tape.weights, rows, tape.x, states, y, self._room_for_cells(1, rows), gates, options)
+        y, c = np.empty((examples, 1, H), self.dtype), self._room_for_cells(1, examples)
+        self._run_forward(tape.weights, examples, tape.x, states, y, c, gates, options)
 
-    def _start_anew(self, tape: Tape, steps: Any, rows: Any) -> Any:
-        """Which of these steps of these rows start from h_0."""
-        anew = steps == 0
-        return anew if tape.noise.resets is None else anew | tape.noise.resets[steps, rows]
-
-    def _cells_before(self, tape: Tape, c: FloatArray, steps: Any, rows: Any) -> FloatArray:
-        """The second states that they start from: (1, examples, H)."""
-        anew = self._start_anew(tape, steps, rows)
-        cells: FloatArray = c[np.maximum(steps - 1, 0), rows]
-        cells[anew] = tape.h_0[1, rows[anew]]
-        return np.expand_dims(cells, 0)
-
-    def _states_in_products(self, tape: Tape, steps: Any, rows: Any) -> FloatArray:
-        """The states that these steps of these rows start from, as they enter products: (examples, H)."""
-        batch, H = tape.batch, self.hidden_size
-        anew = self._start_anew(tape, steps, rows)
-        if tape.dropped is not None:
-            dropped: FloatArray = tape.dropped[np.where(anew, 0, steps), rows]
-            return dropped
-        first = max(0, int(steps.min()) - 1)
-        places = batch.places(self.reverse, first, int(steps.max()) + 1)[np.maximum(steps - 1 - first, 0), rows]
-        columns = slice(self.reverse * H, self.reverse * H + H)
-        states: FloatArray = tape.y.reshape(-1, self.width)[places, columns]
-        states[anew] = tape.h_0[0, rows[anew]]
+    def _gathered(self, source: FloatArray, places: Any, first: FloatArray) -> FloatArray:
+        """The states (examples, H) that lie at these places of an array; if negative, at -1 - place in `first`."""
+        at = places.reshape(-1)
+        states: FloatArray = sliding_window_view(source.reshape(-1), self.hidden_size)[np.maximum(at, 0)]
+        states[at < 0] = first[(-1 - at[at < 0]) // self.hidden_size]
         return states
+
+    def _or_first(self, tape: Tape, steps: Any, places: Any) -> Any:
+        """These places (n, B), or that of h_0 where step n starts from it."""
+        rows = np.arange(tape.batch.B)
+        anew = np.broadcast_to(steps == 0, (steps.size, rows.size))
+        if tape.noise.resets is not None:
+            anew = anew | tape.noise.resets[steps[:, 0]]
+        return np.where(anew, -1 - rows * self.hidden_size, places)
+
+    def _states_in_products(self, tape: Tape, steps: Any) -> tuple[FloatArray, Any]:
+        """The states that all rows start these steps (n, 1) from, as they enter products.
+
+        In which array, and where: (n, B), in numbers; if negative, at -1 - that in h_0.
+        """
+        batch, H, rows = tape.batch, self.hidden_size, np.arange(tape.batch.B)
+        if tape.dropped is None:
+            before = batch.places(self.reverse, steps - 1) * self.width + self.reverse * H
+            return tape.y, self._or_first(tape, steps, before)
+        first, before = rows * H, (steps * batch.B + rows) * H
+        return tape.dropped, np.where(self._or_first(tape, steps, before) < 0, first, before)
+
+    def _examples(self, tape: Tape, first: int, last: int) -> tuple[FloatArray, Examples]:
+        """All that is computed in steps first .. last - 1, and the array with its states."""
+        batch = tape.batch
+        steps = np.arange(last - 1, first - 1, -1)[:, None]
+        computed = np.flatnonzero(steps < batch.lengths)
+        y, states = self._states_in_products(tape, steps)
+        inputs = batch.places(self.reverse, steps) * tape.x.shape[2]
+        row = self.padded * self.cell.slots
+        gates = ((steps - first) * batch.B + np.arange(batch.B)) * row
+        return y, Examples(*(places.reshape(-1)[computed] for places in (inputs, states, gates)))
 
     def _add_weight_gradients(
         self, weights: Weights, tape: Tape, gradients: Mapping[str, FloatArray], first: int, last: int,
         gates: FloatArray,
     ) -> None:  # fmt: skip
         """The share of steps first .. last - 1, after that of all steps behind them."""
-        batch, H, tokens = tape.batch, self.hidden_size, tape.x.dtype.kind == "i"
+        batch, H = tape.batch, self.hidden_size
         opens, closes = last == batch.T, first == 0
         whole = opens and closes
         w_ih, *others = self._of(gradients)
-        x, h_0, y, places, batch_first, reverse = tape.x, tape.h_0, tape.y, None, self.batch_first, self.reverse
-        if batch.is_ragged or tape.noise.resets is not None or tape.dropped is not None or not whole or tokens:
-            # Any other examples: one after the other, as one sequence of which each step has its own state before it.
-            steps, rows = batch.examples(first, last)
-            x = tape.x.reshape(-1, x.shape[2])[batch.places(self.reverse, first, last)[steps, rows]][:, None]
-            states = self._states_in_products(tape, first + steps, rows)
-            h_0, y = states[None, :1], states[1:, None]
-            places, batch_first, reverse = steps * batch.B + rows, False, 0
-        if tokens:
-            self._add_token_gradients(weights, gates, x[:, 0, 0], places, w_ih, opens, closes)
-            x, w_ih = np.empty((x.shape[0], 1, 0), self.dtype), w_ih[:, :0]
+        x, y, examples = tape.x, tape.y, None
+        if batch.is_ragged or tape.noise.resets is not None or tape.dropped is not None or not whole:
+            y, examples = self._examples(tape, first, last)
+        if x.dtype.kind == "i":
+            size = self.input_size * self.gates * self.padded
+            parts = threads.parts_for(10 * batch.T * batch.B * self.gates * H, self.input_size)
+            threads.run(
+                token_gradients, token_gradients_parallel, parts,
+                weights, x, tape.h_0, y, gates, examples, self._room("token sums", size), self._seen, w_ih,
+                self.batch_first, self.reverse, opens, closes,
+            )  # fmt: skip
+            x, w_ih = np.empty((*x.shape[:2], 0), self.dtype), w_ih[:, :0]
         I = x.shape[2]
         parts = threads.parts_for(self._work(batch.T * batch.B), self.blocks * (tiles_of(I) + tiles_of(H)))
         size = workspace_size(I, H, self.gates, self.cell.slots, self.dtype, parts, 1 if whole else self.blocks)
         threads.run(
             weight_gradients, weight_gradients_parallel, parts,
-            weights, x, h_0, y, gates, self._made(gates, batch.B, places), places, w_ih, *others,
-            batch_first, reverse, opens, closes, self._room("sums", size),
+            weights, x, tape.h_0, y, gates, examples, w_ih, *others,
+            self.batch_first, self.reverse, opens, closes, self._room("sums", size),
         )  # fmt: skip
-
-    def _add_token_gradients(
-        self,
-        weights: Weights,
-        gates: FloatArray,
-        tokens: Any,
-        places: Any,
-        dw: FloatArray,
-        opens: bool,
-        closes: bool,
-    ) -> None:
-        size = self.input_size * self.gates * self.blocks * TARGET.lanes(self.dtype)
-        order = np.arange(tokens.size)[::-1].copy()  # from the last step to the first
-        parts = threads.parts_for(10 * tokens.size * self.gates * self.hidden_size, self.input_size)
-        threads.run(
-            token_gradients, token_gradients_parallel, parts,
-            weights, gates, tokens, order, places, self._room("token sums", size), self._seen, dw, opens, closes,
-        )  # fmt: skip
-
-    def _made(self, gates: FloatArray, B: int, places: Any) -> View | None:
-        """What the cell's first stage made, in all gates or at these places, for `weight_gradients`."""
-        slot = self.cell.stages[0].makes
-        if slot is None:
-            return None
-        H, slots, padded = self.hidden_size, self.cell.slots, self.blocks * TARGET.lanes(self.dtype)
-        if places is None:
-            return slot_in(gates, slot, slots, padded, B)
-        return View(gates.reshape(-1, slots, padded)[places, slot, :H].reshape(-1), 0, H, H)
 
     def _parts(self, examples: int, B: int) -> int:
         """Shares of the rows, or where they are too few for all threads, of blocks of units for a team."""

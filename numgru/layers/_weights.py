@@ -191,5 +191,5 @@ class RecurrentWeights(Layer):
         widths = [direction.input_size for direction in self._directions]
         block, parts = one_step.new_block(self._kind, widths, self.hidden_size, self.dtype, self.zoneout)
         for at, (direction, weights) in enumerate(zip(self._directions, parts, strict=True)):
-            direction.pack(weights, parameters, tokens and at < D)
+            direction.pack(weights, parameters, np.arange(self.input_size) if tokens and at < D else None)
         return block, parts

@@ -173,7 +173,7 @@ class Recurrent(CheckedCalls):
         self._begin_training()
         masks, parameters, D = self._draw(call), self._parameters(), self.num_directions
         weights = [
-            direction.pack_for_training(parameters, call.tokens and at < D)
+            direction.pack_for_training(parameters, call.x if call.tokens and at < D else None)
             for at, direction in enumerate(self._directions)
         ]
         y, tapes = self._through_layers(call, weights, masks)
