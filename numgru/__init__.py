@@ -1,4 +1,4 @@
-"""GRU networks on CPUs, trained and run by fused Numba kernels."""
+"""GRU, LSTM and plain recurrent networks on CPUs, trained and run by fused Numba kernels."""
 
 from .kernels.threads import get_num_threads, set_num_threads
 from .layers.base import Layer

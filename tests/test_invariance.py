@@ -11,7 +11,7 @@ import pytest
 
 import numgru
 from numgru.kernels.target import TARGET
-from tests.cases import Arrays, assert_exact, assert_same_bits, gru_layer, gru_problem, run, run_elsewhere
+from tests.cases import CELLS, Arrays, assert_exact, assert_same_bits, gru_layer, gru_problem, run, run_elsewhere
 
 DTYPES = [np.float32, np.float64]
 # (T, B, I, H), none a multiple of anything: narrow, a rest of rows and units, and one that is worth several
@@ -96,12 +96,17 @@ def test_again(shape: tuple[int, int, int, int], dtype: Any) -> None:
     assert_same_bits(run(gru, problem), first)
 
 
-def results(shape: tuple[int, int, int, int], dtype: Any) -> Arrays:
-    problem = gru_problem(*shape, dtype)
+def problem_of(shape: tuple[int, int, int, int], dtype: Any, gates: int) -> Arrays:
+    return gru_problem(*shape, dtype, cell=CELLS[gates])
+
+
+def results(*sizes: Any) -> Arrays:
+    problem = problem_of(*sizes)
     return run(gru_layer(problem), problem)
 
 
-PROBLEMS = [(shape, dtype) for shape in (SMALL, UNEVEN, LARGE) for dtype in ("float32", "float64")]
+PROBLEMS = [(shape, dtype, 3) for shape in (SMALL, UNEVEN, LARGE) for dtype in ("float32", "float64")]
+PROBLEMS += [(shape, "float32", 4) for shape in (SMALL, UNEVEN)]
 SAVE_RESULTS = """
 from numgru.kernels import target
 assert target.TARGET in (target.{target}, target.AVX2), target.TARGET
@@ -137,10 +142,10 @@ def test_other_vector_units(target: str, cpu: str, features: str, tmp_path: Path
     code = SAVE_RESULTS.format(target=target, path=path)
     run_elsewhere(code, NUMBA_CPU_NAME=cpu, NUMBA_CPU_FEATURES=features)
     with np.load(path) as saved:
-        for i, (shape, dtype) in enumerate(PROBLEMS):
-            here = results(shape, dtype)
+        for i, sizes in enumerate(PROBLEMS):
+            here = results(*sizes)
             there = {name: saved[f"{i} {name}"] for name in here}
             if target == "GENERIC":
-                assert_exact(there, gru_problem(*shape, dtype))
+                assert_exact(there, problem_of(*sizes))
             else:
                 assert_same_bits(here, there)

@@ -18,11 +18,15 @@ from numba.core.runtime._nrt_python import memsys_disable_stats, memsys_enable_s
 
 import numgru
 from numgru.kernels import one_step
-from tests.cases import Arrays, assert_same_bits, gru_layer, gru_problem, infer
+from tests import reference
+from tests.cases import Arrays, assert_same_bits, gru_layer, gru_problem, infer, states
 
 T, I, H, L = 6, 5, 37, 3
-KINDS = [(np.float32, 0.0), (np.float64, 0.0), (np.float32, 0.25)]
-each_kind = pytest.mark.parametrize(("dtype", "zoneout"), KINDS, ids=["float32", "float64", "zoneout"])
+GRU, LSTM = reference.GRU, reference.LSTM
+KINDS = [(np.float32, 0.0, GRU), (np.float64, 0.0, GRU), (np.float32, 0.25, GRU), (np.float64, 0.25, LSTM)]
+each_kind = pytest.mark.parametrize(
+    ("dtype", "zoneout", "cell"), KINDS, ids=["float32", "float64", "zoneout", "LSTM, zoneout"]
+)
 step = one_step.step
 
 
@@ -39,28 +43,37 @@ def run_loop(weights: Any, x: Any, h_0: Any) -> Any:
     return loop(weights, x, h_0.copy(), np.empty_like(h_0))
 
 
-def layer_and_problem(B: int, dtype: Any = np.float32, num_layers: int = L, **options: Any) -> tuple[Any, Arrays]:
-    problem = gru_problem(T, B, I, H, dtype, num_layers=num_layers)
+def layer_and_problem(
+    B: int, dtype: Any = np.float32, num_layers: int = L, cell: reference.Cell = GRU, **options: Any
+) -> tuple[Any, Arrays]:
+    problem = gru_problem(T, B, I, H, dtype, num_layers=num_layers, cell=cell)
     return gru_layer(problem, **options), problem
+
+
+def first_and_last(gru: Any, problem: Arrays) -> tuple[Any, Any]:
+    """The states as a step takes them, and those after all steps."""
+    h_0 = np.array(states(problem, "h_0"))
+    return h_0, gru(problem["x"], h_0)[1]
 
 
 @each_kind
 @pytest.mark.parametrize("num_layers", [1, L])
-def test_in_a_compiled_loop(num_layers: int, dtype: Any, zoneout: float) -> None:
-    gru, problem = layer_and_problem(3, dtype, num_layers, zoneout=zoneout)
-    expected = infer(gru, problem)["h_n"]
+def test_in_a_compiled_loop(num_layers: int, dtype: Any, zoneout: float, cell: reference.Cell) -> None:
+    gru, problem = layer_and_problem(3, dtype, num_layers, cell, zoneout=zoneout)
+    h_0, expected = first_and_last(gru, problem)
     compiled_step, weights = gru.compiled()
     assert compiled_step is step
-    row = run_loop(weights, problem["x"][:, 1].copy(), problem["h_0"][:, 1].copy())
-    batch = run_loop(weights, problem["x"], problem["h_0"])
-    assert_same_bits({"row": row, "batch": batch}, {"row": expected[:, 1], "batch": expected})
+    row = run_loop(weights, problem["x"][:, 1].copy(), h_0[..., 1, :].copy())
+    batch = run_loop(weights, problem["x"], h_0)
+    assert_same_bits({"row": row, "batch": batch}, {"row": expected[..., 1, :], "batch": expected})
 
 
 @each_kind
 @pytest.mark.parametrize("B", [1, 2, 4, 5, 7, 8, 9, 12, 13, 17])
-def test_any_batch(B: int, dtype: Any, zoneout: float) -> None:
-    gru, problem = layer_and_problem(B, dtype, zoneout=zoneout)
-    assert_same_bits({"h_n": run_loop(gru.compiled().weights, problem["x"], problem["h_0"])}, infer(gru, problem))
+def test_any_batch(B: int, dtype: Any, zoneout: float, cell: reference.Cell) -> None:
+    gru, problem = layer_and_problem(B, dtype, cell=cell, zoneout=zoneout)
+    h_0, expected = first_and_last(gru, problem)
+    assert_same_bits({"h": run_loop(gru.compiled().weights, problem["x"], h_0)}, {"h": expected})
 
 
 @pytest.mark.parametrize("units", [1, 15, 16, 17, 64, 80])
@@ -133,6 +146,7 @@ def f32(*shape: int) -> Any:
         (f32(T, I), f32(L, H + 1), f32(L, H + 1), "h: expected"),
         (f32(T, I), f32(L + 1, H), f32(L + 1, H), "h: expected"),
         (f32(T, 2, I), f32(L, 3, H), f32(L, 3, H), "h: expected"),
+        (f32(T, I), f32(2, L, H), f32(2, L, H), "h: expected h and c of an LSTM"),
         (f32(T, I), f32(L, H), f32(L, H - 1), "out: expected"),
         (f32(T, 2, I), f32(L, 2, H), f32(L, 1, H), "out: expected"),
         (f32(T, I), *[f32(L, H)] * 2, "out: expected memory of its own"),
@@ -150,8 +164,8 @@ def test_wrong_shapes(x: Any, h: Any, out: Any, message: str) -> None:
     [
         (f32(T, I).astype(np.float64), f32(L, H), f32(L, H), "x: expected a C-contiguous array of float32"),
         (f32(T, 2 * I)[:, ::2], f32(L, H), f32(L, H), "x: expected a C-contiguous array of float32"),
-        (f32(T, I), f32(1, L, H), f32(1, L, H), "h: expected x .*got array"),
-        (f32(T, 2, 1, I), f32(L, 2, H), f32(L, 2, H), "x: expected x .*got array"),
+        (f32(T, I), f32(1, 1, L, H), f32(1, 1, L, H), "h: expected x .*got array"),
+        (f32(T, 2, 1, I), f32(L, 2, H), f32(L, 2, H), "h: expected x .*got array"),
     ],
 )
 def test_wrong_types(x: Any, h: Any, out: Any, message: str) -> None:
@@ -161,13 +175,23 @@ def test_wrong_types(x: Any, h: Any, out: Any, message: str) -> None:
         loop(weights, x, h, out)
 
 
+@pytest.mark.parametrize("shape", [(L, H), (1, L, H), (2, L + 1, H), (2, L, H + 1)], ids=str)
+def test_wrong_states_of_an_lstm(shape: tuple[int, ...]) -> None:
+    weights = layer_and_problem(1, np.float64, cell=LSTM)[0].compiled().weights
+    with pytest.raises(ValueError, match="h: expected"):
+        loop(weights, np.zeros((T, I)), np.zeros(shape), np.zeros(shape))
+
+
 def test_wrong_weights_and_read_only_output() -> None:
     x, h, out = f32(I), f32(L, H), f32(L, H)
     with pytest.raises(TypingError, match=r"weights: expected those of compiled\(\), got array"):
         step(x, x, h, out)
+    weights = layer_and_problem(1)[0].compiled().weights
+    with pytest.raises(TypingError, match="out: expected as many dimensions as h has, got array"):
+        step(weights, x, h, f32(1, L, H))
     out.flags.writeable = False
     with pytest.raises(TypingError, match="out: expected an array that can be written to"):
-        step(layer_and_problem(1)[0].compiled().weights, x, h, out)
+        step(weights, x, h, out)
 
 
 def test_constants_of_a_loop_are_read() -> None:
@@ -185,15 +209,15 @@ def test_constants_of_a_loop_are_read() -> None:
 
 
 @each_kind
-def test_from_c(dtype: Any, zoneout: float) -> None:
+def test_from_c(dtype: Any, zoneout: float, cell: reference.Cell) -> None:
     """By address, on threads that Python lets go of during the call."""
-    gru, problem = layer_and_problem(2, dtype, zoneout=zoneout)
+    gru, problem = layer_and_problem(2, dtype, cell=cell, zoneout=zoneout)
     compiled = gru.compiled()
     function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64)(compiled.address)
-    x, h_0 = problem["x"], problem["h_0"]
+    x, (h_0, expected) = problem["x"], first_and_last(gru, problem)
 
     def sequence(row: int) -> Any:
-        h, out = h_0[:, row].copy(), np.empty_like(h_0[:, row])
+        h, out = h_0[..., row, :].copy(), np.empty_like(h_0[..., row, :])
         for x_t in x[:, row]:
             function(compiled.weights_address, x_t.ctypes.data, h.ctypes.data, out.ctypes.data, 1)
             h, out = out, h
@@ -201,9 +225,8 @@ def test_from_c(dtype: Any, zoneout: float) -> None:
 
     with ThreadPoolExecutor(2) as pool:
         rows = list(pool.map(sequence, [0, 1, 0, 1]))
-    expected = infer(gru, problem)["h_n"]
     for row, got in zip([0, 1, 0, 1], rows, strict=True):
-        assert_same_bits({"h": got}, {"h": expected[:, row]})
+        assert_same_bits({"h": got}, {"h": expected[..., row, :]})
     out = np.empty_like(h_0)
     function(compiled.weights_address, x[0].ctypes.data, h_0.ctypes.data, out.ctypes.data, 2)
     assert_same_bits({"h": out}, {"h": gru.step(x[0], h_0)})

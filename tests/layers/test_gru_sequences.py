@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests import reference
 from tests.cases import (
     Arrays,
     assert_exact,
     assert_same_bits,
+    by_name,
     gru_layer,
     gru_problem,
     infer,
@@ -21,6 +23,7 @@ from tests.cases import (
     of_tokens,
     ragged,
     run,
+    states,
 )
 from tests.combinations import (
     BEFORE_RAGGED,
@@ -28,6 +31,7 @@ from tests.combinations import (
     BY_ROW,
     EVERYTHING,
     GLUED,
+    LSTM_EVERYTHING,
     ONLY_LENGTHS,
     case,
     each_depth,
@@ -45,7 +49,9 @@ def filled(results: Arrays, T: int) -> Arrays:
 
 
 @pytest.mark.parametrize(
-    "combination", [ONLY_LENGTHS, EVERYTHING, BEFORE_RAGGED], ids=["plain", "everything", "before"]
+    "combination",
+    [ONLY_LENGTHS, EVERYTHING, BEFORE_RAGGED, LSTM_EVERYTHING],
+    ids=["plain", "everything", "before", "LSTM"],
 )
 @each_depth
 def test_ragged_row_is_that_sequence_alone(combination: frozenset[str], depth: dict[str, Any]) -> None:
@@ -82,10 +88,11 @@ def test_lengths_that_are_all_whole_change_nothing() -> None:
     assert_same_bits(run(gru, problem | {"lengths": np.full(SHAPE[1], SHAPE[0])}), run(gru, problem))
 
 
+@pytest.mark.parametrize("cell", [reference.GRU, reference.LSTM], ids=["GRU", "LSTM"])
 @pytest.mark.parametrize("tokens", [False, True])
 @each_depth
-def test_list_is_the_padded_batch(depth: dict[str, Any], tokens: bool) -> None:
-    problem = ragged(gru_problem(*SHAPE, np.float64, **depth))
+def test_list_is_the_padded_batch(depth: dict[str, Any], tokens: bool, cell: reference.Cell) -> None:
+    problem = ragged(gru_problem(*SHAPE, np.float64, **depth, cell=cell))
     problem = of_tokens(problem) if tokens else problem
     gru, lengths = gru_layer(problem), problem["lengths"]
     expected = run(gru, problem)
@@ -95,11 +102,11 @@ def test_list_is_the_padded_batch(depth: dict[str, Any], tokens: bool) -> None:
 
     gru.zero_grad()
     x = listed(problem["x"])
-    inferred, h_n = gru(x, problem["h_0"])
-    y, trained_h_n = gru.forward(x, problem["h_0"])
-    dx, dh_0 = gru.backward(listed(problem["dy"]), problem["dh_n"])
-    assert_same_bits({"h_n": h_n, "dh_0": dh_0} | gru.gradients, expected)
-    assert_same_bits({"h_n": trained_h_n}, expected)
+    inferred, h_n = gru(x, states(problem, "h_0"))
+    y, trained_h_n = gru.forward(x, states(problem, "h_0"))
+    dx, dh_0 = gru.backward(listed(problem["dy"]), states(problem, "dh_n"))
+    assert_same_bits(by_name(h_n, "h_n") | by_name(dh_0, "dh_0") | gru.gradients, expected)
+    assert_same_bits(by_name(trained_h_n, "h_n"), expected)
     for name, got in {"y": inferred, "dx": dx}.items():
         if name == "dx" and tokens:
             assert got is None

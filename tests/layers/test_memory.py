@@ -19,7 +19,8 @@ import pytest
 import numgru
 from numgru.kernels.packing import blocks_of
 from numgru.kernels.target import TARGET
-from tests.cases import Arrays, gru_layer, gru_problem
+from tests import reference
+from tests.cases import Arrays, gru_layer, gru_problem, states
 
 B, I = 12, 40
 
@@ -35,8 +36,8 @@ def allocated(call: Callable[[], object]) -> int:
 
 
 def train(gru: numgru.GRU, problem: Arrays) -> list[Any]:
-    y = gru.forward(problem["x"], problem["h_0"])
-    return [y, gru.backward(problem["dy"], problem["dh_n"])]
+    y = gru.forward(problem["x"], states(problem, "h_0"))
+    return [y, gru.backward(problem["dy"], states(problem, "dh_n"))]
 
 
 def passes(T: int, H: int, dtype: Any) -> tuple[int, int]:
@@ -79,6 +80,19 @@ def test_bound(T: int, H: int, dtype: Any) -> None:
     small = 10 * B * H + 40_000  # the second: panels and sums of the weight gradients, and Python's own objects
     assert inference <= T * B * H + 2 * weights + small
     assert training <= 5 * T * B * H + T * B * H + T * B * I + 3 * weights + small
+
+
+def test_what_an_lstm_keeps_beside_pieces_that_are_computed_again() -> None:
+    """The output, dx, and c of every step, but no gates."""
+    numgru.set_num_threads(1)
+
+    def values(T: int) -> int:
+        problem = gru_problem(T, B, I, 64, cell=reference.LSTM)
+        lstm = gru_layer(problem, checkpoint_every=10)
+        return allocated(lambda: train(lstm, problem)) // 4
+
+    values(20)  # a compiler's own arrays aren't meant
+    assert (values(1100) - values(100)) / (1000 * B) <= 1.01 * (2 * 64 + I)
 
 
 def test_second_pass_reuses_what_the_first_kept() -> None:

@@ -146,7 +146,7 @@ def test_states_go_in_and_come_out_in_order(how: str) -> None:
 def test_piece_by_piece_is_the_whole(dtype: Any) -> None:
     """Two layers and a head for every step, in inference and in training."""
     model = numgru.Sequential(
-        numgru.GRU(3, 9, dtype=dtype, seed=0), numgru.GRU(9, 5, dtype=dtype, seed=1), numgru.Linear(5, 2, dtype=dtype)
+        numgru.GRU(3, 9, dtype=dtype, seed=0), numgru.LSTM(9, 5, dtype=dtype, seed=1), numgru.Linear(5, 2, dtype=dtype)
     )
     x = np.random.default_rng(0).standard_normal((7, 4, 3)).astype(dtype)
     whole, last = model(x, return_h_n=True)

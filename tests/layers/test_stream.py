@@ -13,16 +13,23 @@ from hypothesis import strategies as st
 
 import numgru
 from numgru._files import save_arrays
-from tests.cases import assert_same_bits, infer
-from tests.combinations import BEFORE, RESET, ZONEOUT, case
+from tests.cases import assert_same_bits, by_name, infer, states
+from tests.combinations import BEFORE, LSTM, RELU, RESET, ZONEOUT, case
 
 SHAPE = (9, 11, 3, 17)
 T, B, I, H = SHAPE
 L = 3
 each_kind = pytest.mark.parametrize(
     ("combination", "dtype"),
-    [((), np.float32), ((), np.float64), ((BEFORE, ZONEOUT), np.float64)],
-    ids=["float32", "float64", "before, zoneout"],
+    [
+        ((), np.float32),
+        ((), np.float64),
+        ((BEFORE, ZONEOUT), np.float64),
+        ((RELU, ZONEOUT), np.float64),
+        ((LSTM,), np.float64),
+        ((LSTM, ZONEOUT), np.float64),
+    ],
+    ids=["float32", "float64", "before, zoneout", "relu, zoneout", "LSTM", "LSTM, zoneout"],
 )
 
 
@@ -36,7 +43,8 @@ def problem_and_layer(combination: Any = (), dtype: Any = np.float64, **options:
 def test_step(combination: Any, dtype: Any, num_layers: int) -> None:
     problem, gru = problem_and_layer(combination, dtype, num_layers=num_layers)
     expected = infer(gru, problem)
-    h, row = problem["h_0"], problem["h_0"][:, 4].copy()
+    h = np.array(states(problem, "h_0"))
+    row = h[..., 4, :].copy()
     into = np.empty_like(h)
     for t in range(T):
         before = h.copy()
@@ -45,30 +53,33 @@ def test_step(combination: Any, dtype: Any, num_layers: int) -> None:
         row = gru.step(problem["x"][t, 4], row)
         assert_same_bits({"h": h}, {"h": before})
         h = after
-        assert_same_bits({"y": h[-1], "into": into, "row": row}, {"y": expected["y"][t], "into": h, "row": h[:, 4]})
-    assert_same_bits({"h_n": h}, expected)
+        last = h.reshape(-1, num_layers, B, H)[0, -1]
+        assert_same_bits({"y": last, "into": into, "row": row}, {"y": expected["y"][t], "into": h, "row": h[..., 4, :]})
+    assert_same_bits(by_name(h, "h_n"), expected)
 
 
-def test_step_of_tokens() -> None:
-    problem, gru = problem_and_layer(tokens=True)
-    h, row = problem["h_0"], problem["h_0"][:, 4]
+@pytest.mark.parametrize("combination", [(), (LSTM,)], ids=["GRU", "LSTM"])
+def test_step_of_tokens(combination: Any) -> None:
+    problem, gru = problem_and_layer(combination, tokens=True)
+    h = np.array(states(problem, "h_0"))
+    row = h[..., 4, :]
     for x in problem["x"]:
         into = h.copy()
         assert gru.step(x, into, out=into) is into
         h, row = gru.step(x, h), gru.step(x[4], row)
         assert_same_bits({"into": into}, {"into": h})
-    assert_same_bits({"h_n": h}, infer(gru, problem))
-    assert_same_bits({"row": row}, {"row": h[:, 4]})
+    assert_same_bits(by_name(h, "h_n"), infer(gru, problem))
+    assert_same_bits({"row": row}, {"row": h[..., 4, :]})
 
 
 @each_kind
 @pytest.mark.parametrize("pieces", [[1] * T, [4, 5], [2, 3, 1, 3], [T]], ids=str)
 def test_stream(combination: Any, dtype: Any, pieces: list[int]) -> None:
     problem, gru = problem_and_layer(combination, dtype)
-    stream = gru.stream(B, problem["h_0"])
-    assert_same_bits({"state": stream.state}, {"state": problem["h_0"]})
+    stream = gru.stream(B, states(problem, "h_0"))
+    assert_same_bits(by_name(stream.state, "h_0"), problem)
     y = np.concatenate([stream(x) for x in np.split(problem["x"], np.cumsum(pieces)[:-1])])
-    assert_same_bits({"y": y, "h_n": stream.state}, infer(gru, problem))
+    assert_same_bits({"y": y, **by_name(stream.state, "h_n")}, infer(gru, problem))
 
 
 def test_stream_of_one_row_starts_from_zero() -> None:
@@ -79,10 +90,11 @@ def test_stream_of_one_row_starts_from_zero() -> None:
     assert_same_bits({"y": stream(problem["x"][:, :1]), "h_n": stream.state}, {"y": y, "h_n": h_n})
 
 
-def test_stream_starts_from_the_learned_state() -> None:
-    problem, gru = problem_and_layer(learn_h_0=True)
+@pytest.mark.parametrize("combination", [(), (LSTM,)], ids=["GRU", "LSTM"])
+def test_stream_starts_from_the_learned_state(combination: Any) -> None:
+    problem, gru = problem_and_layer(combination, learn_h_0=True)
     stream = gru.stream(B)
-    assert_same_bits({"y": stream(problem["x"]), "h_n": stream.state}, infer(gru, problem))
+    assert_same_bits({"y": stream(problem["x"]), **by_name(stream.state, "h_n")}, infer(gru, problem))
 
 
 def test_the_states_of_streams_are_their_own() -> None:
@@ -100,9 +112,10 @@ def test_the_states_of_streams_are_their_own() -> None:
     assert_same_bits({"copy": copy.state}, {"copy": one.state})
 
 
-def test_saved_and_loaded(tmp_path: Path) -> None:
-    problem, gru = problem_and_layer()
-    stream = gru.stream(B, problem["h_0"])
+@pytest.mark.parametrize("combination", [(), (LSTM,)], ids=["GRU", "LSTM"])
+def test_saved_and_loaded(combination: Any, tmp_path: Path) -> None:
+    problem, gru = problem_and_layer(combination)
+    stream = gru.stream(B, states(problem, "h_0"))
     stream(problem["x"][:4])
     stream.save(tmp_path / "state.npz")
     again = gru.stream(B)
@@ -110,17 +123,18 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     assert_same_bits({"y": again(problem["x"][4:])}, {"y": stream(problem["x"][4:])})
 
 
+@pytest.mark.parametrize("combination", [(RESET,), (LSTM, RESET)], ids=["GRU", "LSTM"])
 @pytest.mark.parametrize("rows", [None, [0], [3, 7], slice(2, 5)], ids=str)
-def test_reset(rows: Any) -> None:
+def test_reset(rows: Any, combination: Any) -> None:
     """Of all rows or of some: back to the state it began with, the other rows go on."""
-    problem, gru = problem_and_layer((RESET,))
+    problem, gru = problem_and_layer(combination)
     problem["reset"][...] = False
     problem["reset"][4, slice(None) if rows is None else rows] = True
-    stream = gru.stream(B, problem["h_0"])
+    stream = gru.stream(B, states(problem, "h_0"))
     first = stream(problem["x"][:4])
     stream.reset(rows)
     y = np.concatenate([first, stream(problem["x"][4:])])
-    assert_same_bits({"y": y, "h_n": stream.state}, infer(gru, problem))
+    assert_same_bits({"y": y, **by_name(stream.state, "h_n")}, infer(gru, problem))
 
 
 @pytest.mark.parametrize("options", [{}, {"num_layers": 1}, {"num_layers": 2, "bidirectional": True}], ids=str)

@@ -101,7 +101,9 @@ def test_everything_pytorch_has(batch_first: bool, bias: bool) -> None:
 
 @pytest.mark.parametrize("lengths", [False, True], ids=["padded", "packed"])
 @pytest.mark.parametrize(
-    ("cell", "options"), [(reference.RNN, {}), (reference.RNN_RELU, {"nonlinearity": "relu"})], ids=["tanh", "relu"]
+    ("cell", "options"),
+    [(reference.RNN, {}), (reference.RNN_RELU, {"nonlinearity": "relu"}), (reference.LSTM, {})],
+    ids=["tanh", "relu", "LSTM"],
 )
 def test_other_cells(cell: reference.Cell, options: dict[str, Any], lengths: bool) -> None:
     problem = gru_problem(6, 9, 4, 15, np.float64, num_layers=2, bidirectional=True, cell=cell)
