@@ -6,6 +6,8 @@ from .layers.embedding import Embedding
 from .layers.gru import GRU
 from .layers.heads import LastStep, MaxOverTime, MeanOverTime
 from .layers.linear import Linear
+from .layers.lstm import LSTM
+from .layers.rnn import RNN
 from .layers.sequential import Sequential
 from .layers.warmup import warmup
 from .training import *  # noqa: F403
@@ -13,6 +15,8 @@ from .training import __all__ as _training
 
 __all__ = [
     "GRU",
+    "LSTM",
+    "RNN",
     "Embedding",
     "LastStep",
     "Layer",

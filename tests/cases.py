@@ -2,7 +2,7 @@
 
 A problem and its results are dicts of arrays in the library's own names and shapes (batch second, states
 (1, B, H)), so that one loop over the names compares everything: y, h_n, dx, dh_0 and the gradient of each
-parameter by its name.
+parameter by its name; of an LSTM c_n and dc_0, too. How many gates the weights have says which cell it is.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from numba.core.dispatcher import Dispatcher
 from numpy.typing import DTypeLike, NDArray
 
 import numgru
+from numgru.layers.recurrent import Recurrent
 from tests import reference
 
 Arrays = dict[str, NDArray[Any]]
+CELLS = {3: reference.GRU, 1: reference.RNN, 4: reference.LSTM}  # by gates
+LAYERS: dict[int, Any] = {3: numgru.GRU, 1: numgru.RNN, 4: numgru.LSTM}
 
 
 def gru_problem(
@@ -33,19 +36,21 @@ def gru_problem(
     seed: int = 0,
     num_layers: int = 1,
     bidirectional: bool = False,
+    cell: reference.Cell = reference.GRU,
 ) -> Arrays:
-    """Inputs, upstream gradients and parameters of a GRU; of a size that keeps the gates off 0 and 1."""
+    """Inputs, upstream gradients and parameters of a layer; of a size that keeps the gates off 0 and 1."""
     rng = np.random.default_rng([seed, T, B, I, H])
-    D = 1 + bidirectional
+    D, rows = 1 + bidirectional, cell.gates * H
     state = (num_layers * D, B, H)
     shapes: dict[str, tuple[int, ...]] = {"x": (T, B, I), "h_0": state, "dy": (T, B, D * H), "dh_n": state}
+    shapes |= {"c_0": state, "dc_n": state} if cell.states == 2 else {}
     problem = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
     shapes = {}
     for k in range(num_layers):
         for suffix in (f"_l{k}", f"_l{k}_reverse")[:D]:
-            shapes |= {f"weight_ih{suffix}": (3 * H, D * H if k else I), f"weight_hh{suffix}": (3 * H, H)}
+            shapes |= {f"weight_ih{suffix}": (rows, D * H if k else I), f"weight_hh{suffix}": (rows, H)}
             if bias:
-                shapes |= {f"bias_ih{suffix}": (3 * H,), f"bias_hh{suffix}": (3 * H,)}
+                shapes |= {f"bias_ih{suffix}": (rows,), f"bias_hh{suffix}": (rows,)}
     problem |= {name: rng.uniform(-1.5, 1.5, shape) * shape[-1] ** -0.5 for name, shape in shapes.items()}
     return {name: value.astype(dtype) for name, value in problem.items()}
 
@@ -67,7 +72,7 @@ def glued(problem: Arrays, seed: int = 0) -> Arrays:
 
 def learned(problem: Arrays) -> Arrays:
     """The problem with one first state for the whole batch, a parameter."""
-    return problem | {"h_0": problem["h_0"][:, :1]}
+    return problem | {name: problem[name][:, :1] for name in ("h_0", "c_0") if name in problem}
 
 
 def of_tokens(problem: Arrays, seed: int = 0) -> Arrays:
@@ -84,63 +89,94 @@ def noise(problem: Arrays) -> Arrays:
     return {n: value for n, value in problem.items() if n.startswith(("dropout", "recurrent_dropout", "zoneout"))}
 
 
-def gru_layer(problem: Arrays, learn_h_0: bool = False, **options: Any) -> numgru.GRU:
+def gates_of(problem: Arrays) -> int:
+    rows, H = problem["weight_hh_l0"].shape
+    return rows // H
+
+
+def cell_of(problem: Arrays) -> reference.Cell:
+    """The cell; of those with as many gates the one that is a layer's default."""
+    return CELLS[gates_of(problem)]
+
+
+def states(problem: Arrays, name: str) -> Any:
+    """The states h_0, or the gradients dh_n; of an LSTM both, as it takes them."""
+    other = name.replace("h", "c")
+    return (problem[name], problem[other]) if other in problem else problem[name]
+
+
+def by_name(states: Any, name: str) -> Arrays:
+    """The other way round."""
+    both = states if len(states) == 2 and states.ndim == 4 else [states]
+    return dict(zip((name, name.replace("h", "c")), both, strict=False))
+
+
+def gru_layer(problem: Arrays, learn_h_0: bool = False, **options: Any) -> Recurrent:
     """A layer with the problem's parameters."""
-    three_h, I = problem["weight_ih_l0"].shape
+    I, H = problem["weight_ih_l0"].shape[1], problem["weight_hh_l0"].shape[1]
     p = parameters(problem)
     options = {
         "num_layers": sum(name.startswith("weight_ih") and not name.endswith("_reverse") for name in p),
         "bias": "bias_ih_l0" in p,
         "bidirectional": "weight_ih_l0_reverse" in p,
     } | options
-    gru = numgru.GRU(I, three_h // 3, learn_h_0=learn_h_0, dtype=problem["dy"].dtype, **options)
-    gru.load_state_dict(p | ({"h_0": problem["h_0"]} if learn_h_0 else {}))
+    gru = LAYERS[gates_of(problem)](I, H, learn_h_0=learn_h_0, dtype=problem["dy"].dtype, **options)
+    gru.load_state_dict(p | {name: problem[name] for name in ("h_0", "c_0") if learn_h_0 and name in problem})
     return gru
 
 
-def arguments(gru: numgru.GRU, problem: Arrays) -> dict[str, Any]:
+def arguments(gru: Recurrent, problem: Arrays) -> dict[str, Any]:
     """What both kinds of forward pass are called with: x, h_0 unless it is learned, lengths and reset if there are."""
-    given = {name: problem[name] for name in ("x", "h_0", "lengths", "reset") if name in problem}
-    if gru.learn_h_0:
-        del given["h_0"]
+    given = {name: problem[name] for name in ("x", "lengths", "reset") if name in problem}
+    if not gru.learn_h_0:
+        given["h_0"] = states(problem, "h_0")
     return given | {name: time_first(gru, given[name]) for name in ("x", "reset") if name in given}
 
 
-def time_first(gru: numgru.GRU, a: Any) -> Any:
+def time_first(gru: Recurrent, a: Any) -> Any:
     """Time first instead of the layer's order of axes, and back."""
     return a.swapaxes(0, 1) if gru.batch_first and a is not None else a
 
 
-def run(gru: numgru.GRU, problem: Arrays) -> Arrays:
+def run(gru: Recurrent, problem: Arrays) -> Arrays:
     """Every result of one forward and one backward pass of the library, and the noise that it drew."""
     gru.zero_grad()
     y, h_n = gru.forward(**arguments(gru, problem))
     drawn = {n: time_first(gru, m) if n.startswith("dropout") else m for n, m in gru.masks.items()}
-    dx, dh_0 = gru.backward(time_first(gru, problem["dy"]), problem["dh_n"])
-    results = {"y": time_first(gru, y), "h_n": h_n, "dx": time_first(gru, dx), "dh_0": dh_0}
+    dx, dh_0 = gru.backward(time_first(gru, problem["dy"]), states(problem, "dh_n"))
+    results = {"y": time_first(gru, y), "dx": time_first(gru, dx), **by_name(h_n, "h_n"), **by_name(dh_0, "dh_0")}
     if problem["x"].dtype.kind == "i":
         assert results.pop("dx") is None
     return results | drawn | {name: value.copy() for name, value in gru.gradients.items()}
 
 
-def infer(gru: numgru.GRU, problem: Arrays) -> Arrays:
+def infer(gru: Recurrent, problem: Arrays) -> Arrays:
     """y and h_n of a call."""
     y, h_n = gru(**arguments(gru, problem))
-    return {"y": time_first(gru, y), "h_n": h_n}
+    return {"y": time_first(gru, y), **by_name(h_n, "h_n")}
 
 
-def exact(problem: Arrays, cell: reference.Cell = reference.GRU) -> Arrays:
+def exact(problem: Arrays, cell: reference.Cell | None = None) -> Arrays:
     """The same results from the oracle, in float64; the gradient named h_0 is that of a learned one."""
+    cell = cell or cell_of(problem)
     wide = {n: value.astype(np.float64) if value.dtype.kind == "f" else value for n, value in problem.items()}
     p, x = parameters(wide), wide["x"]
     if x.ndim == 2:
         x = np.eye(p["weight_ih_l0"].shape[1])[x]
     T, B = x.shape[:2]
-    h_0 = np.repeat(wide["h_0"], B // wide["h_0"].shape[1], axis=1)
+
+    def side_by_side(*names: str) -> Any:
+        return np.concatenate([np.broadcast_to(wide[name], wide["dh_n"].shape) for name in names], axis=-1)
+
+    h_0 = side_by_side("h_0", "c_0") if cell.states == 2 else side_by_side("h_0")
+    dh_n = side_by_side("dh_n", "dc_n") if cell.states == 2 else side_by_side("dh_n")
     lengths, reset = wide.get("lengths", np.full(B, T)), wide.get("reset", np.zeros((T, B), bool))
-    y, h_n, parts = reference.gru(cell, x, h_0, p, lengths, reset, noise(wide))
-    dx, dh_0, dp = reference.gru_backward(cell, wide["dy"], wide["dh_n"], x, parts, p)
-    results = {"y": y, "h_n": h_n, "dx": dx, "dh_0": dh_0, "h_0": dh_0.sum(axis=1, keepdims=True)}
+    y, h_n, parts = reference.network(cell, x, h_0, p, lengths, reset, noise(wide))
+    dx, dh_0, dp = reference.network_backward(cell, wide["dy"], dh_n, x, parts, p)
+    results = {"y": y, "dx": dx}
+    for name, values in [("h_n", h_n), ("dh_0", dh_0), ("h_0", dh_0.sum(axis=1, keepdims=True))]:
+        apart = np.split(values, cell.states, axis=-1)
+        results |= dict(zip((name, name.replace("h", "c")), apart, strict=False))
     return results | dp | noise(wide)
 
 
@@ -156,13 +192,13 @@ def rounding(cell: reference.Cell, eps: float, rng: np.random.Generator) -> refe
             return {name: off(v) for name, v in value.items()}
         return value * (1 + eps * rng.uniform(-1, 1, value.shape))
 
-    return reference.Cell(
-        lambda *arguments: off(cell.step(*off(arguments))),
-        lambda *arguments: off(cell.step_backward(*off(arguments))),
+    return cell._replace(
+        step=lambda *arguments: off(cell.step(*off(arguments))),
+        step_backward=lambda *arguments: off(cell.step_backward(*off(arguments))),
     )
 
 
-def tolerances(problem: Arrays, cell: reference.Cell = reference.GRU, draws: int = 4) -> dict[str, float]:
+def tolerances(problem: Arrays, cell: reference.Cell | None = None, draws: int = 4) -> dict[str, float]:
     """How far each result may be from the oracle's.
 
     The yardstick is the problem's own: how far the exact results move when all that a step reads, keeps or
@@ -173,6 +209,7 @@ def tolerances(problem: Arrays, cell: reference.Cell = reference.GRU, draws: int
     """
     eps = np.finfo(problem["dy"].dtype).eps
     rng = np.random.default_rng(1)
+    cell = cell or cell_of(problem)
     results = exact(problem, cell)
     moved = dict.fromkeys(results, 0.0)
     for _ in range(draws):
@@ -191,7 +228,7 @@ def assert_close(got: Arrays, expected: Arrays, tolerance: dict[str, float]) -> 
         assert error <= tolerance[name], f"{name}: off by {error:.2e}, allowed {tolerance[name]:.2e}"
 
 
-def assert_exact(got: Arrays, problem: Arrays, cell: reference.Cell = reference.GRU) -> None:
+def assert_exact(got: Arrays, problem: Arrays, cell: reference.Cell | None = None) -> None:
     """`got` is what the oracle says, as near as its dtype allows."""
     assert_close(got, exact(problem, cell), tolerances(problem, cell))
     for name, value in got.items():

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import strategies as st
 from numpy.typing import DTypeLike
 
-import numgru
+from numgru.layers.recurrent import Recurrent
 from tests import reference
 from tests.cases import (
     Arrays,
@@ -31,7 +31,16 @@ from tests.cases import (
 )
 
 BEFORE, LENGTHS, RESET, ZONEOUT, RECURRENT = "reset before", "lengths", "reset", "zoneout", "recurrent dropout"
-# Each kind of call with both cells; any two options together, each without the other, and neither.
+TANH, RELU, LSTM = "tanh", "relu", "LSTM"
+# A combination without one of these is of the GRU with its reset gate after the product.
+CELLS: dict[str, tuple[reference.Cell, dict[str, Any]]] = {
+    BEFORE: (reference.GRU_BEFORE, {"reset_after": False}),
+    TANH: (reference.RNN, {}),
+    RELU: (reference.RNN_RELU, {"nonlinearity": "relu"}),
+    LSTM: (reference.LSTM, {}),
+}
+# Each kind of call with the GRU's cells; any two options together, each without the other, and neither. The others'
+# cells with little and with everything.
 COMBINATIONS = [
     frozenset(names)
     for names in [
@@ -42,15 +51,21 @@ COMBINATIONS = [
         (BEFORE, LENGTHS, RESET, ZONEOUT),
         (BEFORE, LENGTHS, RECURRENT),
         (RESET, RECURRENT),
+        (TANH,),
+        (TANH, LENGTHS, RESET, ZONEOUT, RECURRENT),
+        (RELU, ZONEOUT),
+        (LSTM,),
+        (LSTM, LENGTHS, RESET, ZONEOUT, RECURRENT),
     ]
 ]
-PLAIN, ONLY_LENGTHS, EVERYTHING, BEFORE_ZONEOUT, _, BEFORE_RAGGED, GLUED = COMBINATIONS
+(PLAIN, ONLY_LENGTHS, EVERYTHING, BEFORE_ZONEOUT, _, BEFORE_RAGGED, GLUED), _OTHERS = COMBINATIONS[:7], COMBINATIONS[7:]
+_, TANH_EVERYTHING, _, LSTM_PLAIN, LSTM_EVERYTHING = _OTHERS
 NOISE = {ZONEOUT: "zoneout", RECURRENT: "recurrent_dropout"}
 SIZES = [1, 2, 3, 5, 7, 8, 9]
 UNITS = [1, 2, 3, 7, 8, 9, 15, 17, 31, 33]
 BOTH_WAYS = {"num_layers": 2, "bidirectional": True}
 each_depth = pytest.mark.parametrize("depth", [{}, {"num_layers": 3}, BOTH_WAYS], ids=["one", "three", "both ways"])
-BY_ROW = ("y", "h_n", "dx", "dh_0")
+BY_ROW = ("y", "h_n", "c_n", "dx", "dh_0", "dc_0")
 
 
 class Case(NamedTuple):
@@ -60,17 +75,17 @@ class Case(NamedTuple):
     problem: Arrays
     options: dict[str, Any]
 
-    def layer(self, **others: Any) -> numgru.GRU:
+    def layer(self, **others: Any) -> Recurrent:
         """The same parameters and the same noise each time."""
         return gru_layer(self.problem, **{"seed": 5, **self.options, **others})
 
-    def without_noise(self) -> numgru.GRU:
+    def without_noise(self) -> Recurrent:
         """The layer with rates at which no noise ever strikes in training; what runs is the same."""
         return self.layer(**{name: 1e-17 for name in NOISE.values() if name in self.options})
 
     @property
     def cell(self) -> reference.Cell:
-        return reference.GRU if self.options.get("reset_after", True) else reference.GRU_BEFORE
+        return _cell_of(self.combination)[0]
 
     def check(self) -> None:
         """Training, with the noise that was drawn, and inference are what the oracle says."""
@@ -81,8 +96,15 @@ class Case(NamedTuple):
             return
         T, B, _ = self.problem["dy"].shape
         share = np.full((T, B, gru.hidden_size), self.options.get("zoneout", 0.0))
-        names = [name.replace("weight_hh", "zoneout") for name in gru.parameters if name.startswith("weight_hh")]
+        kinds = ["zoneout", "zoneout_c"][: self.cell.states]
+        hidden = [name for name in gru.parameters if name.startswith("weight_hh")]
+        names = [name.replace("weight_hh", kind) for name in hidden for kind in kinds]
         assert_exact(infer(gru, self.problem), self.problem | dict.fromkeys(names, share), self.cell)
+
+
+def _cell_of(combination: frozenset[str]) -> tuple[reference.Cell, dict[str, Any]]:
+    """The cell, and the layer's options for it."""
+    return next((CELLS[name] for name in CELLS if name in combination), (reference.GRU, {}))
 
 
 def case(
@@ -99,18 +121,19 @@ def case(
     **options: Any,
 ) -> Case:
     """A problem with what the combination says, and the layer's `options` with it."""
-    problem = gru_problem(*shape, dtype, bias, seed, num_layers, bidirectional)
+    cell, own_options = _cell_of(combination)
+    problem = gru_problem(*shape, dtype, bias, seed, num_layers, bidirectional, cell)
     for wanted, made in [(LENGTHS in combination, ragged), (RESET in combination, glued), (tokens, of_tokens)]:
         problem = made(problem, seed) if wanted else problem
     problem = learned(problem) if learn_h_0 else problem
     options |= {name: 0.25 for kind, name in NOISE.items() if kind in combination}
-    return Case(combination, problem, {"learn_h_0": learn_h_0, "reset_after": BEFORE not in combination, **options})
+    return Case(combination, problem, {"learn_h_0": learn_h_0, **own_options, **options})
 
 
 def part_of(problem: Arrays, rows: Any, steps: slice = slice(None)) -> Arrays:
     """Some rows of a problem, and some of their steps."""
     by_step = {name: problem[name][steps, rows] for name in ("x", "dy", "reset") if name in problem}
-    by_row = {name: problem[name][:, rows] for name in ("h_0", "dh_n")}
+    by_row = {name: problem[name][:, rows] for name in ("h_0", "c_0", "dh_n", "dc_n") if name in problem}
     lengths = {"lengths": problem["lengths"][rows]} if "lengths" in problem else {}
     return parameters(problem) | by_step | by_row | lengths
 

@@ -2,14 +2,15 @@
 
 It shares nothing with the library it checks. A cell is two functions: a step, and directly below it its backward,
 which quotes the lines it differentiates. `steps` runs a cell in one direction over sequences of one length, `layers`
-a stack of directions and layers, `gru` a batch of sequences of any lengths; each is followed by its backward.
+a stack of directions and layers, `network` a batch of sequences of any lengths; each is followed by its backward.
 Gradients are named d + name; a parameter's gradient has its name.
 
-Shapes: T time, B batch, I input, H hidden, L layers, D directions (1 or 2).
-    x, dx (T, B, I)    y, dy (T, B, D*H)    h_0, h_n (L*D, B, H)    h, a direction's state (B, H)
-    weight_ih (3H, I), in layers above the first (3H, D*H)    weight_hh (3H, H)    bias_ih, bias_hh (3H), or absent
-    reset (T, B)    noise: dropout_l* (T, B, D*H), recurrent_dropout_l* (B, H), zoneout_l* (T, B, H)
-Gates r, z, n stand one below the other. A name ends in _l0, _l1, ..., the reverse direction's in _l0_reverse, ...
+Shapes: T time, B batch, I input, H hidden, L layers, D directions (1 or 2), G gates, S states (an LSTM's are h and c).
+    x, dx (T, B, I)    y, dy (T, B, D*H)    h_0, h_n (L*D, B, S*H)    h, a direction's states side by side (B, S*H)
+    weight_ih (G*H, I), in layers above the first (G*H, D*H)    weight_hh (G*H, H)    bias_ih, bias_hh (G*H), or absent
+    reset (T, B)    noise: dropout_l* (T, B, D*H), recurrent_dropout_l* (B, H), zoneout_l*, zoneout_c_l* (T, B, H)
+Gates (r, z, n; or i, f, g, o) stand one below the other. A name ends in _l0, _l1, ..., the reverse direction's in
+_l0_reverse, ...
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class Cell(NamedTuple):
 
     step: Callable[[Array, Array, Named, Array | None], tuple[Array, Any]]
     step_backward: Callable[[Array, Array, Array, Any, Named, Array | None], tuple[Array, Array, Named]]
+    gates: int = 3
+    states: int = 1
 
 
 def sigmoid(v: Array) -> Array:
@@ -124,12 +127,79 @@ def split_gates(p: Named) -> tuple[tuple[Array, Array], tuple[Any, Any]]:
     return (p["weight_hh"][: 2 * H], p["weight_hh"][2 * H :]), biases
 
 
+def rnn_step(x: Array, h: Array, p: Named, mask: Array | None = None) -> tuple[Array, Any]:
+    h_new = np.tanh(both_sums(x, h, p, mask))
+    return h_new, (h_new,)
+
+
+def rnn_step_backward(
+    dh_new: Array, x: Array, h: Array, kept: Any, p: Named, mask: Array | None = None
+) -> tuple[Array, Array, Named]:
+    (h_new,) = kept
+    return both_sums_backward(dh_new * (1 - h_new**2), x, h, p, mask)  # h' = tanh(x_ + h_)
+
+
+def relu_step(x: Array, h: Array, p: Named, mask: Array | None = None) -> tuple[Array, Any]:
+    sums = both_sums(x, h, p, mask)
+    h_new = np.where(sums.real <= 0, 0, sums)  # NaN isn't
+    return h_new, (h_new,)
+
+
+def relu_step_backward(
+    dh_new: Array, x: Array, h: Array, kept: Any, p: Named, mask: Array | None = None
+) -> tuple[Array, Array, Named]:
+    (h_new,) = kept
+    slope = np.where(h_new.real > 0, 1, h_new)  # h' = max(x_ + h_, 0): 1 or 0, or NaN
+    return both_sums_backward(dh_new * slope, x, h, p, mask)
+
+
+def lstm_step(x: Array, hc: Array, p: Named, mask: Array | None = None) -> tuple[Array, Any]:
+    h, c = np.split(hc, 2, axis=-1)
+    sum_i, sum_f, sum_g, sum_o = np.split(both_sums(x, h, p, mask), 4, axis=-1)
+    i, f, g, o = sigmoid(sum_i), sigmoid(sum_f), np.tanh(sum_g), sigmoid(sum_o)
+    c_new = f * c + i * g
+    return np.concatenate([o * np.tanh(c_new), c_new], axis=-1), (i, f, g, o, np.tanh(c_new))
+
+
+def lstm_step_backward(
+    dhc_new: Array, x: Array, hc: Array, kept: Any, p: Named, mask: Array | None = None
+) -> tuple[Array, Array, Named]:
+    i, f, g, o, squashed = kept
+    (h, c), (dh_new, dc_new) = np.split(hc, 2, axis=-1), np.split(dhc_new, 2, axis=-1)
+    do = dh_new * squashed * o * (1 - o)  # h' = o tanh(c'),  o = sigmoid(.)
+    dc_new = dc_new + dh_new * o * (1 - squashed**2)
+    di = dc_new * g * i * (1 - i)  # c' = f c + i g,  i = sigmoid(.)
+    df = dc_new * c * f * (1 - f)  # f = sigmoid(.)
+    dg = dc_new * i * (1 - g**2)  # g = tanh(.)
+    dx, dh, dp = both_sums_backward(np.concatenate([di, df, dg, do], axis=-1), x, h, p, mask)
+    return dx, np.concatenate([dh, dc_new * f], axis=-1), dp
+
+
+def both_sums(x: Array, h: Array, p: Named, mask: Array | None) -> Array:
+    """What the input's and the state's weights and biases make of x and h, added up."""
+    of_state = linear(masked(h, mask), p["weight_hh"], p.get("bias_hh"))
+    return linear(x, p["weight_ih"], p.get("bias_ih")) + of_state
+
+
+def both_sums_backward(da: Array, x: Array, h: Array, p: Named, mask: Array | None) -> tuple[Array, Array, Named]:
+    """dx, dh and the parameters' gradients."""
+    dx, dweight_ih, dbias_ih = linear_backward(da, x, p["weight_ih"])
+    dh, dweight_hh, dbias_hh = linear_backward(da, masked(h, mask), p["weight_hh"])
+    dp = {"weight_ih": dweight_ih, "weight_hh": dweight_hh, "bias_ih": dbias_ih, "bias_hh": dbias_hh}
+    return dx, masked(dh, mask), dp
+
+
 GRU = Cell(gru_step, gru_step_backward)
 GRU_BEFORE = Cell(gru_before_step, gru_before_step_backward)
+RNN = Cell(rnn_step, rnn_step_backward, gates=1)
+RNN_RELU = Cell(relu_step, relu_step_backward, gates=1)
+LSTM = Cell(lstm_step, lstm_step_backward, gates=4, states=2)
 
 
-def steps(cell: Cell, x: Array, h_0: Array, p: Named, reset: Array, mask: Any, zoneout: Any) -> tuple[Array, Any]:
-    """The states after each step, and for the backward each step's input, state before it and what it kept.
+def steps(
+    cell: Cell, x: Array, h_0: Array, p: Named, reset: Array, mask: Any, zoneout: Any
+) -> tuple[Array, Array, Any]:
+    """The first state after each step, all after the last, and each step's input, states before it and what it kept.
 
     Where `reset` is True a sequence starts anew; zoneout is the part of the state that stays as it was, or None.
     """
@@ -139,9 +209,9 @@ def steps(cell: Cell, x: Array, h_0: Array, p: Named, reset: Array, mask: Any, z
         h, kept = cell.step(x_t, before, p, mask)
         if zoneout is not None:
             h = zoneout[t] * before + (1 - zoneout[t]) * h
-        y.append(h)
+        y.append(np.split(h, cell.states, axis=-1)[0])
         tape.append((x_t, before, kept))
-    return np.stack(y), tape
+    return np.stack(y), h, tape
 
 
 def steps_backward(
@@ -151,7 +221,7 @@ def steps_backward(
     dx, dh, dh_0 = [], dh_n, np.zeros_like(dh_n)
     dp = {name: np.zeros_like(value) for name, value in p.items()}
     for t in reversed(range(len(dy))):
-        dh = dh + dy[t]
+        dh = dh + np.concatenate([dy[t], *[np.zeros_like(dy[t])] * (cell.states - 1)], axis=-1)
         kept_back = 0 if zoneout is None else zoneout[t] * dh  # h' = zoneout h + (1 - zoneout) step(h)
         dh = dh if zoneout is None else (1 - zoneout[t]) * dh
         dx_t, dh, step_dp = cell.step_backward(dh, *tape[t], p, mask)
@@ -180,9 +250,9 @@ def layers(cell: Cell, x: Array, h_0: Array, p: Named, reset: Array, noise: Name
         outputs = []
         for suffix, time in both:
             start, strikes = anew(reset, time), noise_of(noise, suffix, time)
-            y, tape = steps(cell, x[time], h_0[len(h_n)], own(p, suffix), start, *strikes)
+            y, last, tape = steps(cell, x[time], h_0[len(h_n)], own(p, suffix), start, *strikes)
             outputs.append(y[time])
-            h_n.append(y[-1])
+            h_n.append(last)
             tapes.append(tape)
         x = masked(np.concatenate(outputs, axis=-1), noise.get(f"dropout_l{k}"))
     return x, np.stack(h_n), tapes
@@ -223,9 +293,9 @@ def own(p: Named, suffix: str) -> Named:
 
 
 def noise_of(noise: Named, suffix: str, time: slice) -> tuple[Array | None, Array | None]:
-    """A direction's mask of the state, and its zoneout in its own order of time."""
-    zoneout = noise.get(f"zoneout{suffix}")
-    return noise.get(f"recurrent_dropout{suffix}"), None if zoneout is None else zoneout[time]
+    """A direction's mask of the state, and its states' zoneout in its own order of time."""
+    zoneout = [noise[name][time] for name in (f"zoneout{suffix}", f"zoneout_c{suffix}") if name in noise]
+    return noise.get(f"recurrent_dropout{suffix}"), np.concatenate(zoneout, axis=-1) if zoneout else None
 
 
 class Part(NamedTuple):
@@ -238,7 +308,7 @@ class Part(NamedTuple):
     tapes: Any
 
 
-def gru(cell: Cell, x: Array, h_0: Array, p: Named, lengths: Array, reset: Array, noise: Named) -> Any:
+def network(cell: Cell, x: Array, h_0: Array, p: Named, lengths: Array, reset: Array, noise: Named) -> Any:
     """y, h_n and what the backward needs. Sequences of one length are run as one batch, without any padding."""
     y: Any = None
     h_n, parts = np.empty_like(h_0), []
@@ -253,7 +323,7 @@ def gru(cell: Cell, x: Array, h_0: Array, p: Named, lengths: Array, reset: Array
     return y, h_n, parts
 
 
-def gru_backward(
+def network_backward(
     cell: Cell, dy: Array, dh_n: Array, x: Array, parts: list[Part], p: Named
 ) -> tuple[Array, Array, Named]:
     """dx, dh_0 and the gradient of each parameter."""

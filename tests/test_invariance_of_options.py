@@ -14,6 +14,7 @@ from tests.combinations import (
     BOTH_WAYS,
     COMBINATIONS,
     EVERYTHING,
+    LSTM_EVERYTHING,
     PLAIN,
     case,
     each_depth,
@@ -22,7 +23,9 @@ from tests.combinations import (
 )
 
 SHAPE = (9, 11, 3, 17)
-each_cell = pytest.mark.parametrize("combination", [EVERYTHING, BEFORE_ZONEOUT], ids=["after", "before"])
+each_cell = pytest.mark.parametrize(
+    "combination", [EVERYTHING, BEFORE_ZONEOUT, LSTM_EVERYTHING], ids=["after", "before", "LSTM"]
+)
 
 
 @each_cell

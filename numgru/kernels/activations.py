@@ -1,4 +1,4 @@
-"""sigmoid and tanh in registers: one exponential, one division, no library call, no table.
+"""sigmoid and tanh in registers: one exponential, one division, no library call, no table; and max(x, 0).
 
 Range reduction: u = n ln 2 + s with |s| <= ln 2 / 2, so e^u = 2^n (1 + p) with p = e^s - 1 = s + s^2 q(s).
 q is a minimax polynomial of the relative error of p (tests/kernels/fit_expm1.py fits it), so that tanh keeps its
@@ -105,3 +105,14 @@ def tanh(x: Vec) -> Vec:
     two_to_n, p = _two_to_n_and_p(x + x)
     minus_one = two_to_n.fma(p, two_to_n - 1.0)
     return minus_one / (minus_one + 2.0)
+
+
+def relu(x: Vec) -> Vec:
+    """max(x, 0)."""
+    return x.at_least(0.0)
+
+
+def relu_slope(y: Vec) -> Vec:
+    """Its derivative from its result: 1 where that is above 0, or else the result itself, 0 or NaN."""
+    b = y.b
+    return y.each(lambda mine, one, zero: b.select(b.fcmp_ordered(">", mine, zero), one, mine), 1.0, 0.0)

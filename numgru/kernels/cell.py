@@ -3,6 +3,7 @@
 A *gate* is one part of the layer's weights, a *slot* one of the numbers that a unit keeps from forward to backward.
 A time step goes through the cell's *stages*, each for all units before the next. A stage sums its gates over the
 input and over what the stage before has made; the first one, over the state. What the last one makes is the new state.
+A cell may have a second state, c, which no weights multiply: the last stage gets and makes it, too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 from numba.extending import overload
+from numpy.typing import NDArray
 
 from .vectors import Vec
 
@@ -21,8 +23,8 @@ class Stage(NamedTuple):
     """Some gates, what becomes of their sums, and the derivative of that."""
 
     gates: tuple[int, ...]  # in their order, those of earlier stages first
-    step: Callable[[Slots, Vec], tuple[Vec, Slots]]
-    step_backward: Callable[[Vec, Slots, Vec], tuple[Vec, Slots]]
+    step: Callable[..., Any]
+    step_backward: Callable[..., Any]
     makes: int | None = None  # the slot of what the next stage sums over; None: the new state
 
     @property
@@ -38,13 +40,35 @@ class Cell:
     would take, or in the last stage the one before any noise. It returns what it makes and what it keeps.
 
     Its `step_backward` gets the gradient of what it made, all that was kept, and the same state. It returns the part
-    of the gradient that reaches this state directly, and the gradients of sums.
+    of the gradient that reaches this state directly (None: there is none), and the gradients of sums.
+
+    Where there's a second state, c comes behind these arguments and the new c behind these results; backwards, the
+    gradient of the new c and then c, and the whole gradient of c.
     """
 
     slots: ClassVar[int]
+    states: ClassVar[int] = 1
     input_slots: ClassVar[tuple[int, ...]]  # of the sum to which each gate's input weights lead
     state_slots: ClassVar[tuple[int, ...]]  # the same for its other weights
     stages: ClassVar[tuple[Stage, ...]]
+
+
+class Weights(NamedTuple):
+    """Packed weights, flat; a subclass's type tells the tiles which cell they compute. S slots, G gates."""
+
+    input: NDArray[Any]  # (block, I, G, LANES); backward (block of I, G, H, LANES)
+    state: NDArray[Any]  # (block, H, G, LANES); backward (block of H, G, H, LANES)
+    bias: NDArray[Any]  # (block, S, LANES): by slot, those of the input and of the state added up
+
+    @staticmethod
+    def cell() -> type[Cell]:
+        """The cell's equations."""
+        raise NotImplementedError
+
+    @staticmethod
+    def infer() -> Any:
+        """The kernel for inference without options."""
+        raise NotImplementedError
 
 
 def _known(fact: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -72,6 +96,13 @@ def state_slots(cell: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The slots of the state's weights in two parts: those that multiply the state, and the second stage's."""
     of_state = len(cell.state_slots) - sum(len(stage.gates) for stage in cell.stages[1:])
     return cell.state_slots[:of_state], cell.state_slots[of_state:]
+
+
+@_known
+def state_count(cell: Any) -> int:
+    """The number of states."""
+    count: int = cell.states
+    return count
 
 
 @_known

@@ -6,13 +6,11 @@ hidden units.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-from numpy.typing import NDArray
+from typing import Any
 
 from ._jit import kernel
 from .activations import sigmoid, tanh
-from .cell import Cell, Slots, Stage
+from .cell import Cell, Slots, Stage, Weights
 from .recurrent import forward
 from .sequences import no_options
 from .vectors import Vec
@@ -89,12 +87,8 @@ class ResetBeforeCell(Cell):
     stages = (Stage((0, 1), reset, reset_backward, makes=P), Stage((2,), step, step_backward))
 
 
-class GRUWeights(NamedTuple):
-    """Packed weights of a GRU, flat; the type tells the tiles which cell they compute."""
-
-    input: NDArray[Any]  # (block, I, 3, LANES); backward (block of I, 3, H, LANES)
-    state: NDArray[Any]  # (block, H, 3, LANES); backward (block of H, 3, H, LANES)
-    bias: NDArray[Any]  # (block, 4, LANES): b_ir + b_hr, b_iz + b_hz, b_in, b_hn, or zero for p
+class GRUWeights(Weights):
+    """Packed weights of a GRU; its biases are b_ir + b_hr, b_iz + b_hz, b_in and b_hn."""
 
     @staticmethod
     def cell() -> type[Cell]:
@@ -107,8 +101,8 @@ class GRUWeights(NamedTuple):
         return infer
 
 
-class ResetBeforeWeights(GRUWeights):
-    """The same for a reset gate before the product."""
+class ResetBeforeWeights(Weights):
+    """The same for a reset gate before the product; p has a bias of zero."""
 
     @staticmethod
     def cell() -> type[Cell]:
@@ -122,12 +116,12 @@ class ResetBeforeWeights(GRUWeights):
 
 
 @kernel
-def infer(w_input, w_state, bias, x, h_0, y, batch_first):
+def infer(w_input, w_state, bias, x, h_0, y, c, batch_first):
     """On the calling thread, from plain arrays: to take a tuple from Python costs half a microsecond."""
-    forward(GRUWeights(w_input, w_state, bias), x, h_0, y, None, batch_first, 0, no_options())
+    forward(GRUWeights(w_input, w_state, bias), x, h_0, y, c, None, batch_first, 0, no_options())
 
 
 @kernel
-def reset_before_infer(w_input, w_state, bias, x, h_0, y, batch_first):
+def reset_before_infer(w_input, w_state, bias, x, h_0, y, c, batch_first):
     """The same for a reset gate before the product."""
-    forward(ResetBeforeWeights(w_input, w_state, bias), x, h_0, y, None, batch_first, 0, no_options())
+    forward(ResetBeforeWeights(w_input, w_state, bias), x, h_0, y, c, None, batch_first, 0, no_options())

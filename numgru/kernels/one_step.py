@@ -3,12 +3,12 @@
 It's one function with C's calling convention, compiled once. Whoever calls it jumps to its address, so that none of it
 is compiled into a user's loop. All weights lie in one block of memory: a call passes one array, or one pointer.
 
-Shapes: B batch, I input, H hidden, L layers of one direction; "padded" is to whole registers.
+Shapes: B batch, I input, H hidden, L layers of one direction, G gates, S slots; "padded" is to whole registers.
 
     x        (I,) or (B, I)
-    h, out   (L, H) or (L, B, H)
-    block    64 bytes of integers, the share that zoneout keeps (H padded), and for every layer its packed weights: of
-             the input (K, 3, H padded; K is I, then H), of the state (H, 3, H padded), and the biases (4, H padded)
+    h, out   (L, H) or (L, B, H); of an LSTM h and c, (2, L, H) or (2, L, B, H)
+    block    64 bytes of integers, the share that zoneout keeps (2 H padded), and for every layer its packed weights: of
+             the input (K, G, H padded; K is I, then H), of the state (H, G, H padded), and the biases (S, H padded)
 """
 
 from __future__ import annotations
@@ -26,20 +26,22 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from ._jit import c_function, intrinsic, kernel, piece
-from .cell import stage_widths
+from .cell import Weights, cell_slots, stage_widths, state_count
 from .few_rows import HALF, columns_of
-from .gru import GRUCell, GRUWeights, ResetBeforeWeights
+from .gru import GRUWeights, ResetBeforeWeights
+from .lstm import LSTMWeights
 from .packing import aligned_empty, blocks_in, blocks_of, lanes_of
+from .rnn import ReluWeights, TanhWeights
 from .sequences import Options, Sequences
 from .step import step_tile
 from .target import TARGET
 from .tiles import ROWS, WIDE, pointer
 from .vectors import I64
 
-_GATES, _SLOTS = len(GRUCell.input_slots), GRUCell.slots
 _HEADER = 64  # bytes
-_I, _H, _L, _SIZE, _ZONEOUT, _KIND = range(6)  # its integers: the size in numbers, whether there's zoneout, the cell
-_KINDS = GRUWeights, ResetBeforeWeights
+# Its integers: among them the size in numbers, whether there's zoneout, the cell, and the number of its states.
+_I, _H, _L, _SIZE, _ZONEOUT, _KIND, _STATES = range(7)
+_KINDS: tuple[type[Weights], ...] = GRUWeights, ResetBeforeWeights, TanhWeights, ReluWeights, LSTMWeights
 
 
 class StepWeights(NamedTuple):
@@ -63,17 +65,18 @@ def _restored(block: NDArray[Any]) -> StepWeights:
 
 
 def new_block(
-    kind: type[GRUWeights], input_sizes: Sequence[int], H: int, dtype: np.dtype[Any], zoneout: float
-) -> tuple[NDArray[Any], list[GRUWeights]]:
+    kind: type[Weights], input_sizes: Sequence[int], H: int, dtype: np.dtype[Any], zoneout: float
+) -> tuple[NDArray[Any], list[Weights]]:
     """A block, and where in it each layer's weights are to go."""
+    gates, slots = len(kind.cell().input_slots), kind.cell().slots
     padded = blocks_of(H, dtype) * TARGET.lanes(dtype)
-    sizes = [n * padded for K in input_sizes for n in (_GATES * K, _GATES * H, _SLOTS)]
-    first = _HEADER // dtype.itemsize
-    starts = list(accumulate(sizes, initial=first + padded))
+    sizes = [n * padded for K in input_sizes for n in (gates * K, gates * H, slots)]
+    first, shares = _HEADER // dtype.itemsize, 2 * padded  # for both states
+    starts = list(accumulate(sizes, initial=first + shares))
     block = aligned_empty(starts[-1], dtype)
-    facts = input_sizes[0], H, len(input_sizes), block.size, zoneout > 0, _KINDS.index(kind)
+    facts = input_sizes[0], H, len(input_sizes), block.size, zoneout > 0, _KINDS.index(kind), kind.cell().states
     block[:first].view(np.int64)[: len(facts)] = facts
-    block[first : first + padded] = zoneout
+    block[first : first + shares] = zoneout
     parts = [block[start : start + size] for start, size in zip(starts[:-1], sizes, strict=True)]
     return block, [kind(*parts[at : at + 3]) for at in range(0, len(parts), 3)]
 
@@ -113,28 +116,44 @@ def _(weights, *parts):
     return lambda weights, *parts: kind(parts[0], parts[1], parts[2])
 
 
+def _second_states(weights, before, after):
+    """These, if the cell has a second state."""
+    raise NotImplementedError
+
+
+@overload(_second_states)
+def _(weights, before, after):
+    if weights.instance_class.cell().states == 1:
+        return lambda weights, before, after: (None, None)
+    return lambda weights, before, after: (before, after)
+
+
 @piece
 def _step_layers(kind, block, x, h, out, B):
     """All layers; `kind` is any weights of their kind."""
     header = _header_of(block)
     I, H, L = header[_I], header[_H], header[_L]
+    input_slots, _, slots = cell_slots(kind)
+    gates = len(input_slots)
     padded = blocks_in(H, block) * lanes_of(block)
     zoneout = block[_HEADER // block.itemsize :]
     options = Options(
         0, 0, 0, None, None, None, None, None, 0, None, header[_ZONEOUT], zoneout, 0, 0, 0, None, None, 0
     )  # fmt: skip
-    start, below = _HEADER // block.itemsize + padded, carray(x, B * I)
-    before, after = carray(h, L * B * H), carray(out, L * B * H)
+    start, below = _HEADER // block.itemsize + 2 * padded, carray(x, B * I)
+    size = state_count(kind) * L * B * H
+    before, after = carray(h, size), carray(out, size)
     kept = after  # not used, unless a stage keeps something for the next
     if len(stage_widths(kind)) > 1:
-        kept = np.empty(B * _SLOTS * padded, block.dtype)
+        kept = np.empty(B * slots * padded, block.dtype)
     for first in range(0, L * B * H, B * H):
-        state = start + _GATES * I * padded
-        bias = state + _GATES * H * padded
-        end = bias + _SLOTS * padded
+        state = start + gates * I * padded
+        bias = state + gates * H * padded
+        end = bias + slots * padded
         weights = _like(kind, block[start:state], block[state:bias], block[bias:end])
         h_0, y = before[first : first + B * H], after[first : first + B * H]
-        run = Sequences(below, h_0, y, None, kept, 1, B, 0, 1, B, I, H, 0, 0, I, 0, 0, H, options)
+        c_0, c = _second_states(kind, before[first + L * B * H :], after[first + L * B * H :])
+        run = Sequences(below, h_0, y, c_0, c, 0, None, kept, 1, B, 0, 1, B, I, H, 0, 0, I, 0, 0, H, options)
         _step_rows(weights, run)
         start, below, I = end, y, H
 
@@ -144,26 +163,19 @@ def _block_at(weights):
     return carray(weights, carray(weights, _HEADER).view(np.int64)[_SIZE])
 
 
-def _plain(weights, x, h, out, batch):
-    block = _block_at(weights)
-    _step_layers(GRUWeights(block, block, block), block, x, h, out, batch)
-
-
-def _reset_before(weights, x, h, out, batch):
-    block = _block_at(weights)
-    _step_layers(ResetBeforeWeights(block, block, block), block, x, h, out, batch)
-
-
-_FUNCTIONS = {GRUWeights: _plain, ResetBeforeWeights: _reset_before}
-
-
 @cache
-def _compiled(kind: int, dtype: np.dtype[Any]) -> Any:
+def _compiled(number: int, dtype: np.dtype[Any]) -> Any:
+    kind = _KINDS[number]
+
+    def take_step(weights, x, h, out, batch):
+        block = _block_at(weights)
+        _step_layers(kind(block, block, block), block, x, h, out, batch)
+
     numbers = types.CPointer(from_dtype(dtype))
-    return c_function(types.void(*[numbers] * 4, types.int64), _FUNCTIONS[_KINDS[kind]])
+    return c_function(types.void(*[numbers] * 4, types.int64), take_step)
 
 
-def function_for(kind: type[GRUWeights], dtype: np.dtype[Any]) -> int:
+def function_for(kind: type[Weights], dtype: np.dtype[Any]) -> int:
     """The address of the function that steps."""
     address: int = _compiled(_KINDS.index(kind), dtype).address
     return address
@@ -195,7 +207,10 @@ def step(weights, x, h, out):
     header, batch = _header_of(weights.block), x.shape[0] if x.ndim == 2 else 1
     if x.shape[-1] != header[_I] or batch < 1:
         raise ValueError("x: expected shape (input_size,) or (B, input_size), got another")
-    if h.shape[0] != header[_L] or h.shape[-1] != header[_H] or h.size != header[_L] * batch * header[_H]:
+    depth, states, size = h.ndim - x.ndim, header[_STATES], header[_STATES] * header[_L] * batch * header[_H]
+    if depth != states or (depth == 2 and h.shape[0] != 2):
+        raise ValueError("h: expected h and c of an LSTM in one array of two, or else h alone, got another shape")
+    if h.shape[depth - 1] != header[_L] or h.shape[-1] != header[_H] or h.size != size:
         raise ValueError("h: expected shape (num_layers, hidden_size), or (num_layers, B, hidden_size), got another")
     if out.shape != h.shape:
         raise ValueError("out: expected h's shape, got another")
@@ -213,11 +228,13 @@ def _(weights, x, h, out):
     if getattr(weights, "instance_class", None) is not StepWeights:
         raise TypingError(f"weights: expected those of compiled(), got {weights}")
     dtype = weights.types[0].dtype
-    for name, given, ndim in (("x", x, 0), ("h", h, 1), ("out", out, 1)):
+    for name, given in (("x", x), ("h", h), ("out", out)):
         if not isinstance(given, types.Array) or given.dtype != dtype or given.layout != "C":
             raise TypingError(f"{name}: expected a C-contiguous array of {dtype}, got {given}")
-        if x.ndim not in (1, 2) or given.ndim != x.ndim + ndim:
-            raise TypingError(f"{name}: expected x (I,) with h and out (L, H), or (B, I) with (L, B, H), got {given}")
+    if x.ndim not in (1, 2) or h.ndim - x.ndim not in (1, 2):
+        raise TypingError(f"h: expected x (I,) with h (L, H), or (B, I) with (L, B, H), got {x} with {h}")
+    if out.ndim != h.ndim:
+        raise TypingError(f"out: expected as many dimensions as h has, got {out} with {h}")
     if not out.mutable:
         raise TypingError(f"out: expected an array that can be written to, got {out}")
     return lambda weights, x, h, out: None

@@ -12,7 +12,7 @@ from numba import types
 
 from ._jit import intrinsic
 from .sequences import TRUE, Fields, fields_of, gates_of, inputs_of, sums_of
-from .tiles import edge_masks, rows_up_to, sum_rows
+from .tiles import edge_masks, in_registers, rows_up_to, sum_rows
 from .vectors import I64, Grid, Vec, loop
 
 
@@ -28,12 +28,17 @@ def accumulate(run, sums, places, slots, gates, a, rows, depth, data, j, blocks)
     """Add a w to the sums of some gates, with the weights of all packed in `data`; `slots` is where gates lead."""
     lanes = run.kind.lanes
     packed = panel(run, data, j, depth, len(slots))
-    keys = [(m, v, slots[g]) for m, v in places for g in gates]
 
-    def weights(k):
-        return [packed.load(k, v, g * lanes) for v in blocks for g in gates]
+    def add(gates):
+        keys = [(m, v, slots[g]) for m, v in places for g in gates]
+        added = sum_rows(
+            run.b, [sums[key] for key in keys], rows, depth, a,
+            lambda k: [packed.load(k, v, g * lanes) for v in blocks for g in gates],
+        )  # fmt: skip
+        sums.update(zip(keys, added, strict=True))
 
-    sums.update(zip(keys, sum_rows(run.b, [sums[key] for key in keys], rows, depth, a, weights), strict=True))
+    for some in in_registers(gates, len(places)):
+        add(some)
 
 
 @intrinsic

@@ -65,8 +65,8 @@ def _with_sums(run, sums, steps, first, rows):
     if run.gates is not None:
         return run
     return Sequences(
-        run.x, run.h_0, run.y, run.gates, sums, min(steps, run.T), rows, first, run.T, run.B, run.I, run.H,
-        run.x_start, run.x_time, run.x_row, run.y_start, run.y_time, run.y_row, run.options,
+        run.x, run.h_0, run.y, run.c_0, run.c, run.c_time, run.gates, sums, min(steps, run.T), rows, first,
+        run.T, run.B, run.I, run.H, run.x_start, run.x_time, run.x_row, run.y_start, run.y_time, run.y_row, run.options,
     )  # fmt: skip
 
 
@@ -172,53 +172,55 @@ def _shares(run, part, parts):
 
 
 @kernel
-def forward(weights, x, h_0, y, gates, batch_first, direction, options):
+def forward(weights, x, h_0, y, c, gates, batch_first, direction, options):
     """The whole sequence, on the calling thread."""
-    run = sequences(x, h_0, y, gates, batch_first, direction, options)
+    run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
     _forward_rows(weights, run, 0, run.B)
 
 
 @parallel_kernel
-def forward_parallel(weights, x, h_0, y, gates, batch_first, direction, options, parts):
+def forward_parallel(weights, x, h_0, y, c, gates, batch_first, direction, options, parts):
     """The same in `parts` shares of the batch: rows are independent, so no thread waits for another."""
     for part in prange(parts):
-        run = sequences(x, h_0, y, gates, batch_first, direction, options)
+        run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
         first, last = _shares(run, part, parts)
         _forward_rows(weights, run, first, last)
 
 
 @parallel_kernel
-def forward_team(weights, x, h_0, y, gates, batch_first, direction, options, words, tiles, parts):
+def forward_team(weights, x, h_0, y, c, gates, batch_first, direction, options, words, tiles, parts):
     """The same by a team, for few rows."""
-    B = h_0.shape[0]
-    sums = _room_for_sums(weights, sequences(x, h_0, y, gates, batch_first, direction, options), CHUNK, B)
+    B = h_0.shape[1]
+    sums = _room_for_sums(weights, sequences(x, h_0, y, c, gates, batch_first, direction, options), CHUNK, B)
     for part in prange(parts):
-        run = _with_sums(sequences(x, h_0, y, gates, batch_first, direction, options), sums, CHUNK, 0, B)
+        run = _with_sums(sequences(x, h_0, y, c, gates, batch_first, direction, options), sums, CHUNK, 0, B)
         forward_few(weights, run, 0, B, Team(words, tiles, parts, part))
 
 
 @kernel
-def backward(weights, x, h_0, y, gates, dy, dx, dh_0, carry, batch_first, direction, options):
-    """From dy, and dh_n in `carry`, to the gates' gradients (in `gates`), dx and dh_0, on the calling thread."""
-    run = sequences(x, h_0, y, gates, batch_first, direction, options)
+def backward(weights, x, h_0, y, c, gates, dy, dx, dh_0, carry, batch_first, direction, options):
+    """From dy, and the last states' in `carry`, to the gates' gradients (in `gates`), dx and dh_0; on this thread."""
+    run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
     gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry)
     _backward_rows(weights, run, gradients, 0, run.B)
 
 
 @parallel_kernel
-def backward_parallel(weights, x, h_0, y, gates, dy, dx, dh_0, carry, batch_first, direction, options, parts):
+def backward_parallel(weights, x, h_0, y, c, gates, dy, dx, dh_0, carry, batch_first, direction, options, parts):
     """The same in `parts` shares of the batch."""
     for part in prange(parts):
-        run = sequences(x, h_0, y, gates, batch_first, direction, options)
+        run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
         gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry)
         first, last = _shares(run, part, parts)
         _backward_rows(weights, run, gradients, first, last)
 
 
 @parallel_kernel
-def backward_team(weights, x, h_0, y, gates, dy, dx, dh_0, carry, batch_first, direction, options, words, tiles, parts):
+def backward_team(
+    weights, x, h_0, y, c, gates, dy, dx, dh_0, carry, batch_first, direction, options, words, tiles, parts
+):
     """The same by a team, for few rows."""
     for part in prange(parts):
-        run = sequences(x, h_0, y, gates, batch_first, direction, options)
+        run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
         gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry)
         backward_few(weights, run, gradients, 0, run.B, Team(words, tiles, parts, part))

@@ -8,11 +8,12 @@ Shapes: T steps, B batch, I input, D directions, H hidden units in ceil(H / LANE
     x, dx       (T, B, I)    or (B, T, I)       any strides of time and batch, and any start of a row
     tokens      (T, B)       or (B, T)          the same, in place of x, of which I is 0 then
     y, dy       (T, B, D H)  or (B, T, D H)     the same; a direction has its own H columns
-    h_0, dh_0   (B, H)
+    h_0, dh_0   (state, B, H)                   of an LSTM, whose second state is c, also c_0 and dc_0
+    c           (T, B, H), or (1, B, H)         after every step, or in place: none but h_0's if there's no such state
     gates       (T, B, slot, H padded)          kept from forward to backward, which turns them into gradients in place
     sums        (steps, rows, slot, H padded)   of few rows: the input's share of some steps' sums, ahead of the steps;
                                                 in inference what stages of a step keep for later ones, too
-    carry       (B, H padded)                   what reaches the state of one step earlier directly; one call's
+    carry       (state, B, H padded)            what reaches the states of one step earlier directly; one call's
 
 "Padded" is to whole registers; the padding of gates is zero once it holds gradients.
 """
@@ -52,7 +53,7 @@ class Options(NamedTuple):
     has_tokens: int = 0
     tokens: NDArray[Any] | None = None
     has_zoneout: int = 0
-    zoneout: NDArray[Any] | None = None  # (T, B, H), or (H,) for all steps and rows: the share of the old state kept
+    zoneout: NDArray[Any] | None = None  # (T, B, state, H), or (state, H) for all steps and rows: the share kept
     zoneout_time: int = 0
     zoneout_row: int = 0
     has_mask: int = 0
@@ -67,6 +68,9 @@ class Sequences(NamedTuple):
     x: NDArray[Any]
     h_0: NDArray[Any]
     y: NDArray[Any]
+    c_0: NDArray[Any] | None  # None: no second state
+    c: NDArray[Any] | None
+    c_time: int
     gates: NDArray[Any] | None  # None: inference
     sums: NDArray[Any]  # the gates themselves where those are kept
     sums_steps: int
@@ -101,9 +105,9 @@ def no_options():
 
 
 @piece
-def sequences(x, h_0, y, gates, batch_first, direction, options):
+def sequences(x, h_0, y, c, gates, batch_first, direction, options):
     """The arrays of a call, flat, in either order of time and batch and either direction (0: forward, 1: reverse)."""
-    H, width = h_0.shape[1], y.shape[2]
+    H, width = h_0.shape[2], y.shape[2]
     if batch_first:
         B, T, I = x.shape
         x_time, x_row, y_time, y_row = I, T * I, width, T * width
@@ -112,13 +116,14 @@ def sequences(x, h_0, y, gates, batch_first, direction, options):
         x_time, x_row, y_time, y_row = B * I, I, B * width, width
     x_start, y_start = 0, direction * H
     if options.steps > 0:
-        B, T, x_time, y_time = h_0.shape[0], options.steps, options.x_time, options.y_time
+        B, T, x_time, y_time = h_0.shape[1], options.steps, options.x_time, options.y_time
     elif direction == 1:
         x_start, y_start, x_time, y_time = (T - 1) * x_time, (T - 1) * y_time + H, -x_time, -y_time
     flat_x, flat_y = x.ravel(), y.ravel()
     sums = flat_y if gates is None else gates  # none yet, where gates aren't kept
+    c_0, flat_c, c_time = _second_state(h_0, c)
     return Sequences(
-        flat_x, h_0.ravel(), flat_y, gates, sums, T, B, 0,
+        flat_x, h_0.ravel(), flat_y, c_0, flat_c, c_time, gates, sums, T, B, 0,
         T, B, I, H, x_start, x_time, x_row, y_start, y_time, y_row, options,
     )  # fmt: skip
 
@@ -133,6 +138,17 @@ def active_rows(run, t):
 def steps_of(run, i):
     """Steps of row i."""
     return _steps_of(run.options.lengths, run.T, i)
+
+
+def _second_state(h_0, c):
+    raise NotImplementedError
+
+
+@overload(_second_state)
+def _(h_0, c):
+    if isinstance(c, types.NoneType):
+        return lambda h_0, c: (None, None, 0)
+    return lambda h_0, c: (h_0[1].ravel(), c.ravel(), c[0].size if c.shape[0] > 1 else 0)
 
 
 def _active_rows(active, T, B, t):
@@ -256,14 +272,14 @@ def outputs_of(run: Fields, data: Any, t: Any, i: Any, row_of: Sequence[Any]) ->
     return run.rows(data, _starts(run, "y", t, i, row_of))
 
 
-def carry_of(run: Fields, d: Fields, i: Any) -> Grid:
+def carry_of(run: Fields, d: Fields, i: Any, state: int) -> Grid:
     """What goes on to the step before, from row i on."""
-    width = padded(run)
-    return run.grid(d.carry, run.b.mul(i, width), width, I64(run.kind.lanes))
+    b, width = run.b, padded(run)
+    return run.grid(d.carry, b.mul(b.add(b.mul(run.B, I64(state)), i), width), width, I64(run.kind.lanes))
 
 
 def states_in(run: Fields, data: Any, i: Any, row_of: Sequence[Any], t: Any = None) -> Rows:
-    """Step t of an array (T, B, H), or an array (B, H)."""
+    """Step or state t of an array (T, B, H), or an array (B, H)."""
     b = run.b
     step = I64(0) if t is None else b.mul(t, run.B)
     return run.rows(data, [b.mul(b.add(step, b.add(i, m)), run.H) for m in row_of])
@@ -286,6 +302,21 @@ def states_before(run: Fields, t: Any, i: Any, row_of: Sequence[Any]) -> Rows:
     """The states that step t starts from: y of the step before, or h_0."""
     b = run.b
     first, before = states_in(run, run.h_0, i, row_of), outputs_of(run, run.y, b.sub(t, I64(1)), i, row_of)
+    return _first_or(run, t, i, row_of, first, before)
+
+
+def cells_after(run: Fields, t: Any, i: Any, row_of: Sequence[Any]) -> Rows:
+    """c after step t."""
+    b = run.b
+    at = b.mul(t, run.c_time)
+    return run.rows(run.c, [b.add(at, b.mul(b.add(i, m), run.H)) for m in row_of])
+
+
+def cells_before(run: Fields, t: Any, i: Any, row_of: Sequence[Any]) -> Rows:
+    """c before step t, or c_0; of the steps before the first, `c` holds the last."""
+    b = run.b
+    first = states_in(run, run.c_0, i, row_of)
+    before = cells_after(run, b.sub(b.add(t, run.continued), I64(1)), i, row_of)
     return _first_or(run, t, i, row_of, first, before)
 
 

@@ -18,6 +18,8 @@ from .products import accumulate, panel, store_tile, through_gates, zero
 from .sequences import (
     Fields,
     carry_of,
+    cells_after,
+    cells_before,
     fields_of,
     gates_of,
     inputs_of,
@@ -106,16 +108,16 @@ def emit_step(
     accumulate(run, sums, places, cell.state_slots, stage.gates, *operand, run.H, w.state, j, block_of)
 
     is_last = stage.makes is None
-    h = states_before(run, t, i, row_of) if is_last else states_in_products(run, t, i, row_of)
-    before = Vec.stack([h.load(m, v, unit, masks[v]) for m, v in places])
+    states = _states_before(cell, run, t, i, row_of) if is_last else [states_in_products(run, t, i, row_of)]
+    before = [Vec.stack([state.load(m, v, unit, masks[v]) for m, v in places]) for state in states]
     values = {s: Vec.stack([sums[m, v, s] for m, v in places]) for s in own_slots}
     if number > 0:
         for s in {*range(cell.slots)} - {*own_slots}:
             slot = kept_of(run, cell, t, i, s)
             values[s] = Vec.stack([slot.load(row_of[m], v, unit) for m, v in places])
-    after, kept = stage.step(values, before)
+    after, kept, *others = stage.step(values, *before)
     if is_last:
-        _finish_step(run, t, i, row_of, places, before, after, unit, masks)
+        _finish_step(run, t, i, row_of, places, before, [after, *others], unit, masks)
     else:
         kept[stage.makes] = after
     if run.gates is not None or not is_last:
@@ -125,28 +127,41 @@ def emit_step(
                 slot.store(value, row_of[m], v, unit)
 
 
+def _states_before(cell: Any, run: Fields, t: Any, i: Any, row_of: Sequence[Any]) -> list[Rows]:
+    """The states that step t starts from."""
+    return [kind(run, t, i, row_of) for kind in (states_before, cells_before)[: cell.states]]
+
+
 def _finish_step(run, t, i, row_of, places, before, after, unit, masks):
-    """The cell's new state into memory, with the noise."""
+    """The cell's new states into memory, with the noise."""
     b = run.b
     if run.zoneout is not None:
-        zoneout = _zoneout_of(run, t, i, row_of)
-
-        def mixed() -> Vec:
-            share = Vec.stack([zoneout.load(m, v, unit, masks[v]) for m, v in places])
-            return share.fma(before, (1.0 - share) * after)  # exact where the share is 0 or 1
-
-        after = where(b, is_on(run, run.has_zoneout), mixed, after)
-    store_tile(outputs_of(run, run.y, t, i, row_of), after, places, unit, masks)
+        for state, kept in enumerate(before):
+            zoneout = _zoneout_of(run, t, i, row_of, state)
+            after[state] = _with_zoneout(run, zoneout, places, unit, masks, kept, after[state])
+    store_tile(outputs_of(run, run.y, t, i, row_of), after[0], places, unit, masks)
+    for others in after[1:]:
+        store_tile(cells_after(run, t, i, row_of), others, places, unit, masks)
     if run.dropped is not None:
         with b.if_then(is_on(run, run.has_mask)):
             factors = states_in(run, run.mask, i, row_of)
-            dropped = Vec.stack([factors.load(m, v, unit, masks[v]) for m, v in places]) * after
+            dropped = Vec.stack([factors.load(m, v, unit, masks[v]) for m, v in places]) * after[0]
             store_tile(states_in(run, run.dropped, i, row_of, b.add(t, I64(1))), dropped, places, unit, masks)
 
 
-def _zoneout_of(run: Fields, t: Any, i: Any, row_of: list[Any]) -> Rows:
+def _with_zoneout(run, zoneout, places, unit, masks, before, after):
+    """A share of the state before and one of the state after, where zoneout is on."""
+
+    def mixed() -> Vec:
+        share = Vec.stack([zoneout.load(m, v, unit, masks[v]) for m, v in places])
+        return share.fma(before, (1.0 - share) * after)  # exact where the share is 0 or 1
+
+    return where(run.b, is_on(run, run.has_zoneout), mixed, after)
+
+
+def _zoneout_of(run: Fields, t: Any, i: Any, row_of: list[Any], state: int) -> Rows:
     b = run.b
-    step = b.mul(t, run.zoneout_time)
+    step = b.add(b.mul(t, run.zoneout_time), b.mul(run.H, I64(state)))
     return run.rows(run.zoneout, [b.add(step, b.mul(b.add(i, m), run.zoneout_row)) for m in row_of])
 
 
@@ -189,15 +204,15 @@ def _emit_state_backward(cell, w, run, d, t, i, j, count, depth, rows, blocks):
 
     dy = outputs_of(run, d.dy, t, i, row_of)
     dy_masks = edge_masks(b, run.kind, range(blocks), b.select(before_first, I64(0), left))
-    carry = carry_of(run, d, i)
+    carries = [carry_of(run, d, i, state) for state in range(cell.states)]
     outside = [dy.load(m, v, unit, dy_masks[v]) for m, v in places]
-    direct = [carry.load(row_of[m], v, unit) for m, v in places]
+    direct, *others = ([carry.load(row_of[m], v, unit) for m, v in places] for carry in carries)
     slots = [gates_of(run, cell, t, i, s) for s in range(cell.slots)]
-    h = states_before(run, t, i, row_of)
+    states = _states_before(cell, run, t, i, row_of)
     dy_before = outputs_of(run, d.dy, b.sub(t, I64(1)), i, row_of)
     for m, v in places:  # these come from far: ask for them before the loops over k
-        h.prefetch(m, v, unit)
-        dy_before.prefetch(m, v, unit)
+        for rows_before in (*states, dy_before):
+            rows_before.prefetch(m, v, unit)
     cut = _resets_of(run, later, depth, i, row_of)
     start = [_unless(b, cut[m], outside[at] + direct[at], direct[at]) for at, (m, v) in enumerate(places)]
     if run.dropped is not None:
@@ -213,40 +228,55 @@ def _emit_state_backward(cell, w, run, d, t, i, j, count, depth, rows, blocks):
             )
 
         dh = list(where(b, is_on(run, run.has_mask), masked, Vec.stack(dh)))
-    dh_0 = states_in(run, d.dh_0, i, row_of)
-    zoneout = None if run.zoneout is None else _zoneout_of(run, t, i, row_of)
+    d_states = [dh, *others]
+    d_first = [states_in(run, d.dh_0, i, row_of, I64(state)) for state in range(cell.states)]
+    zoneouts = [] if run.zoneout is None else [_zoneout_of(run, t, i, row_of, s) for s in range(cell.states)]
     with b.if_else(before_first) as (initial, step):
         with initial:
             if run.resets is None:
-                store_tile(dh_0, dh, places, unit, masks)
+                for d_0, gradients in zip(d_first, d_states, strict=True):
+                    store_tile(d_0, gradients, places, unit, masks)
             else:
                 for at, (m, v) in enumerate(places):
                     with b.if_then(b.icmp_signed("<", I64(m), count)):
-                        dh_0.store(dh_0.load(m, v, unit, masks[v]) + dh[at], m, v, unit, masks[v])
+                        _add_to_first(d_first, [of[at] for of in d_states], m, v, unit, masks[v])
         with step:
             for at, (m, v) in enumerate(places):
                 with b.if_then(b.icmp_signed("<", I64(m), count)):
+                    after = [of[at] for of in d_states]
                     if cut[m] is not None:
                         with b.if_then(cut[m]):
-                            dh_0.store(dh_0.load(m, v, unit, masks[v]) + dh[at], m, v, unit, masks[v])
-                        dh[at] = _unless(b, cut[m], dh[at], outside[at] + 0.0)
+                            _add_to_first(d_first, after, m, v, unit, masks[v])
+                        anew = [outside[at] + 0.0, *[zero(run)] * len(others)]
+                        after = [_unless(b, cut[m], *pair) for pair in zip(after, anew, strict=True)]
                     kept = {s: slot.load(m, v, unit) for s, slot in enumerate(slots)}
-                    before = h.load(m, v, unit, masks[v])
-                    share = None if zoneout is None else partial(zoneout.load, m, v, unit, masks[v])
-                    direct_h, da = _finish_step_backward(run, stage, dh[at], kept, before, share)
-                    carry.store(direct_h, m, v, unit)
+                    before = [state.load(m, v, unit, masks[v]) for state in states]
+                    shares = [partial(zoneout.load, m, v, unit, masks[v]) for zoneout in zoneouts]
+                    d_before, da = _finish_step_backward(run, stage, after, kept, before, shares)
+                    for carry, gradient in zip(carries, d_before, strict=True):
+                        carry.store(gradient, m, v, unit)
                     for s, value in da.items():
                         slots[s].store(value, m, v, unit)
 
 
-def _finish_step_backward(run, stage, dh, kept, h, load_share):
-    """The stage's derivative, with the noise's."""
-    if load_share is None:
-        return stage.step_backward(dh, kept, h)
-    b, has_zoneout = run.b, is_on(run, run.has_zoneout)
-    share = where(b, has_zoneout, load_share, zero(run))
-    direct_h, da = stage.step_backward(dh * (1.0 - share), kept, h)
-    return where(b, has_zoneout, lambda: share.fma(dh, direct_h), direct_h), da
+def _add_to_first(d_first, gradients, m, v, unit, mask):
+    """dh_0 of a place, and dc_0."""
+    for d_0, gradient in zip(d_first, gradients, strict=True):
+        d_0.store(d_0.load(m, v, unit, mask) + gradient, m, v, unit, mask)
+
+
+def _finish_step_backward(run, stage, after, kept, before, load_shares):
+    """What reaches the states before directly, and the gradients of the last stage's sums, with the noise."""
+    b, has_zoneout = run.b, None if run.zoneout is None else is_on(run, run.has_zoneout)
+    shares = [where(b, has_zoneout, load, zero(run)) for load in load_shares]
+    dh, *others = [d * (1.0 - share) for d, share in zip(after, shares, strict=True)] if shares else after
+    h, *others_before = before
+    direct, da, *d_others = stage.step_backward(dh, kept, h, *others, *others_before)
+    d_before = [direct or zero(run), *d_others]
+    for state, share in enumerate(shares):
+        mixed = partial(share.fma, after[state], d_before[state])
+        d_before[state] = where(b, has_zoneout, mixed, d_before[state])
+    return d_before, da
 
 
 def _emit_made_backward(cell, number, w, run, d, t, i, j, count, rows, blocks):
@@ -261,7 +291,7 @@ def _emit_made_backward(cell, number, w, run, d, t, i, j, count, rows, blocks):
     da = [gates_of(run, cell, t, i, cell.state_slots[g]) for g in gates]
     made = through_gates(run, da, gates[0], len(cell.state_slots), w.state, j, start, row_of, blocks, run.H)
     slots = [gates_of(run, cell, t, i, s) for s in range(cell.slots)]
-    carry, h = carry_of(run, d, i), states_in_products(run, t, i, row_of)
+    carry, h = carry_of(run, d, i, 0), states_in_products(run, t, i, row_of)
     for (m, v), d_made in zip(places, made, strict=True):
         with b.if_then(b.icmp_signed("<", I64(m), count)):
             kept = {s: slot.load(m, v, unit) for s, slot in enumerate(slots)}

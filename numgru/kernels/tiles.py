@@ -21,6 +21,7 @@ from .vectors import I64, Grid, Kind, Vec, as_index, first_lanes, loop, transpos
 
 ROWS = TARGET.rows
 WIDE = 4  # registers of a one-row tile: with 3 gates, enough independent sums to keep the multipliers busy
+_SUMS = 3 * ROWS  # that a loop can hold in registers, beside what they're made of
 
 
 class View(NamedTuple):
@@ -69,6 +70,13 @@ def sum_rows(
         sums,
         lambda k, sums: _multiply_add(sums, [a.broadcast(m, 0, k) for m in rows], weights(k)),
     )
+
+
+def in_registers(gates: Sequence[Any], sums: int) -> list[Sequence[Any]]:
+    """Gates in as few groups as can be, so that each group's sums, so many for a gate, stay in registers."""
+    groups = -(-len(gates) // max(1, _SUMS // sums))
+    size = -(-len(gates) // groups)
+    return [gates[at : at + size] for at in range(0, len(gates), size)]
 
 
 def rows_up_to(b: ir.IRBuilder, rows: int, count: Any) -> list[Any]:
@@ -148,16 +156,20 @@ def gradient_tile(typingctx, x, columns_left, panel, slots, dw, outer, inner, co
         chosen = [b.mul(slot, I64(lanes)) for slot in cgutils.unpack_tuple(b, args[3])]
         column = rows_up_to(b, n_columns, args[1])
 
-        def example(o, i, sums):
-            x.prefetch(i, o, 64 * 8 // x.kind.bits)  # what the next tile of columns will read
-            return _multiply_add(
-                sums, [x.broadcast(i, o, c) for c in column], [panel.load(i, o, slot) for slot in chosen]
-            )
+        def add(slots):
+            def example(o, i, sums):
+                x.prefetch(i, o, 64 * 8 // x.kind.bits)  # what the next tile of columns will read
+                row = [panel.load(i, o, chosen[s]) for s in slots]
+                return _multiply_add(sums, [x.broadcast(i, o, c) for c in column], row)
 
-        sums = [dw.load(c, s) for c in range(n_columns) for s in range(n_slots)]
-        sums = loop(b, args[5], sums, lambda o, s: loop(b, args[6], s, lambda i, s: example(o, i, s)))
-        for at, total in enumerate(sums):
-            dw.store(total, *divmod(at, n_slots))
+            places = [(c, s) for c in range(n_columns) for s in slots]
+            sums = [dw.load(*place) for place in places]
+            sums = loop(b, args[5], sums, lambda o, s: loop(b, args[6], s, lambda i, s: example(o, i, s)))
+            for place, total in zip(places, sums, strict=True):
+                dw.store(total, *place)
+
+        for slots in in_registers(range(n_slots), n_columns):
+            add(slots)
         return context.get_dummy_value()
 
     return types.void(x, columns_left, panel, slots, dw, outer, inner, columns), codegen

@@ -156,7 +156,7 @@ def weight_gradients(
     With `places` (T,), the batch is one row: step t's gates lie at row places[t] of all gates. The call that `opens`
     the sums begins with zero, others where the call before ended; the one that `closes` them adds them to dw and db.
     """
-    run = sequences(x, h_0, y, gates, batch_first, direction, no_options())
+    run = sequences(x, h_0, y, None, gates, batch_first, direction, no_options())
     _part(weights, run, made, places, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, 0, 1)
 
 
@@ -167,5 +167,5 @@ def weight_gradients_parallel(
 ):  # fmt: skip
     """The same in `parts` shares of the weights."""
     for part in prange(parts):
-        run = sequences(x, h_0, y, gates, batch_first, direction, no_options())
+        run = sequences(x, h_0, y, None, gates, batch_first, direction, no_options())
         _part(weights, run, made, places, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts)

@@ -83,6 +83,18 @@ def array(name: str, value: ArrayLike, dtype: np.dtype[Any], shape: tuple[int | 
     return np.require(given, dtype, ("C", "W", "A"))
 
 
+def states(name: str, value: Any, dtype: np.dtype[Any], shape: tuple[int, ...], count: int) -> FloatArray:
+    """`value` as such an array of that shape; of two states, given as a pair or as one array, (2, ...)."""
+    if count == 1:
+        return array(name, value, dtype, shape)
+    if isinstance(value, np.ndarray):
+        return array(name, value, dtype, (count, *shape))
+    names = name, name.replace("h", "c")
+    if not isinstance(value, tuple | list) or len(value) != count:
+        raise ValueError(f"{name}: expected ({', '.join(names)}), or one array of both, got {brief(value)}")
+    return np.stack([array(one, given, dtype, shape) for one, given in zip(names, value, strict=True)])
+
+
 def probability(name: str, value: Any) -> float:
     """`value` as a number in [0, 1)."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):

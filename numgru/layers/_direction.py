@@ -1,6 +1,6 @@
 """One direction of one layer of a recurrent network: its packed weights, and which kernels run it on how many threads.
 
-Shapes: T steps, B batch, I input, H hidden, D directions of the layer; as in kernels/sequences.py.
+Shapes: T steps, B batch, I input, H hidden, D directions of the layer, S states; as in kernels/sequences.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..kernels import recurrent, threads
-from ..kernels.gru import GRUWeights
+from ..kernels.cell import Weights
 from ..kernels.packing import aligned_empty, blocks_of
 from ..kernels.sequences import Options
 from ..kernels.target import TARGET
@@ -28,7 +28,7 @@ class Noise(NamedTuple):
     """What a call adds to the plain equations, in the order of the kernels' steps and rows."""
 
     resets: FloatArray | None = None  # (T, B) booleans
-    zoneout: FloatArray | None = None  # (T, B, H), or (H,)
+    zoneout: FloatArray | None = None  # (T, B, S H), or (S H,)
     mask: FloatArray | None = None  # (B, H): recurrent dropout
 
     @property
@@ -44,11 +44,12 @@ class Tape:
     batch: Batch
     noise: Noise
     x: FloatArray
-    h_0: FloatArray  # (B, H)
+    h_0: FloatArray  # (S, B, H)
     y: FloatArray
+    c: FloatArray | None  # (T, B, H), in inference (1, B, H): the second state after every step, or the last one
     gates: FloatArray | None  # None: to be computed again
     dropped: FloatArray | None  # (T + 1, B, H): the state as it enters products, where that is another
-    weights: GRUWeights
+    weights: Weights
 
 
 QUIET = Noise()  # none of it
@@ -60,7 +61,7 @@ class Direction:
     """Weights and kernels of one direction (0: from the first step on, 1: from the last) of one layer."""
 
     def __init__(
-        self, weights: type[GRUWeights], suffix: str, input_size: int, hidden_size: int, width: int, reverse: int,
+        self, weights: type[Weights], suffix: str, input_size: int, hidden_size: int, width: int, reverse: int,
         batch_first: bool, dtype: Any,
     ) -> None:  # fmt: skip
         self.weights, self.cell = weights, weights.cell()
@@ -70,16 +71,16 @@ class Direction:
         self.names = {short: f"{short}_{suffix}" for short in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
         self.blocks, self.input_blocks = blocks_of(hidden_size, self.dtype), blocks_of(input_size, self.dtype)
         self.none = np.empty(0, self.dtype)
-        self._training_weights: GRUWeights | None = None
+        self._training_weights: Weights | None = None
         self._seen = np.zeros(input_size, np.bool_)  # tokens of the last pass
         self._rooms: dict[str, FloatArray] = {}  # memory of training calls, kept for the next one
 
-    def pack(self, weights: GRUWeights, parameters: Mapping[str, FloatArray], tokens: bool) -> None:
+    def pack(self, weights: Weights, parameters: Mapping[str, FloatArray], tokens: bool) -> None:
         """Fill the weights for forward passes, whose input is `tokens` or not."""
         pack = pack_weights_for_tokens if tokens else recurrent.pack_weights
         pack(weights, *self._of(parameters))
 
-    def pack_for_training(self, parameters: Mapping[str, FloatArray], tokens: bool) -> GRUWeights:
+    def pack_for_training(self, parameters: Mapping[str, FloatArray], tokens: bool) -> Weights:
         """The same in memory that the backward pass's weights take over."""
         if self._training_weights is None:
             unit = self.blocks * TARGET.lanes(self.dtype)
@@ -95,7 +96,7 @@ class Direction:
 
     def forward(
         self,
-        weights: GRUWeights,
+        weights: Weights,
         batch: Batch,
         x: FloatArray,
         h_0: FloatArray,
@@ -111,20 +112,26 @@ class Direction:
         """
         dropped = None
         if noise.mask is not None:
-            dropped = np.empty((batch.T + 1, *h_0.shape), self.dtype)
-            dropped[0] = h_0 * noise.mask
+            dropped = np.empty((batch.T + 1, *h_0.shape[1:]), self.dtype)
+            dropped[0] = h_0[0] * noise.mask
         gates = self._room_for_gates(batch.T * batch.B) if keep and not every else None
+        c = self._room_for_cells(batch.T if keep else 1, batch.B)
         options = self._options(batch, x, noise, dropped)
-        self._run_forward(weights, batch.T * batch.B, x, h_0, y, gates, options)
-        return Tape(batch, noise, x, h_0, y, gates, dropped, weights)
+        self._run_forward(weights, batch.T * batch.B, x, h_0, y, c, gates, options)
+        return Tape(batch, noise, x, h_0, y, c, gates, dropped, weights)
 
-    def infer(self, weights: GRUWeights, x: FloatArray, h_0: FloatArray, y: FloatArray, T: int) -> None:
-        """The states into y, from a plain batch."""
-        B = h_0.shape[0]
+    def infer(self, weights: Weights, x: FloatArray, h_0: FloatArray, y: FloatArray, T: int) -> FloatArray | None:
+        """The states into y, from a plain batch; returns the last second state (1, B, H), if there is one."""
+        B = h_0.shape[1]
+        c = self._room_for_cells(1, B)
         if self._parts(T * B, B) == 1:
-            self.weights.infer()(*weights, x, h_0, y, self.batch_first)
+            self.weights.infer()(*weights, x, h_0, y, c, self.batch_first)
         else:
-            self._run_forward(weights, T * B, x, h_0, y, None, PLAIN)
+            self._run_forward(weights, T * B, x, h_0, y, c, None, PLAIN)
+        return c
+
+    def _room_for_cells(self, steps: int, B: int) -> FloatArray | None:
+        return None if self.cell.states == 1 else np.empty((steps, B, self.hidden_size), self.dtype)
 
     def _options(self, batch: Batch, x: FloatArray, noise: Noise, dropped: FloatArray | None) -> Options:
         """Those of a whole pass."""
@@ -177,12 +184,12 @@ class Direction:
         return self._room("gates", rows * self.blocks * self.cell.slots * TARGET.lanes(self.dtype))
 
     def _run_forward(
-        self, weights: GRUWeights, examples: int, x: FloatArray, h_0: FloatArray, y: FloatArray,
-        gates: FloatArray | None, options: Options,
+        self, weights: Weights, examples: int, x: FloatArray, h_0: FloatArray, y: FloatArray,
+        c: FloatArray | None, gates: FloatArray | None, options: Options,
     ) -> None:  # fmt: skip
         self._time_loop(
-            recurrent.forward, recurrent.forward_parallel, recurrent.forward_team, examples, h_0.shape[0],
-            weights, self._features(x), h_0, y, gates, self.batch_first, self.reverse, options,
+            recurrent.forward, recurrent.forward_parallel, recurrent.forward_team, examples, h_0.shape[1],
+            weights, self._features(x), h_0, y, c, gates, self.batch_first, self.reverse, options,
         )  # fmt: skip
 
     def backward(
@@ -195,12 +202,12 @@ class Direction:
         dx: FloatArray | None,
         every: int = 0,
     ) -> FloatArray:
-        """dx (where it's wanted) and the parameters' gradients; returns dh_0 (B, H)."""
+        """dx (where it's wanted) and the parameters' gradients; from dh_n to dh_0, both (S, B, H)."""
         batch, lanes, H = tape.batch, TARGET.lanes(self.dtype), self.hidden_size
-        carry = np.zeros((batch.B, self.blocks * lanes), self.dtype)
+        carry = np.zeros((self.cell.states, batch.B, self.blocks * lanes), self.dtype)
         if dh_n is not None:
-            carry[:, :H] = dh_n
-        dh_0 = np.zeros((batch.B, H), self.dtype)
+            carry[..., :H] = dh_n
+        dh_0 = np.zeros(tape.h_0.shape, self.dtype)
         w_ih, w_hh, _, _ = self._of(parameters)
         weights = tape.weights
         if tape.gates is None:  # the forward pass's are needed again
@@ -209,7 +216,7 @@ class Direction:
         flat_dx = None if dx is None else dx.reshape(-1)
         if tape.gates is not None:
             options = self._options(batch, tape.x, tape.noise, tape.dropped)
-            self._run_backward(weights, tape, tape.gates, dy, flat_dx, dh_0, carry, options, batch.T * batch.B)
+            self._run_backward(weights, tape, tape.c, tape.gates, dy, flat_dx, dh_0, carry, options, batch.T * batch.B)
             self._add_weight_gradients(weights, tape, gradients, 0, batch.T, tape.gates)
             return dh_0
         step = batch.B * self.blocks * self.cell.slots * lanes
@@ -221,17 +228,18 @@ class Direction:
             self._compute_again(tape, first, last, gates[: (last - first) * step])
             options = self._segment(batch, tape.x, tape.noise, tape.dropped, first, last)
             examples = (last - first) * batch.B
-            self._run_backward(weights, tape, gates, dy, flat_dx, dh_0, carry, options, examples)
+            c = None if tape.c is None else tape.c[max(first - 1, 0) :]
+            self._run_backward(weights, tape, c, gates, dy, flat_dx, dh_0, carry, options, examples)
             self._add_weight_gradients(weights, tape, gradients, first, last, gates)
         return dh_0
 
     def _run_backward(
-        self, weights: GRUWeights, tape: Tape, gates: FloatArray, dy: FloatArray, dx: FloatArray | None,
-        dh_0: FloatArray, carry: FloatArray, options: Options, examples: int,
+        self, weights: Weights, tape: Tape, c: FloatArray | None, gates: FloatArray, dy: FloatArray,
+        dx: FloatArray | None, dh_0: FloatArray, carry: FloatArray, options: Options, examples: int,
     ) -> None:  # fmt: skip
         self._time_loop(
             recurrent.backward, recurrent.backward_parallel, recurrent.backward_team, examples, tape.batch.B,
-            weights, self._features(tape.x), tape.h_0, tape.y, gates, dy, dx, dh_0, carry.reshape(-1),
+            weights, self._features(tape.x), tape.h_0, tape.y, c, gates, dy, dx, dh_0, carry.reshape(-1),
             self.batch_first, self.reverse, options,
         )  # fmt: skip
 
@@ -241,7 +249,9 @@ class Direction:
         rows = (last - first) * batch.B
         places = batch.places(self.reverse, first, last).reshape(-1)
         steps, order = np.divmod(np.arange(rows), batch.B)
-        states = self._states_in_products(tape, first + steps, order)
+        states = self._states_in_products(tape, first + steps, order)[None]
+        if tape.c is not None:
+            states = np.concatenate([states, self._cells_before(tape, tape.c, first + steps, order)])
         options = Options(
             steps=1,
             x_at=places * tape.x.shape[2],
@@ -251,14 +261,24 @@ class Direction:
         )
         options = self._with_tokens(options, tape.x)
         y = np.empty((rows, 1, H), self.dtype)
-        self._run_forward(tape.weights, rows, tape.x, states, y, gates, options)
+        self._run_forward(tape.weights, rows, tape.x, states, y, self._room_for_cells(1, rows), gates, options)
+
+    def _start_anew(self, tape: Tape, steps: Any, rows: Any) -> Any:
+        """Which of these steps of these rows start from h_0."""
+        anew = steps == 0
+        return anew if tape.noise.resets is None else anew | tape.noise.resets[steps, rows]
+
+    def _cells_before(self, tape: Tape, c: FloatArray, steps: Any, rows: Any) -> FloatArray:
+        """The second states that they start from: (1, examples, H)."""
+        anew = self._start_anew(tape, steps, rows)
+        cells: FloatArray = c[np.maximum(steps - 1, 0), rows]
+        cells[anew] = tape.h_0[1, rows[anew]]
+        return np.expand_dims(cells, 0)
 
     def _states_in_products(self, tape: Tape, steps: Any, rows: Any) -> FloatArray:
         """The states that these steps of these rows start from, as they enter products: (examples, H)."""
         batch, H = tape.batch, self.hidden_size
-        anew = steps == 0
-        if tape.noise.resets is not None:
-            anew |= tape.noise.resets[steps, rows]
+        anew = self._start_anew(tape, steps, rows)
         if tape.dropped is not None:
             dropped: FloatArray = tape.dropped[np.where(anew, 0, steps), rows]
             return dropped
@@ -266,11 +286,11 @@ class Direction:
         places = batch.places(self.reverse, first, int(steps.max()) + 1)[np.maximum(steps - 1 - first, 0), rows]
         columns = slice(self.reverse * H, self.reverse * H + H)
         states: FloatArray = tape.y.reshape(-1, self.width)[places, columns]
-        states[anew] = tape.h_0[rows[anew]]
+        states[anew] = tape.h_0[0, rows[anew]]
         return states
 
     def _add_weight_gradients(
-        self, weights: GRUWeights, tape: Tape, gradients: Mapping[str, FloatArray], first: int, last: int,
+        self, weights: Weights, tape: Tape, gradients: Mapping[str, FloatArray], first: int, last: int,
         gates: FloatArray,
     ) -> None:  # fmt: skip
         """The share of steps first .. last - 1, after that of all steps behind them."""
@@ -284,7 +304,7 @@ class Direction:
             steps, rows = batch.examples(first, last)
             x = tape.x.reshape(-1, x.shape[2])[batch.places(self.reverse, first, last)[steps, rows]][:, None]
             states = self._states_in_products(tape, first + steps, rows)
-            h_0, y = states[:1], states[1:, None]
+            h_0, y = states[None, :1], states[1:, None]
             places, batch_first, reverse = steps * batch.B + rows, False, 0
         if tokens:
             self._add_token_gradients(weights, gates, x[:, 0, 0], places, w_ih, opens, closes)
@@ -300,7 +320,7 @@ class Direction:
 
     def _add_token_gradients(
         self,
-        weights: GRUWeights,
+        weights: Weights,
         gates: FloatArray,
         tokens: Any,
         places: Any,

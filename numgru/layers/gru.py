@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..kernels.cell import Weights
 from ..kernels.gru import GRUWeights, ResetBeforeWeights
 from .recurrent import Recurrent
 
@@ -104,22 +105,9 @@ class GRU(Recurrent):
         )  # fmt: skip
 
     @property
-    def _kind(self) -> type[GRUWeights]:
+    def _kind(self) -> type[Weights]:
         return GRUWeights if self.reset_after else ResetBeforeWeights
 
-    def __repr__(self) -> str:
-        return self._made_by(
-            self.input_size,
-            self.hidden_size,
-            num_layers=(self.num_layers, 1),
-            bias=(self.bias, True),
-            batch_first=(self.batch_first, False),
-            dropout=(self.dropout, 0.0),
-            bidirectional=(self.bidirectional, False),
-            reset_after=(self.reset_after, True),
-            recurrent_dropout=(self.recurrent_dropout, 0.0),
-            zoneout=(self.zoneout, 0.0),
-            learn_h_0=(self.learn_h_0, False),
-            checkpoint_every=(self.checkpoint_every, None),
-            dtype=(self.dtype, np.float32),
-        )
+    @property
+    def _own_options(self) -> dict[str, tuple[object, object]]:
+        return {"reset_after": (self.reset_after, True)}

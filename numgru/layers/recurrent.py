@@ -1,6 +1,7 @@
 """What every recurrent layer does around its cell: checks, layers and directions, noise, ragged batches, steps.
 
-Shapes: T steps, B batch, I input, H hidden, L layers, D directions.
+Shapes: T steps, B batch, I input, H hidden, L layers, D directions, S states of the cell. What users give and get
+has the states' axis only if there are two.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ..kernels import one_step, threads
-from ..kernels.gru import GRUWeights
+from ..kernels.cell import Weights
 from ..kernels.packing import same_bits
 from ..kernels.target import TARGET
 from . import _check
@@ -30,7 +31,7 @@ from .stream import Stream
 class _Packed(NamedTuple):
     """Packed weights, never changed, and what they were packed from."""
 
-    weights: tuple[FloatArray, list[GRUWeights]]  # one block, and its parts by layer and direction
+    weights: tuple[FloatArray, list[Weights]]  # one block, and its parts by layer and direction
     tokens: bool  # whether the first layer's are for tokens
     parameters: FloatArray  # a copy
     exposures: int  # of the parameters; the same number again: nobody can have changed them
@@ -41,7 +42,7 @@ class _Call:
     """A call's input after the checks."""
 
     x: FloatArray  # (T, B, I), or (B, T, I) with `batch_first`; listed sequences one after the other as (1, N, I)
-    h_0: FloatArray  # (L D, B, H)
+    h_0: FloatArray  # (S, L D, B, H)
     batch: Batch
     resets: FloatArray | None  # (T, B)
     listed: bool
@@ -76,7 +77,7 @@ class _Training:
 
 
 class Recurrent(Layer):
-    """Layers of a recurrent cell; GRU documents the parameters."""
+    """Layers of a recurrent cell; `GRU` documents the parameters."""
 
     def __init__(
         self,
@@ -118,7 +119,7 @@ class Recurrent(Layer):
                 shapes |= {f"bias_ih_{suffix}": (gates * H,), f"bias_hh_{suffix}": (gates * H,)}
         size = sum(int(np.prod(shape)) for shape in shapes.values())
         if learn_h_0:
-            shapes["h_0"] = (L * self.num_directions, 1, H)
+            shapes |= dict.fromkeys(self._first_states, (L * self.num_directions, 1, H))
         super().__init__(shapes, dtype)
         generator = np.random.default_rng(seed)
         self.flat_parameters[:size] = generator.uniform(-(H**-0.5), H**-0.5, size)
@@ -126,9 +127,45 @@ class Recurrent(Layer):
         self._forget()
 
     @property
-    def _kind(self) -> type[GRUWeights]:
+    def _kind(self) -> type[Weights]:
         """The packed weights' type, which says what the cell is."""
         raise NotImplementedError
+
+    @property
+    def _states(self) -> int:
+        """S."""
+        return self._kind.cell().states
+
+    @property
+    def _first_states(self) -> tuple[str, ...]:
+        """Their names before the first step."""
+        return ("h_0", "c_0")[: self._states]
+
+    def _state_shape(self, *shape: int) -> tuple[int, ...]:
+        """The shape of what users give and get, for one state's."""
+        return shape if self._states == 1 else (self._states, *shape)
+
+    @property
+    def _own_options(self) -> dict[str, tuple[object, object]]:
+        """The options that only this kind of layer has, with their defaults."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return self._made_by(
+            self.input_size,
+            self.hidden_size,
+            num_layers=(self.num_layers, 1),
+            bias=(self.bias, True),
+            batch_first=(self.batch_first, False),
+            dropout=(self.dropout, 0.0),
+            bidirectional=(self.bidirectional, False),
+            **self._own_options,
+            recurrent_dropout=(self.recurrent_dropout, 0.0),
+            zoneout=(self.zoneout, 0.0),
+            learn_h_0=(self.learn_h_0, False),
+            checkpoint_every=(self.checkpoint_every, None),
+            dtype=(self.dtype, np.float32),
+        )
 
     @property
     def num_directions(self) -> int:
@@ -218,14 +255,15 @@ class Recurrent(Layer):
         dtype, H, time = self.dtype, self.hidden_size, int(self.batch_first)
         x = _check.array("x", x, dtype, ("B", "T", self.input_size) if time else ("T", "B", self.input_size))
         T, B = x.shape[time], x.shape[1 - time]
-        before = np.zeros((1, B, H), dtype) if h_0 is None else _check.array("h_0", h_0, dtype, (1, B, H))
+        before = self._checked_h_0(h_0, B)[:, 0]
         if out is None:
             out = np.empty((*x.shape[:2], H), dtype)
         else:
             _check.output("out", out, (*x.shape[:2], H), dtype, x, before)
         _, (weights,) = self._weights()
-        self._directions[0].infer(weights, x, before[0], out, T)
-        return out, (out[:, -1].copy()[None] if time else out[-1:].copy())
+        c_n = self._directions[0].infer(weights, x, before, out, T)
+        h_n = out[:, -1].copy()[None] if time else out[-1:].copy()
+        return out, h_n if c_n is None else np.stack([h_n, c_n])
 
     def forward(
         self,
@@ -254,19 +292,26 @@ class Recurrent(Layer):
     def _results(self, call: _Call, y: FloatArray, tapes: list[Tape]) -> tuple[Any, FloatArray]:
         batch, H = call.batch, self.hidden_size
         h_n = np.empty_like(call.h_0)
-        for direction, tape, last in zip(self._directions, tapes, h_n, strict=True):
+        for direction, tape, last in zip(self._directions, tapes, h_n[0], strict=True):
             columns = slice(direction.reverse * H, (direction.reverse + 1) * H)
             if batch.is_ragged:
                 last[...] = tape.y.reshape(-1, self._width)[batch.last_places(direction.reverse), columns]
             else:
                 at = 0 if direction.reverse else -1
                 last[...] = tape.y[:, at, columns] if self.batch_first else tape.y[at, :, columns]
-        return _apart(y, call), batch.as_given(h_n)
+        for tape, last in zip(tapes, h_n[-1], strict=True):
+            if tape.c is not None:
+                last[...] = tape.c[np.minimum(batch.lengths, len(tape.c)) - 1, np.arange(batch.B)]
+        return _apart(y, call), self._as_given(h_n, batch)
+
+    def _as_given(self, states: FloatArray, batch: Batch) -> FloatArray:
+        """(S, L D, B, H), for the user."""
+        return batch.as_given(states).reshape(self._state_shape(*states.shape[1:]))
 
     def _through_layers(
         self,
         call: _Call,
-        weights: Sequence[GRUWeights],
+        weights: Sequence[Weights],
         masks: dict[str, FloatArray] | None,
         out: FloatArray | None = None,
     ) -> tuple[FloatArray, list[Tape]]:
@@ -288,7 +333,8 @@ class Recurrent(Layer):
                 at = len(tapes)
                 noise = self._noise(call, direction, masks, keep)
                 every = self.checkpoint_every or 0
-                tapes.append(direction.forward(weights[at], batch, x, call.h_0[at], y, noise, keep=keep, every=every))
+                h_0 = np.ascontiguousarray(call.h_0[:, at])
+                tapes.append(direction.forward(weights[at], batch, x, h_0, y, noise, keep=keep, every=every))
             mask = masks.get(f"dropout_l{layer}")
             x = y if mask is None else y * mask
         return y, tapes
@@ -329,7 +375,7 @@ class Recurrent(Layer):
         call, batch = training.call, training.call.batch
         checked_dy = self._checked_dy(dy, call)
         if dh_n is not None:
-            dh_n = batch.in_rows(_check.array("dh_n", dh_n, self.dtype, call.h_0.shape))
+            dh_n = batch.in_rows(self._checked_states("dh_n", dh_n, *call.h_0.shape[1:]))
         self._training = None
 
         dh_0, D = np.empty_like(call.h_0), self.num_directions
@@ -342,8 +388,8 @@ class Recurrent(Layer):
                 at = layer * D + direction
                 tape = training.tapes[at]
                 part = self._room_for_dx(tape, call) if layer or (need_dx and not call.tokens) else None
-                dh_0[at] = self._directions[at].backward(
-                    tape, training.parameters, self.gradients, above, None if dh_n is None else dh_n[at], part,
+                dh_0[:, at] = self._directions[at].backward(
+                    tape, training.parameters, self.gradients, above, None if dh_n is None else dh_n[:, at], part,
                     self.checkpoint_every or 0,
                 )  # fmt: skip
                 if direction and part is not None:
@@ -351,8 +397,9 @@ class Recurrent(Layer):
                 dx = part
             below = dx
         if self.learn_h_0 and not call.given_h_0:
-            self.gradients["h_0"] += dh_0.sum(axis=1, keepdims=True)
-        return None if dx is None else _apart(dx, call), batch.as_given(dh_0)
+            for name, gradient in zip(self._first_states, dh_0, strict=True):
+                self.gradients[name] += gradient.sum(axis=1, keepdims=True)
+        return None if dx is None else _apart(dx, call), self._as_given(dh_0, batch)
 
     def _room_for_dx(self, tape: Tape, call: _Call) -> FloatArray:
         padded = call.batch.is_ragged and not call.listed
@@ -397,7 +444,8 @@ class Recurrent(Layer):
                 if p := self.recurrent_dropout:
                     masks[f"recurrent_dropout_{suffix}"] = ~hits(p, (batch.B, H)) * self.dtype.type(1 / (1 - p))
                 if self.zoneout:
-                    masks[f"zoneout_{suffix}"] = hits(self.zoneout, (batch.T, batch.B, H)).astype(self.dtype)
+                    for kind in ("zoneout", "zoneout_c")[: self._states]:
+                        masks[f"{kind}_{suffix}"] = hits(self.zoneout, (batch.T, batch.B, H)).astype(self.dtype)
             if self.dropout and layer < self.num_layers - 1:
                 shape = (*call.x.shape[:2], self._width)
                 masks[f"dropout_l{layer}"] = ~hits(self.dropout, shape) * self.dtype.type(1 / (1 - self.dropout))
@@ -408,11 +456,12 @@ class Recurrent(Layer):
         if call.resets is None and not masks and not self.zoneout:
             return QUIET
         batch, suffix = call.batch, direction.names["weight_ih"].removeprefix("weight_ih_")
-        zoneout, mask = masks.get(f"zoneout_{suffix}"), masks.get(f"recurrent_dropout_{suffix}")
-        if zoneout is not None:
-            zoneout = batch.in_steps(zoneout, direction.reverse)
+        zoneouts = [masks[name] for name in (f"zoneout_{suffix}", f"zoneout_c_{suffix}") if name in masks]
+        zoneout, mask = None, masks.get(f"recurrent_dropout_{suffix}")
+        if zoneouts:
+            zoneout = batch.in_steps(zoneouts[0] if len(zoneouts) == 1 else np.dstack(zoneouts), direction.reverse)
         elif self.zoneout and not keep:
-            zoneout = np.full(self.hidden_size, self.zoneout, self.dtype)
+            zoneout = np.full(self._states * self.hidden_size, self.zoneout, self.dtype)
         resets = call.resets
         if resets is not None and direction.reverse:  # a cut before step t is met on the way from t to t - 1
             resets = np.concatenate([resets[1:], np.zeros_like(resets[:1])])
@@ -447,15 +496,21 @@ class Recurrent(Layer):
                 if lengths.min() < T:
                     batch = Batch(int(lengths.max()), B, stride, distance, lengths)
         resets = None if reset is None else self._checked_reset(reset, batch, x, listed)
-        return _Call(x, self._checked_h_0(h_0, batch), batch, resets, listed, h_0 is not None)
+        first = batch.in_rows(self._checked_h_0(h_0, batch.B))
+        return _Call(x, first, batch, resets, listed, h_0 is not None)
 
-    def _checked_h_0(self, h_0: Any, batch: Batch) -> FloatArray:
-        shape = (self.num_layers * self.num_directions, batch.B, self.hidden_size)
+    def _checked_states(self, name: str, states: Any, *shape: int) -> FloatArray:
+        """(S, ...)."""
+        return _check.states(name, states, self.dtype, shape, self._states).reshape(-1, *shape)
+
+    def _checked_h_0(self, h_0: Any, B: int) -> FloatArray:
+        shape = (self.num_layers * self.num_directions, B, self.hidden_size)
         if h_0 is not None:
-            return batch.in_rows(_check.array("h_0", h_0, self.dtype, shape))
-        if self.learn_h_0:
-            return np.ascontiguousarray(np.broadcast_to(self._parameters()["h_0"], shape))
-        return np.zeros(shape, self.dtype)
+            return self._checked_states("h_0", h_0, *shape)
+        if not self.learn_h_0:
+            return np.zeros((self._states, *shape), self.dtype)
+        parameters = self._parameters()
+        return np.stack([np.broadcast_to(parameters[name], shape) for name in self._first_states])
 
     def _checked_reset(self, reset: Any, batch: Batch, x: FloatArray, listed: bool) -> FloatArray:
         """(T, B) by time and sequence."""
@@ -497,16 +552,15 @@ class Recurrent(Layer):
         self._require_one_direction()
         dtype = self.dtype
         given = x_t if isinstance(x_t, np.ndarray) else _check.real("x_t", x_t)
-        if given.dtype is not dtype and given.dtype.kind in "iu" and np.ndim(h) == given.ndim + 2:
+        if given.dtype is not dtype and given.dtype.kind in "iu" and np.ndim(h) == given.ndim + 1 + self._states:
             return self._step_of_tokens(given, h, out)
         batch = given.shape[:1] if given.ndim > 1 else ()
         below = _check.array("x_t", given, dtype, (*batch, self.input_size))
-        shape = (self.num_layers, *batch, self.hidden_size)
-        before = _check.array("h", h, dtype, shape)
+        before = _check.states("h", h, dtype, (self.num_layers, *batch, self.hidden_size), self._states)
         if out is None:
-            out = np.empty(shape, dtype)
+            out = np.empty(before.shape, dtype)
         else:
-            _check.output("out", out, shape, dtype, below)
+            _check.output("out", out, before.shape, dtype, below)
             if np.may_share_memory(out, before):
                 before = before.copy()
         block, _ = self._weights()
@@ -515,13 +569,12 @@ class Recurrent(Layer):
 
     def _step_of_tokens(self, x_t: FloatArray, h: ArrayLike, out: FloatArray | None) -> FloatArray:
         x = _check.tokens("x_t", x_t, self.input_size).reshape((-1, 1) if self.batch_first else (1, -1))
-        shape = (self.num_layers, *x_t.shape, self.hidden_size)
-        before = _check.array("h", h, self.dtype, shape)
-        _, after = self(x, before.reshape(self.num_layers, x.size, self.hidden_size))
+        before = _check.states("h", h, self.dtype, (self.num_layers, *x_t.shape, self.hidden_size), self._states)
+        _, after = self(x, before.reshape(self._state_shape(self.num_layers, x.size, self.hidden_size)))
         if out is None:
-            return after.reshape(shape)
-        _check.output("out", out, shape, self.dtype)
-        out[...] = after.reshape(shape)
+            return after.reshape(before.shape)
+        _check.output("out", out, before.shape, self.dtype)
+        out[...] = after.reshape(before.shape)
         return out
 
     def stream(self, batch_size: int = 1, h_0: ArrayLike | None = None) -> Stream:
@@ -580,7 +633,7 @@ class Recurrent(Layer):
         B = TARGET.rows + 1
         return (1, 1, self.input_size), (B, 1, self.input_size) if self.batch_first else (1, B, self.input_size)
 
-    def _weights(self, tokens: bool = False) -> tuple[FloatArray, list[GRUWeights]]:
+    def _weights(self, tokens: bool = False) -> tuple[FloatArray, list[Weights]]:
         """The packed weights of all directions, packed again if a parameter has changed since."""
         packed = self._packed
         if packed is not None and packed.exposures == self._exposures and packed.tokens == tokens:
@@ -599,7 +652,7 @@ class Recurrent(Layer):
         words = np.dtype(f"i{self.dtype.itemsize}")
         return bool(same_bits(self._flat_parameters.view(words), packed.parameters.view(words)))
 
-    def _pack(self, tokens: bool) -> tuple[FloatArray, list[GRUWeights]]:
+    def _pack(self, tokens: bool) -> tuple[FloatArray, list[Weights]]:
         parameters, D = self._parameters(), self.num_directions
         widths = [direction.input_size for direction in self._directions]
         block, parts = one_step.new_block(self._kind, widths, self.hidden_size, self.dtype, self.zoneout)

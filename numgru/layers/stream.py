@@ -33,7 +33,7 @@ class Stream:
         Of one direction.
     batch_size : int
         B.
-    h_0 : array_like, shape (L, B, H), optional
+    h_0 : array_like, shape (L, B, H), or of an LSTM (2, L, B, H), optional
         The states before the first step; by default those learned with `learn_h_0`, or zero.
 
     Examples
@@ -47,29 +47,35 @@ class Stream:
 
     def __init__(self, layer: Recurrent, batch_size: int = 1, h_0: ArrayLike | None = None) -> None:
         self._layer, self._batch_size = layer, batch_size
-        self._h_0 = None if h_0 is None else _check.array("h_0", h_0, layer.dtype, self._shape).copy()
+        self._h_0 = None if h_0 is None else self._checked("h_0", h_0).copy()
         self._state = self._first()
 
     def __repr__(self) -> str:
         return f"{self._layer!r}.stream({self._batch_size})"
 
     @property
-    def _shape(self) -> tuple[int, int, int]:
-        return self._layer.num_layers, self._batch_size, self._layer.hidden_size
+    def _shape(self) -> tuple[int, ...]:
+        return self._layer._state_shape(self._layer.num_layers, self._batch_size, self._layer.hidden_size)
+
+    def _checked(self, name: str, states: Any) -> FloatArray:
+        layer = self._layer
+        shape = (layer.num_layers, self._batch_size, layer.hidden_size)
+        return _check.states(name, states, layer.dtype, shape, layer._states)
 
     def _first(self) -> FloatArray:
         """The states before the first step, in memory of their own."""
-        first = self._layer._parameters()["h_0"] if self._layer.learn_h_0 else np.zeros((), self._layer.dtype)
-        return np.array(np.broadcast_to(first if self._h_0 is None else self._h_0, self._shape))
+        if self._h_0 is not None:
+            return self._h_0.copy()
+        return self._layer._checked_h_0(None, self._batch_size).reshape(self._shape)
 
     @property
     def state(self) -> FloatArray:
-        """The states after the last step, shape (L, B, H): a view, which may be changed in place."""
+        """The states after the last step, of `h_0`'s shape: a view, which may be changed in place."""
         return self._state[:]
 
     @state.setter
     def state(self, values: ArrayLike) -> None:
-        self._state = _check.array("state", values, self._layer.dtype, self._shape).copy()
+        self._state = self._checked("state", values).copy()
 
     def __call__(self, x: ArrayLike) -> FloatArray:
         """The next steps.
@@ -98,7 +104,8 @@ class Stream:
             raise ValueError(f"x: expected {B} sequences, the stream's batch_size, on axis {axis}, got {given.shape}")
         if given.ndim == 3 and given.shape[1 - axis] == 1:  # the least to do for a single step
             self._state = layer.step(given.reshape(B, -1), self._state)
-            return np.array(self._state[-1].reshape((B, 1, -1) if layer.batch_first else (1, B, -1)))
+            last = self._state[-1] if layer._states == 1 else self._state[0, -1]
+            return np.array(last.reshape((B, 1, -1) if layer.batch_first else (1, B, -1)))
         y: FloatArray
         y, self._state = layer(given, self._state)
         return y
@@ -122,7 +129,7 @@ class Stream:
         except IndexError as error:
             raise ValueError(f"rows: expected indices of {self._batch_size} sequences, got {rows!r}") from error
         state = self._state.copy()
-        state[:, chosen] = self._first()[:, chosen]
+        state[..., chosen, :] = self._first()[..., chosen, :]
         self._state = state
 
     def copy(self) -> Stream:

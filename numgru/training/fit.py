@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..layers.base import Layer
-from ..layers.gru import GRU
+from ..layers.recurrent import Recurrent
 from . import _check
 from .batches import Batches, batch_axes
 from .bptt import checked_steps
@@ -170,10 +170,10 @@ def _check_parts(model: Layer, loss: Loss, optimizer: Optimizer, schedule: Sched
     ):
         if not isinstance(value, kind):
             raise TypeError(f"{name}: expected a numgru {kind.__name__}, got {type(value).__name__} ({value!r})")
-    if isinstance(model, GRU):
+    if isinstance(model, Recurrent):
         raise TypeError(
             f"model: expected a layer that returns one array, got {model!r}, which returns (y, h_n); "
-            "pass numgru.Sequential(gru), made before the optimizer, with a LastStep if wanted"
+            "pass numgru.Sequential(layer), made before the optimizer, with a LastStep if wanted"
         )
     if optimizer.model is not model:
         raise ValueError("optimizer: expected the optimizer of this model, got one of another; make it with model")

@@ -7,8 +7,10 @@ import pytest
 from llvmlite import ir
 
 from numgru.kernels import target
-from numgru.kernels.cell import Cell
-from numgru.kernels.gru import GRUCell, GRUWeights, ResetBeforeCell
+from numgru.kernels.cell import Cell, Weights
+from numgru.kernels.gru import GRUCell, ResetBeforeCell
+from numgru.kernels.lstm import LSTMCell
+from numgru.kernels.rnn import ReluCell, TanhCell
 from numgru.kernels.sequences import Fields, Options, Sequences
 from numgru.kernels.step import emit_step
 from numgru.kernels.vectors import I64, Kind
@@ -42,8 +44,8 @@ def test_detect(triple: str, cpu: str, name: str, vector_bytes: int) -> None:
 def step_tile(found: target.Target, cell: type[Cell]) -> str:
     """The engine's own tile of a time step, gates kept: LLVM's code before it's made for a processor."""
     kind = Kind(32, found.vector_bytes // 4, found.fma)
-    arrays = {"x", "h_0", "y", "gates", "sums", *GRUWeights._fields}
-    names = [*Sequences._fields, *GRUWeights._fields, "t", "i", "j"]
+    arrays = {"x", "h_0", "c_0", "y", "c", "gates", "sums", *Weights._fields}
+    names = [*Sequences._fields, *Weights._fields, "t", "i", "j"]
     arguments = [ir.PointerType() if name in arrays else I64 for name in names]
     function = ir.Function(ir.Module(), ir.FunctionType(ir.VoidType(), arguments), "step")
     b = ir.IRBuilder(function.append_basic_block())
@@ -61,7 +63,7 @@ def step_tile(found: target.Target, cell: type[Cell]) -> str:
     ("triple", "features", "found", "multiply_add"),
     [(ARM, "+neon", target.NEON, "fmla\tv"), (X86, "+avx2,+fma", target.AVX2, "vfmadd")],
 )
-@pytest.mark.parametrize("cell", [GRUCell, ResetBeforeCell])
+@pytest.mark.parametrize("cell", [GRUCell, ResetBeforeCell, TanhCell, ReluCell, LSTMCell])
 def test_step_compiles_to_vector_instructions(
     triple: str, features: str, found: target.Target, multiply_add: str, cell: type[Cell]
 ) -> None:
@@ -69,6 +71,6 @@ def test_step_compiles_to_vector_instructions(
     module = llvm.parse_assembly(step_tile(found, cell))
     module.triple = triple
     assembly = machine.emit_assembly(module)
-    assert assembly.count(multiply_add) >= 3 * found.rows
+    assert assembly.count(multiply_add) >= len(cell.input_slots) * found.rows
     calls = [line for line in assembly.splitlines() if line.split()[:1] in (["bl"], ["call"], ["callq"])]
     assert not calls

@@ -1,4 +1,4 @@
-"""The same values, gradients and state dicts as torch.nn.GRU has, for every option that it has too."""
+"""The same values, gradients and state dicts as PyTorch's layers have, for every option that they have too."""
 
 from __future__ import annotations
 
@@ -8,53 +8,73 @@ import numpy as np
 import pytest
 
 import numgru
-from tests.cases import assert_close, assert_exact, gru_layer, gru_problem, parameters, ragged, run, tolerances
+from tests import reference
+from tests.cases import (
+    assert_close,
+    assert_exact,
+    gates_of,
+    gru_layer,
+    gru_problem,
+    parameters,
+    ragged,
+    run,
+    states,
+    tolerances,
+)
 
 torch = pytest.importorskip("torch", reason="PyTorch isn't installed; the oracle's tests cover the same equations")
 
 
-def torch_gru(problem: dict[str, Any], batch_first: bool = False) -> Any:
-    (three_h, I), p = problem["weight_ih_l0"].shape, parameters(problem)
-    gru = torch.nn.GRU(
+LAYERS = {3: torch.nn.GRU, 1: torch.nn.RNN, 4: torch.nn.LSTM}  # by gates
+
+
+def torch_layer(problem: dict[str, Any], batch_first: bool = False, **options: Any) -> Any:
+    (rows, I), p, gates = problem["weight_ih_l0"].shape, parameters(problem), gates_of(problem)
+    layer = LAYERS[gates](
         I,
-        three_h // 3,
+        rows // gates,
         num_layers=sum(name.startswith("weight_ih") and not name.endswith("_reverse") for name in p),
         bias="bias_ih_l0" in p,
         batch_first=batch_first,
         bidirectional="weight_ih_l0_reverse" in p,
         dtype=torch.from_numpy(problem["x"]).dtype,
+        **options,
     )
-    gru.load_state_dict({name: torch.from_numpy(value) for name, value in p.items()})
-    return gru
+    layer.load_state_dict({name: torch.from_numpy(value) for name, value in p.items()})
+    return layer
 
 
-def run_torch(problem: dict[str, Any], batch_first: bool = False) -> dict[str, Any]:
+def run_torch(problem: dict[str, Any], batch_first: bool = False, **options: Any) -> dict[str, Any]:
     """With lengths, packed for PyTorch: the only way it has to run sequences of different lengths."""
 
     def swap(a: Any) -> Any:
         return a.swapaxes(0, 1) if batch_first else a
 
-    gru = torch_gru(problem, batch_first)
-    x, h_0 = (torch.from_numpy(problem[name]).requires_grad_() for name in ("x", "h_0"))
+    layer = torch_layer(problem, batch_first, **options)
+    first = {name: torch.from_numpy(problem[name]).requires_grad_() for name in ("h_0", "c_0") if name in problem}
+    x = torch.from_numpy(problem["x"]).requires_grad_()
     given = swap(x)
     if "lengths" in problem:
         lengths = torch.from_numpy(problem["lengths"])
         given = torch.nn.utils.rnn.pack_padded_sequence(given, lengths, batch_first, enforce_sorted=False)
-    y, h_n = gru(given, h_0)
+    y, last = layer(given, states(first, "h_0"))
+    last = last if isinstance(last, tuple) else (last,)
     if "lengths" in problem:
         y, _ = torch.nn.utils.rnn.pad_packed_sequence(y, batch_first, total_length=len(problem["x"]))
-    torch.autograd.backward([swap(y), h_n], [torch.from_numpy(problem["dy"]), torch.from_numpy(problem["dh_n"])])
-    results = {"y": swap(y).detach(), "h_n": h_n.detach(), "dx": x.grad, "dh_0": h_0.grad}
-    results |= {name: parameter.grad for name, parameter in gru.named_parameters()}
-    return {name: value.numpy() for name, value in results.items()}
+    upstream = [torch.from_numpy(problem[name]) for name in ("dy", "dh_n", "dc_n")[: 1 + len(last)]]
+    torch.autograd.backward([swap(y), *last], upstream)
+    results = {"y": swap(y), "dx": x.grad, **dict(zip(("h_n", "c_n"), last, strict=False))}
+    results |= {f"d{name}": state.grad for name, state in first.items()}
+    results |= {name: parameter.grad for name, parameter in layer.named_parameters()}
+    return {name: value.detach().numpy() for name, value in results.items()}
 
 
-def check(problem: dict[str, Any], batch_first: bool = False) -> None:
+def check(problem: dict[str, Any], batch_first: bool = False, cell: Any = None, **options: Any) -> None:
     """Both are within the same tolerances of the oracle, and so within twice of each other."""
-    theirs = run_torch(problem, batch_first)
-    assert_exact(theirs, problem)
-    ours = run(gru_layer(problem, batch_first=batch_first), problem)
-    assert_close(ours, theirs, {name: 2 * value for name, value in tolerances(problem).items()})
+    theirs = run_torch(problem, batch_first, **options)
+    assert_exact(theirs, problem, cell)
+    ours = run(gru_layer(problem, batch_first=batch_first, **options), problem)
+    assert_close(ours, theirs, {name: 2 * value for name, value in tolerances(problem, cell).items()})
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -77,6 +97,15 @@ def test_layers_and_directions(num_layers: int, bidirectional: bool, lengths: bo
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_everything_pytorch_has(batch_first: bool, bias: bool) -> None:
     check(ragged(gru_problem(6, 9, 4, 15, np.float64, bias, num_layers=2, bidirectional=True)), batch_first)
+
+
+@pytest.mark.parametrize("lengths", [False, True], ids=["padded", "packed"])
+@pytest.mark.parametrize(
+    ("cell", "options"), [(reference.RNN, {}), (reference.RNN_RELU, {"nonlinearity": "relu"})], ids=["tanh", "relu"]
+)
+def test_other_cells(cell: reference.Cell, options: dict[str, Any], lengths: bool) -> None:
+    problem = gru_problem(6, 9, 4, 15, np.float64, num_layers=2, bidirectional=True, cell=cell)
+    check(ragged(problem) if lengths else problem, cell=cell, **options)
 
 
 HEADS = {
@@ -106,7 +135,7 @@ def test_heads(head: Any, dtype: Any) -> None:
 @pytest.mark.parametrize(("num_layers", "bidirectional"), [(1, False), (2, True)])
 def test_state_dict_there_and_back(num_layers: int, bidirectional: bool) -> None:
     problem = gru_problem(3, 2, 4, 5, num_layers=num_layers, bidirectional=bidirectional)
-    theirs = torch_gru(problem)
+    theirs = torch_layer(problem)
     ours = numgru.GRU(4, 5, num_layers, bidirectional=bidirectional)
     ours.load_state_dict(dict(theirs.named_parameters()))  # these require gradients; a state dict's don't
     ours.load_state_dict(theirs.state_dict())
