@@ -103,7 +103,8 @@ class Task(ABC):
         A NaN is wrong.
         """
         differ = np.logical_or(prediction.argmax(-1) != y, np.isnan(prediction).any(-1))
-        return np.logical_or.reduce(differ) if self.every_step else differ
+        wrong: NDArray[np.bool_] = np.logical_or.reduce(differ) if self.every_step else differ
+        return wrong
 
     def error_rate(self, model: Callable[[Any], NDArray[Any]], size: int, rng: Seed) -> float:
         """The share of `size` new sequences of which the model's answer is wrong.
