@@ -124,12 +124,12 @@ class Linear(Layer):
             slots = np.zeros((dy.shape[0], blocks * lanes), self.dtype)
             slots[:, :O] = dy
         parts = threads.parts_for(2 * dy.size * K, blocks * tiles_of(K))
-        no_state, none = np.empty((0, O), self.dtype), np.empty(0, self.dtype)
+        no_state, none = np.empty((1, 0, O), self.dtype), np.empty(0, self.dtype)
         d = self.gradients
         threads.run(
             weight_gradients, weight_gradients_parallel, parts,
             linear.LinearWeights(none, none), x[None], no_state, dy[None], slots.reshape(-1),
-            None, None, d["weight"], no_state[:, :0], d.get("bias", none), none, False, 0, True, True,
+            None, None, d["weight"], no_state[0, :, :0], d.get("bias", none), none, False, 0, True, True,
             aligned_empty(workspace_size(K, 0, 1, 1, self.dtype, parts), self.dtype),
         )  # fmt: skip
 
