@@ -20,6 +20,7 @@ from tqdm import tqdm
 from . import __version__, _machine, forecasting, language, set_num_threads
 from ._files import atomic_write
 from .data import DataError, read_csv
+from .experiments.commands import Interrupted, temporal_order
 from .forecasting import ForecastRun, beyond
 from .forecasting.report import forecast_csv
 from .language import TextRun
@@ -46,12 +47,6 @@ class Mistake(click.ClickException):
     """What is asked for can't be done."""
 
     exit_code = 2
-
-
-class Interrupted(click.ClickException):
-    """By Ctrl-C, while training."""
-
-    exit_code = 130
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -218,6 +213,9 @@ def info(folder: Path | None) -> None:
         click.echo(f"{name:{width}}  {fact}")
     if layers:
         click.echo(f"\n{layers}")
+
+
+commands.add_command(temporal_order)
 
 
 @contextmanager

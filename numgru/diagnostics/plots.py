@@ -54,7 +54,7 @@ def forecast_figure(
     matplotlib.figure.Figure
     """
     horizon = next(iter(forecasts.values())).shape[1]
-    figure = _new_figure(10, 7.5)
+    figure = new_figure(10, 7.5)
     above, below = figure.subplots(2, 1, height_ratios=[3, 2])
     time: Any = np.arange(len(series)) if series.dates is None else series.dates
 
@@ -77,7 +77,7 @@ def forecast_figure(
     if series.dates is None:
         above.set_xlabel(series.step)
     above.margins(x=0.01)
-    _finish(above)
+    finish(above)
 
     ahead = np.arange(1, horizon + 1)
     for (name, error), style in zip(errors.items(), _STYLES, strict=False):
@@ -89,7 +89,7 @@ def forecast_figure(
     below.set_ylabel(_with_unit("error", series.unit))
     below.set_ylim(bottom=0)
     below.xaxis.get_major_locator().set_params(integer=True)
-    _finish(below)
+    finish(below)
     return figure
 
 
@@ -119,7 +119,7 @@ def training_figure(
     -------
     matplotlib.figure.Figure
     """
-    figure = _new_figure(10, 8)
+    figure = new_figure(10, 8)
     losses, norms, shares = figure.subplots(3, 1, sharex=True, height_ratios=[4, 3, 1.4])
     epochs = np.arange(1, len(loss) + 1)
     mark = "o" if len(loss) == 1 else None
@@ -138,7 +138,7 @@ def training_figure(
     losses.set_yscale("log")
     losses.set_ylabel("loss (log scale)")
     losses.set_title("Loss", loc="left", fontweight="bold")
-    _finish(losses)
+    finish(losses)
 
     norms.fill_between(epochs, norm_mean, norm_max, color=BLUE, alpha=0.2, linewidth=0, label="mean to largest")
     norms.plot(epochs, norm_mean, color=BLUE, marker=mark, label="mean")
@@ -147,7 +147,7 @@ def training_figure(
     norms.set_yscale("log")
     norms.set_ylabel("norm (log scale)")
     norms.set_title("Gradient norm before clipping", loc="left", fontweight="bold")
-    _finish(norms)
+    finish(norms)
 
     shares.bar(epochs, 100 * np.asarray(clipped), width=0.9, color=GREEN)
     shares.set_ylim(0, 100)
@@ -156,7 +156,7 @@ def training_figure(
     shares.set_xlabel("epoch")
     shares.xaxis.get_major_locator().set_params(integer=True)
     shares.set_xlim(0.4, len(loss) + 0.6)
-    _finish(shares)
+    finish(shares)
     return figure
 
 
@@ -166,7 +166,14 @@ def save_figure(path: str | os.PathLike[str], figure: Figure) -> None:
         figure.savefig(file, format="png", dpi=130)
 
 
-def _new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib isn't installed.
+    """
     try:
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -175,7 +182,8 @@ def _new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(hspace=0.06))
 
 
-def _finish(axes: Axes) -> None:
+def finish(axes: Axes) -> None:
+    """Grid, spines and legend, as all pictures have them."""
     axes.set_axisbelow(True)
     axes.grid(color=GREY, alpha=0.2, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
