@@ -20,7 +20,7 @@ from tqdm import tqdm
 from . import __version__, _machine, forecasting, language, set_num_threads
 from ._files import atomic_write
 from .data import DataError, read_csv
-from .experiments.commands import Interrupted, temporal_order
+from .experiments.commands import POSITIVE, Interrupted, gradients, temporal_order
 from .forecasting import ForecastRun, beyond
 from .forecasting.report import forecast_csv
 from .language import TextRun
@@ -28,8 +28,6 @@ from .runs import Run, RunError, kind_in
 from .training import History, TrainingDivergedError
 
 AnyRun = Run[Any, Any, Any]
-
-POSITIVE = click.IntRange(min=1)
 
 
 def number_above_zero(text: str) -> float:
@@ -216,6 +214,7 @@ def info(folder: Path | None) -> None:
 
 
 commands.add_command(temporal_order)
+commands.add_command(gradients)
 
 
 @contextmanager
