@@ -200,7 +200,7 @@ def sample(folder: Path, prompt: str, length: int, temperature: float, seed: int
     click.echo()
 
 
-@commands.command(short_help="Print versions, processor, threads, cache folder; the layers of a run.")
+@commands.command(short_help="Print versions, processor, threads; the layers of a run.")
 @click.argument("folder", metavar="[RUN]", required=False, type=click.Path(path_type=Path))
 def info(folder: Path | None) -> None:
     """Print versions, processor, threads and the folder of compiled kernels; of RUN, the layers of its model."""

@@ -26,7 +26,7 @@ class Interrupted(click.ClickException):
     exit_code = 130
 
 
-@click.command("temporal-order", short_help="Who learns to remember, at which length: an experiment of 2013 repeated.")
+@click.command("temporal-order", short_help="Repeat an experiment of 2013 on long memories.")
 @click.option("--quick", is_flag=True, help="Short sequences and few trials: two minutes instead of an hour.")
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Folder of the results; runs/temporal-order if left out."
