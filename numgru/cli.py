@@ -20,6 +20,7 @@ from tqdm import tqdm
 from . import __version__, _machine, forecasting, language, set_num_threads
 from ._files import atomic_write
 from .data import DataError, read_csv
+from .experiments.commands import POSITIVE, Interrupted, gradients, temporal_order
 from .forecasting import ForecastRun, beyond
 from .forecasting.report import forecast_csv
 from .language import TextRun
@@ -27,8 +28,6 @@ from .runs import Run, RunError, kind_in
 from .training import History, TrainingDivergedError
 
 AnyRun = Run[Any, Any, Any]
-
-POSITIVE = click.IntRange(min=1)
 
 
 def number_above_zero(text: str) -> float:
@@ -46,12 +45,6 @@ class Mistake(click.ClickException):
     """What is asked for can't be done."""
 
     exit_code = 2
-
-
-class Interrupted(click.ClickException):
-    """By Ctrl-C, while training."""
-
-    exit_code = 130
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -207,7 +200,7 @@ def sample(folder: Path, prompt: str, length: int, temperature: float, seed: int
     click.echo()
 
 
-@commands.command(short_help="Print versions, processor, threads, cache folder; the layers of a run.")
+@commands.command(short_help="Print versions, processor, threads; the layers of a run.")
 @click.argument("folder", metavar="[RUN]", required=False, type=click.Path(path_type=Path))
 def info(folder: Path | None) -> None:
     """Print versions, processor, threads and the folder of compiled kernels; of RUN, the layers of its model."""
@@ -218,6 +211,10 @@ def info(folder: Path | None) -> None:
         click.echo(f"{name:{width}}  {fact}")
     if layers:
         click.echo(f"\n{layers}")
+
+
+commands.add_command(temporal_order)
+commands.add_command(gradients)
 
 
 @contextmanager

@@ -141,7 +141,7 @@ def test_kernels_are_cached_once_the_folder_has_files(tmp_path, monkeypatch):
 def test_help_shows_each_command_in_a_whole_line(capsys):
     assert run(["--help"]) == 0
     listed = capsys.readouterr().out.partition("Commands:")[2].splitlines()
-    assert len([line for line in listed if line.endswith(".") and not line.endswith("...")]) == 4
+    assert len([line for line in listed if line.endswith(".") and not line.endswith("...")]) == 6
 
 
 def test_an_interrupted_run_resumes_to_the_same_bits(sales, capsys, monkeypatch):

@@ -33,8 +33,8 @@ def jacobian_growth(layer: Recurrent, x: ArrayLike, *, draws: int = 16, seed: in
     Parameters
     ----------
     layer : GRU, LSTM or RNN
-        It runs `forward`, so a backward pass that is due must come before; gradients are left as they are. Of an LSTM,
-        h's part of the state is taken.
+        It runs `forward`, so a backward pass that is due must come before; gradients are left as they are. An LSTM's
+        state is h and c together.
     x : array_like, shape (T, B, I), or (B, T, I) with `batch_first`
         Sequences along which the Jacobians are taken.
     draws : int
@@ -64,9 +64,9 @@ def jacobian_growth(layer: Recurrent, x: ArrayLike, *, draws: int = 16, seed: in
     generator = np.random.default_rng(seed)
     squares = []
     for place in range(layer.num_layers * layer.num_directions):
-        flow = _flow_from(layer, repeated, place, generator)
+        flow, states = _flow_from(layer, repeated, place, generator)
         squares.append(flow[::-1] ** 2 if place % layer.num_directions == 0 else flow**2)
-    values = np.stack(squares) / layer.hidden_size
+    values = np.stack(squares) / (states * layer.hidden_size)
     mean, count = values.mean(axis=2), values.shape[2]
     growth = np.sqrt(mean)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -74,16 +74,16 @@ def jacobian_growth(layer: Recurrent, x: ArrayLike, *, draws: int = 16, seed: in
     return Growth(growth, np.where(growth > 0, error, 0.0))
 
 
-def _flow_from(layer: Recurrent, x: NDArray[Any], place: int, generator: np.random.Generator) -> Floats:
-    """The norms of J^T v, (T, B), for one layer and direction."""
+def _flow_from(layer: Recurrent, x: NDArray[Any], place: int, generator: np.random.Generator) -> tuple[Floats, int]:
+    """The norms of J^T v, (T, B), for one layer and direction; and the number of states."""
     before = layer.measure_flow, layer.flat_gradients.copy(), layer.random_state
     layer.measure_flow = True
     try:
         y, states = layer.forward(x)
         v = np.zeros_like(states)
-        of_h = v.reshape(-1, *v.shape[-3:])[0]
-        of_h[place] = generator.standard_normal(of_h.shape[1:])
+        of_place = v.reshape(-1, *v.shape[-3:])[:, place]  # (S, B, H)
+        of_place[...] = generator.standard_normal(of_place.shape)
         layer.backward(np.zeros_like(y), v, need_dx=False)
-        return np.array(layer.gradient_flow[place])
+        return layer.gradient_flow[place], len(of_place)
     finally:
         layer.measure_flow, layer.flat_gradients[...], layer.random_state = before

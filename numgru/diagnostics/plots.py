@@ -55,7 +55,7 @@ def forecast_figure(
     matplotlib.figure.Figure
     """
     horizon = next(iter(forecasts.values())).shape[1]
-    figure = _new_figure(10, 7.5)
+    figure = new_figure(10, 7.5)
     above, below = figure.subplots(2, 1, height_ratios=[3, 2])
     time: Any = np.arange(len(series)) if series.dates is None else series.dates
 
@@ -78,7 +78,7 @@ def forecast_figure(
     if series.dates is None:
         above.set_xlabel(series.step)
     above.margins(x=0.01)
-    _finish(above)
+    finish(above)
 
     ahead = np.arange(1, horizon + 1)
     for (name, error), style in zip(errors.items(), _STYLES, strict=False):
@@ -90,7 +90,7 @@ def forecast_figure(
     below.set_ylabel(_with_unit("error", series.unit))
     below.set_ylim(bottom=0)
     below.xaxis.get_major_locator().set_params(integer=True)
-    _finish(below)
+    finish(below)
     return figure
 
 
@@ -120,7 +120,7 @@ def training_figure(
     -------
     matplotlib.figure.Figure
     """
-    figure = _new_figure(10, 8)
+    figure = new_figure(10, 8)
     losses, norms, shares = figure.subplots(3, 1, sharex=True, height_ratios=[4, 3, 1.4])
     epochs = np.arange(1, len(loss) + 1)
     mark = "o" if len(loss) == 1 else None
@@ -139,7 +139,7 @@ def training_figure(
     losses.set_yscale("log")
     losses.set_ylabel("loss (log scale)")
     losses.set_title("Loss", loc="left", fontweight="bold")
-    _finish(losses)
+    finish(losses)
 
     norms.fill_between(epochs, norm_mean, norm_max, color=BLUE, alpha=0.2, linewidth=0, label="mean to largest")
     norms.plot(epochs, norm_mean, color=BLUE, marker=mark, label="mean")
@@ -148,7 +148,7 @@ def training_figure(
     norms.set_yscale("log")
     norms.set_ylabel("norm (log scale)")
     norms.set_title("Gradient norm before clipping", loc="left", fontweight="bold")
-    _finish(norms)
+    finish(norms)
 
     shares.bar(epochs, 100 * np.asarray(clipped), width=0.9, color=GREEN)
     shares.set_ylim(0, 100)
@@ -157,7 +157,7 @@ def training_figure(
     shares.set_xlabel("epoch")
     shares.xaxis.get_major_locator().set_params(integer=True)
     shares.set_xlim(0.4, len(loss) + 0.6)
-    _finish(shares)
+    finish(shares)
     return figure
 
 
@@ -188,7 +188,7 @@ def gradient_figure(
     -------
     matplotlib.figure.Figure
     """
-    figure = _new_figure(10, 6.5)
+    figure = new_figure(10, 6.5)
     (above, beside), (below, corner) = figure.subplots(2, 2, height_ratios=[4, 1.2], width_ratios=[4, 1])
     corner.set_axis_off()
     spans = np.array_split(np.arange(len(norm)), min(120, len(norm)))
@@ -220,7 +220,7 @@ def gradient_figure(
     above.set_ylabel("norm (log scale)")
     above.set_title("Gradient norm before clipping", loc="left", fontweight="bold")
     above.margins(x=0.01)
-    _finish(above)
+    finish(above)
     figure.legend(*above.get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=9)
     above.get_legend().remove()
 
@@ -232,7 +232,7 @@ def gradient_figure(
     beside.set_title("all together", loc="left", fontsize=9)
     beside.set_xlabel("steps")
     beside.xaxis.get_major_locator().set_params(integer=True)
-    _finish(beside)
+    finish(beside)
 
     wide = np.array_split(np.arange(len(norm)), min(60, len(norm)))
     share = [100 * clipped[span].mean() for span in wide]
@@ -243,7 +243,7 @@ def gradient_figure(
     below.sharex(above)
     below.xaxis.get_major_locator().set_params(integer=True)
     below.set_title(f"Clipped steps: {clipped.mean():.0%} in all", loc="left", fontweight="bold")
-    _finish(below)
+    finish(below)
     return figure
 
 
@@ -253,7 +253,14 @@ def save_figure(path: str | os.PathLike[str], figure: Figure) -> None:
         figure.savefig(file, format="png", dpi=130)
 
 
-def _new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib isn't installed.
+    """
     try:
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -274,7 +281,8 @@ def _over(spans: Sequence[NDArray[np.int64]], values: Floats, statistic: Callabl
     return np.array([statistic(values[span]) if np.isfinite(values[span]).any() else np.nan for span in spans])
 
 
-def _finish(axes: Axes) -> None:
+def finish(axes: Axes) -> None:
+    """Grid, spines and legend, as all pictures have them."""
     axes.set_axisbelow(True)
     axes.grid(color=GREY, alpha=0.2, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

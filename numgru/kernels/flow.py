@@ -92,10 +92,12 @@ def bounded(run: Fields, d: Fields, flow: Vec, i: Any, row_of: list[Any], blocks
     return (flow * factors).at_most(most).at_least(-most)
 
 
-def store_squares(run: Fields, data: Any, step: Any, i: Any, m: Any, block: Any, value: Vec) -> None:
-    """The sum of squares of a register into (step, B, block)."""
+def store_squares(run: Fields, data: Any, step: Any, i: Any, m: Any, block: Any, values: list[Vec]) -> None:
+    """The sum of squares of some registers into (step, B, block)."""
     b = run.b
     blocks = b.sdiv(padded(run), I64(run.kind.lanes))
     at = b.add(b.mul(b.add(b.mul(step, run.B), b.add(i, m)), blocks), block)
-    total = sum_of_squares(b, run.kind, value.registers[0])
+    total, *others = (sum_of_squares(b, run.kind, value.registers[0]) for value in values)
+    for other in others:
+        total = b.fadd(total, other)
     b.store(total, b.bitcast(b.gep(data, [at], source_etype=_DOUBLE), _DOUBLE.as_pointer()))

@@ -97,7 +97,7 @@ class Flow(NamedTuple):
     """
 
     has_norms: int = 0
-    norms: NDArray[Any] | None = None  # (T, B, block), float64: sums of squares of dh, whatever it came from
+    norms: NDArray[Any] | None = None  # (T, B, block), float64: sums of squares of dh and dc, whatever they came from
     limit: float = 0.0  # of the magnitude of what flows
     max_norm: float = 0.0  # of what flows into a row's state
     squares: NDArray[Any] | None = None  # (state, B, block), float64: of a step

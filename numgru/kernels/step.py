@@ -254,7 +254,7 @@ def _emit_state_backward(cell, w, run, d, t, i, j, count, depth, rows, blocks):
                         after = [_unless(b, cut[m], *pair) for pair in zip(after, anew, strict=True)]
                     if d.norms is not None:
                         with b.if_then(is_on(run, d.has_norms)):
-                            store_squares(run, d.norms, t, i, I64(m), b.add(j, I64(v)), after[0])
+                            store_squares(run, d.norms, t, i, I64(m), b.add(j, I64(v)), after)
                     kept = {s: slot.load(m, v, unit) for s, slot in enumerate(slots)}
                     before = [state.load(m, v, unit, masks[v]) for state in states]
                     shares = [partial(zoneout.load, m, v, unit, masks[v]) for zoneout in zoneouts]
@@ -297,7 +297,7 @@ def _emit_flow(cell, w, run, d, t, i, j, count, depth, rows, blocks):
             with b.if_then(b.icmp_signed("<", I64(m), count)):
                 if state == 0:
                     carries[0].store(value, m, v, unit)
-                store_squares(run, d.squares, I64(state), i, I64(m), b.add(j, I64(v)), value)
+                store_squares(run, d.squares, I64(state), i, I64(m), b.add(j, I64(v)), [value])
 
 
 def _add_to_first(d_first, gradients, m, v, unit, mask):

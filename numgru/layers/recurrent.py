@@ -316,7 +316,8 @@ class Recurrent(CheckedCalls):
         """The norms of dL/dh_t in the last `backward` with `measure_flow` on, float64, shape (L D, T, B).
 
         By layer and direction as in h_n, and by time; zero after a sequence's end. dL/dh_t is complete: what comes
-        through y_t, and what flows back from later steps (with its bounds, if it has any).
+        through y_t, and what flows back from later steps (with its bounds, if it has any). Of an LSTM it's the norm of
+        both states' gradients together; c's is what flows back from later steps.
 
         Raises
         ------

@@ -17,14 +17,15 @@ def exact_growth(layer: Any, x: Any) -> Any:
     """From all of J's rows: one backward pass for each unit."""
     squares = np.zeros((T, B))
     layer.measure_flow = True
-    for unit in range(H):
-        y, states = layer.forward(x)
-        v = np.zeros_like(states)
-        v.reshape(-1, *v.shape[-3:])[0, 0, :, unit] = 1
+    states = 2 if isinstance(layer, numgru.LSTM) else 1
+    for unit in range(states * H):
+        y, last = layer.forward(x)
+        v = np.zeros_like(last)
+        v.reshape(states, B, H)[unit // H, :, unit % H] = 1
         layer.backward(np.zeros_like(y), v)
         squares += layer.gradient_flow[0] ** 2
     layer.measure_flow = False
-    return np.sqrt(squares.mean(axis=1) / H)[::-1]
+    return np.sqrt(squares.mean(axis=1) / (states * H))[::-1]
 
 
 @pytest.mark.parametrize("cell", [numgru.GRU, numgru.RNN, numgru.LSTM])

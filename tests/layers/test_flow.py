@@ -43,8 +43,9 @@ def step_by_step(cell: Any, x: Any, dy: Any, **bound: float) -> Arrays:
     layer.zero_grad()
     dh, norms, dx = np.zeros_like(states[-1]), np.zeros(x.shape[:2]), np.zeros_like(x)  # type: ignore[call-overload]
     for t in reversed(range(len(x))):
-        of_h = dh.reshape(-1, *dh.shape[-3:])[0, 0]
-        norms[t] = np.linalg.norm(of_h + dy[t], axis=-1)
+        whole = dh.reshape(-1, *dh.shape[-2:]).copy()  # (S, B, H)
+        whole[0] += dy[t]
+        norms[t] = np.linalg.norm(whole, axis=(0, 2))
         layer.forward(x[t : t + 1], states[t])
         dx[t], dh = layer.backward(dy[t : t + 1], dh)
         dh = bounded(dh, **bound)

@@ -1,0 +1,1 @@
+"""Experiments on what recurrent networks can remember, each of them one command."""

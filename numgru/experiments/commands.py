@@ -1,0 +1,139 @@
+"""The experiments on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+from tqdm import tqdm
+
+from .._files import atomic_write
+from ..data import read_csv, tasks
+from ..diagnostics.plots import save_figure
+from ..kernels.threads import get_num_threads, set_num_threads
+from .flow import flow_figure, norms_csv, reach
+from .gradients import NETWORKS, STAGES, NextValue, Study
+from .success import success_figure, table, trials_csv
+from .temporal_order import BATCH_SIZE, LEARNING_RATE, QUICK, THRESHOLD, Plan, Results, run_trials
+
+POSITIVE = click.IntRange(min=1)
+
+
+class Interrupted(click.ClickException):
+    """By Ctrl-C."""
+
+    exit_code = 130
+
+
+@click.command("temporal-order", short_help="Repeat an experiment of 2013 on long memories.")
+@click.option("--quick", is_flag=True, help="Short sequences and few trials: two minutes instead of an hour.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Folder of the results; runs/temporal-order if left out."
+)
+@click.option("--processes", type=POSITIVE, help="How many trials at a time; one a processor if left out.")
+@click.option("--overwrite", is_flag=True, help="Drop what is in the folder and begin anew.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def temporal_order(quick: bool, output: Path | None, processes: int | None, overwrite: bool, quiet: bool) -> None:
+    """Train RNN, LSTM and GRU by SGD to tell the order of two symbols in a long sequence, with clipping and without.
+
+    This is the experiment of figure 7 in "On the difficulty of training recurrent neural networks" (Pascanu, Mikolov
+    and Bengio 2013). The folder gets trials.json, trials.csv and success.png.
+
+    Each finished trial is kept: after Ctrl-C the same command goes on.
+    """
+    plan = QUICK if quick else Plan()
+    folder = output or Path("runs") / ("temporal-order-quick" if quick else "temporal-order")
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / "trials.json"
+    if overwrite:
+        kept.unlink(missing_ok=True)
+    results = Results(kept, plan)
+    trials = len(plan.trials())
+    try:
+        with tqdm(total=trials, initial=len(results.done), unit="trial", disable=quiet) as bar:
+            for _ in run_trials(results, processes or get_num_threads()):
+                bar.set_postfix_str(f"{sum(each.solved for each in results.done)} learned it", refresh=False)
+                bar.update()
+    except KeyboardInterrupt:
+        done = f"{len(results.done)} of {trials} trials are done"
+        raise Interrupted(f"interrupted; {done}: the same command goes on") from None
+    with atomic_write(folder / "trials.csv") as file:
+        file.write(trials_csv(results.done))
+    save_figure(folder / "success.png", success_figure(results.done, plan))
+    if not quiet:
+        click.echo(table(results.done, plan))
+        click.echo(f"{folder}: written")
+
+
+@click.command(short_help="How far back gradients reach, in RNN, LSTM and GRU.")
+@click.argument("csv_file", metavar="[CSV]", required=False, type=click.Path(path_type=Path))
+@click.option("--task", type=click.Choice(list(tasks.TASKS)), default="temporal-order", help="What to learn.")
+@click.option("--column", help="Of CSV, the one to learn; may be left out if it is the only one.")
+@click.option("--length", type=POSITIVE, default=50, help="Steps of a sequence; of CSV, values that a forecast sees.")
+@click.option("--updates", type=POSITIVE, default=5000, help="Of the parameters, in each training.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="The same seed, the same numbers.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Folder of the results; runs/gradients-NAME if left out."
+)
+@click.option("--overwrite", is_flag=True, help="Train anew, whatever is in the folder.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.pass_context
+def gradients(
+    context: click.Context,
+    csv_file: Path | None,
+    task: str,
+    column: str | None,
+    length: int,
+    updates: int,
+    seed: int,
+    output: Path | None,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Measure the gradient that reaches each step's state, before training and after it, with clipping and without.
+
+    RNN, LSTM and GRU learn a task that takes a long memory, or to say which value of CSV comes next. The folder gets
+    the trained networks, gradients.csv and gradients.png. Networks that are there already are loaded, not trained.
+    """
+    name, chosen = _task(context, csv_file, task, column, length)
+    folder = output or Path("runs") / f"gradients-{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    if overwrite:
+        for kept in folder.glob("*.npz"):
+            kept.unlink()
+    set_num_threads(1)  # networks as small as these don't gain from a second one
+    study = Study(name, chosen, updates, seed, folder)
+    trainings = len(NETWORKS) * (len(STAGES) - 1)
+    try:
+        with tqdm(total=trainings * updates, unit="update", disable=quiet) as bar:
+            measurements = list(study.measurements(bar.update))
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; the same command goes on after the last trained network") from None
+    title = (
+        f"{name}, {length} steps: gradient of the mean loss with respect to the state; at most {updates} updates by "
+        f"SGD, batches of {BATCH_SIZE}, learning rate {LEARNING_RATE}, clipped to a norm of {THRESHOLD:g}"
+    )
+    with atomic_write(folder / "gradients.csv") as file:
+        file.write(norms_csv(measurements))
+    save_figure(folder / "gradients.png", flow_figure(measurements, title))
+    if not quiet:
+        click.echo(reach(measurements))
+        click.echo(f"{folder}: written")
+
+
+def _task(
+    context: click.Context, csv_file: Path | None, task: str, column: str | None, length: int
+) -> tuple[str, tasks.Task]:
+    """The task and its name."""
+    if csv_file is None:
+        if column is not None:
+            raise click.UsageError(f"--column {column}: expected a CSV file with it, got none.")
+        try:
+            return task, tasks.make(task, length)
+        except ValueError as error:
+            raise click.UsageError(f"--length for {task}: {error}.") from error
+    if context.get_parameter_source("task") is not ParameterSource.DEFAULT:
+        raise click.UsageError(f"--task {task}: expected a task or a CSV file, got both.")
+    series = read_csv(csv_file, column)
+    return csv_file.stem, NextValue.of(series, length)

@@ -1,0 +1,212 @@
+"""How far back gradients reach: the norm of dL/dh_t by lag, before training and after it, with clipping and without.
+
+Shapes: T steps, B sequences, I inputs, H units.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._files import load_arrays, save_arrays
+from ..data.series import DataError, Floats, Series
+from ..data.tasks import Task
+from ..data.windows import ChangeScaler, targets, windows
+from ..layers.sequential import Sequential
+from ..runs import RunError
+from ..training import SGD, Loss, MSELoss, NonFiniteGradientError
+from .networks import gru, lstm, smart_tanh, train_step, vectors
+from .temporal_order import BATCH_SIZE, LEARNING_RATE, THRESHOLD
+
+NETWORKS = {"RNN": smart_tanh, "LSTM": lstm, "GRU": gru}
+STAGES = {"before training": None, "after SGD": math.inf, "after SGD, clipped": THRESHOLD}
+MEASURED_ON = 100  # sequences
+
+
+@dataclass(frozen=True)
+class NextValue(Task):
+    """The next value of a series, from the T values before it, as changes from the last of these.
+
+    Parameters
+    ----------
+    length : int
+        T.
+    values : ndarray, shape (n,)
+    scaler : ChangeScaler
+    """
+
+    values: Floats
+    scaler: ChangeScaler
+
+    loss: ClassVar[Loss] = MSELoss()
+
+    @classmethod
+    def of(cls, series: Series, length: int) -> Self:
+        """Windows of so many values.
+
+        Raises
+        ------
+        DataError
+            If the series is too short for two of them, or never changes.
+        """
+        if len(series) < length + 2:
+            raise DataError(f"length: expected at most {len(series) - 2}, as {series.name} has, got {length}")
+        origins = np.arange(length - 1, len(series) - 1)
+        return cls(length, series.values, ChangeScaler.fit(series.values, origins, 1))
+
+    @property
+    def shortest(self) -> int:
+        """A value and the one before it."""
+        return 2
+
+    @property
+    def input_size(self) -> int:
+        """One value."""
+        return 1
+
+    @property
+    def output_size(self) -> int:
+        """One value."""
+        return 1
+
+    def _drawn(self, size: int, rng: np.random.Generator) -> tuple[NDArray[Any], NDArray[Any]]:
+        origins = rng.integers(self.length - 1, len(self.values) - 1, size)
+        x = self.scaler.inputs(windows(self.values, origins, self.length))
+        return x, self.scaler.outputs(targets(self.values, origins, 1), self.values[origins])
+
+    def wrong(self, prediction: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which forecasts are no better than that the last value persists, shape (B,). A NaN isn't."""
+        better: NDArray[np.bool_] = np.abs(prediction - y)[:, 0] < np.abs(y)[:, 0]
+        return ~better
+
+
+def state_gradient_norms(model: Sequential, loss: Loss, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float64]:
+    """The norms of dL/dh_t over the batch: shape (T,), by the step t. The model's gradients are zero afterwards.
+
+    Parameters
+    ----------
+    model : Sequential
+        A recurrent layer of one layer and direction, and what follows it.
+    loss : Loss
+    x : ndarray, shape (T, B, I)
+    y : ndarray
+        Targets.
+    """
+    recurrent: Any = model.layers[0]
+    recurrent.measure_flow = True
+    model.backward(loss(model.forward(x), y)[1], need_dx=False)
+    recurrent.measure_flow = False
+    model.zero_grad()
+    norms: NDArray[np.float64] = np.linalg.norm(recurrent.gradient_flow[0], axis=1)
+    return norms
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One network at one stage.
+
+    Attributes
+    ----------
+    network, stage : str
+    updates : int
+        Those made; fewer than asked for if a gradient wasn't finite.
+    loss : float
+    norms : ndarray, shape (T,)
+        By lag: the first entry is the last step's.
+    """
+
+    network: str
+    stage: str
+    updates: int
+    loss: float
+    norms: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is trained, on what, and where it's kept.
+
+    Parameters
+    ----------
+    name : str
+        Of the task.
+    task : Task
+    updates, seed : int
+    folder : path
+        Trained networks are kept here, and loaded if they are there.
+    """
+
+    name: str
+    task: Task
+    updates: int
+    seed: int
+    folder: Path
+
+    def measurements(self, on_update: Callable[[], object]) -> Iterator[Measurement]:
+        """Every network at every stage; `on_update` is called for each update of each training.
+
+        Raises
+        ------
+        RunError
+            If the folder has a network that was trained with other settings.
+        """
+        numbers = np.random.default_rng(self.seed)
+        x, y = self.task.batch(MEASURED_ON, numbers)
+        x = vectors(self.task, x)
+        for network, make in NETWORKS.items():
+            first_weights, training = (int(seed) for seed in numbers.integers(2**31, size=2))
+            for stage, limit in STAGES.items():
+                model = make(self.task, np.random.default_rng(first_weights))
+                updates = 0 if limit is None else self._train(model, network, stage, limit, training, on_update)
+                loss, _ = self.task.loss(model(x), y)
+                norms = state_gradient_norms(model, self.task.loss, x, y)
+                yield Measurement(network, stage, updates, loss, norms[::-1])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides about a trained network."""
+        values = {"series": _checksum(self.task.values)} if isinstance(self.task, NextValue) else {}
+        return {
+            "task": self.name, "length": self.task.length, "updates": self.updates, "seed": self.seed,
+            "batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE, "threshold": THRESHOLD, **values,
+        }  # fmt: skip
+
+    def _train(
+        self, model: Sequential, network: str, stage: str, limit: float, seed: int, on_update: Callable[[], object]
+    ) -> int:
+        """Train, or load; returns how many updates were made."""
+        path = self.folder / f"{network}-{'clipped' if math.isfinite(limit) else 'not-clipped'}.npz".lower()
+        if path.exists():
+            return self._load(model, path, on_update)
+        optimizer, rng = SGD(model, lr=LEARNING_RATE), np.random.default_rng(seed)
+        for _ in range(self.updates):
+            try:
+                train_step(model, optimizer, self.task, *self.task.batch(BATCH_SIZE, rng), limit)
+            except NonFiniteGradientError:
+                break
+            on_update()
+        save_arrays(path, model.state_dict(), {"settings": self.settings, "updates": optimizer.steps})
+        return optimizer.steps
+
+    def _load(self, model: Sequential, path: Path, on_update: Callable[[], object]) -> int:
+        try:
+            arrays, metadata = load_arrays(path)
+        except ValueError as error:
+            raise RunError(f"{error}; give --overwrite or another --output") from error
+        if metadata.get("settings") != self.settings:
+            raise RunError(f"{path}: was trained with other settings; give --overwrite or another --output")
+        model.load_state_dict(arrays)
+        for _ in range(metadata["updates"]):
+            on_update()
+        return int(metadata["updates"])
+
+
+def _checksum(values: Floats) -> int:
+    return zlib.crc32(np.ascontiguousarray(values).tobytes())

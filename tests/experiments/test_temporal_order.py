@@ -1,0 +1,197 @@
+import csv
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import numgru
+from numgru.cli import run
+from numgru.data import SOLVED_BELOW, TemporalOrder
+from numgru.experiments import commands, temporal_order
+from numgru.experiments.networks import NETWORKS, UNITS, train_step
+from numgru.experiments.success import rates, success_figure, table, trials_csv
+from numgru.experiments.temporal_order import Plan, Result, Results, Trial, run_trials
+from numgru.runs import RunError
+
+SMALL = Plan(lengths=(10, 12), seeds=1, updates=2)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """The quick plan, quicker."""
+    monkeypatch.setattr(commands, "QUICK", SMALL)
+
+
+def result(trial, **values):
+    fate = {"solved": False, "updates": 2, "error_rate": 0.7, "diverged": False, "seconds": 0.1}
+    norms = {"share_beyond_threshold": 0.5, "largest_norm": 2.0}
+    return Result(**vars(trial), **(fate | norms | values))
+
+
+def without_time(results):
+    return sorted((replace(each, seconds=0.0) for each in results), key=str)
+
+
+def weights(model):
+    return model.parameters["0.weight_hh_l0"]
+
+
+def test_the_first_weights():
+    task = TemporalOrder(50)
+    smart, basic, lstm, gru = (make(task, np.random.default_rng(0)) for make in NETWORKS.values())
+    assert ((weights(smart) != 0).sum(1) == 15).all()
+    assert abs(np.abs(np.linalg.eigvals(weights(smart).astype(float))).max() - 0.95) < 1e-5
+    assert abs(weights(basic).std() - 0.1) < 0.01
+    for model in smart, basic:
+        assert not any(values.any() for name, values in model.parameters.items() if "bias" in name)
+    i, f, g, o = lstm.parameters["0.bias_hh_l0"].reshape(4, UNITS)
+    r, z, n = gru.parameters["0.bias_hh_l0"].reshape(3, UNITS)
+    assert np.array_equal(i, -f) and not any(gate.any() for gate in (g, o, r, n))
+    for keeps in f, z:
+        assert 0 <= keeps.min() < 1.5 and math.log(40) < keeps.max() <= math.log(49)
+
+
+def test_a_step_is_sgd_on_clipped_gradients():
+    task, rng = TemporalOrder(20), np.random.default_rng(0)
+    x, y = task.batch(20, 1)
+    model = NETWORKS["RNN, basic tanh"](task, rng)
+    before = model.flat_parameters.copy()
+    norm = train_step(model, numgru.SGD(model, lr=0.5), task, x, y, math.inf)
+    whole = before - model.flat_parameters
+    assert abs(np.linalg.norm(whole) - 0.5 * norm) < 1e-5 * norm
+    model.flat_parameters[...] = before
+    assert train_step(model, numgru.SGD(model, lr=0.5), task, x, y, norm / 4) == norm
+    assert np.allclose(before - model.flat_parameters, whole / 4, atol=1e-6)
+
+
+def test_a_trial_learns_and_says_so():
+    done = Trial("GRU", True, 10, 0).run(4000)
+    assert done.solved and done.error_rate < SOLVED_BELOW and done.updates < 4000 and done.updates % 500 == 0
+    assert done.trial == Trial("GRU", True, 10, 0)
+    assert 0 < done.share_beyond_threshold < 1 < done.largest_norm
+
+
+def test_a_trial_gives_up_and_is_repeatable():
+    trial = Trial("RNN, smart tanh", False, 12, 3)
+    once, again = trial.run(3), trial.run(3)
+    assert not once.solved and not once.diverged and once.updates == 3 and 0.5 < once.error_rate < 0.9
+    assert replace(once, seconds=0) == replace(again, seconds=0)
+
+
+def test_a_trial_that_diverges(monkeypatch):
+    monkeypatch.setattr(temporal_order, "LEARNING_RATE", 1e38)
+    done = Trial("RNN, basic tanh", False, 10, 0).run(50)
+    assert done.diverged and not done.solved and done.error_rate == 1 and done.updates < 50
+
+
+def test_the_plan():
+    trials = Plan().trials()
+    assert len(trials) == len(set(trials)) == 5 * 4 * 2 * 5
+    assert [trial.length for trial in trials] == sorted((trial.length for trial in trials), reverse=True)
+
+
+def test_results_are_kept_and_gone_on_with(folder):
+    path, trials = folder / "trials.json", SMALL.trials()
+    results = Results(path, SMALL)
+    assert results.left == trials
+    for trial in trials[:3]:
+        results.add(result(trial))
+    again = Results(path, SMALL)
+    assert again.done == results.done and again.left == trials[3:]
+    with pytest.raises(RunError, match="there are trials with other settings; give --overwrite"):
+        Results(path, replace(SMALL, updates=3))
+    for content in "{", "[]", '{"settings": {}, "trials": [{"a": 1}]}':
+        path.write_text(content)
+        with pytest.raises(RunError, match="expected trials of this experiment, got something else"):
+            Results(path, SMALL)
+
+
+def test_rates_table_and_csv():
+    trials = Plan(lengths=(10, 20), seeds=2, updates=7)
+    results = [
+        result(trial, solved=trial.clipped and trial.length == 10 and trial.seed == 1)
+        for trial in trials.trials()
+        if trial.network != "GRU" or trial.length == 10
+    ]
+    counted = rates(results)
+    assert list(counted) == [(network, clipped) for network in NETWORKS for clipped in (False, True)]
+    assert counted["LSTM", True] == {10: (1, 2), 20: (0, 2)} and counted["LSTM", False] == {10: (0, 2), 20: (0, 2)}
+    lines = table(results, trials).splitlines()
+    assert "at most 7 updates" in lines[0] and lines[1].split() == ["10", "20"]
+    assert lines[3].split()[-2:] == ["1/2", "0/2"] and lines[-1].split()[-2:] == ["1/2", "-"]
+    rows = list(csv.DictReader(trials_csv(results[::-1]).splitlines()))
+    assert len(rows) == len(results)
+    assert [row["seed"] for row in rows[:4]] == ["0", "1", "0", "1"]
+    panels = success_figure(results, trials).axes
+    assert [axes.get_title("left") for axes in panels] == list(NETWORKS)
+    unclipped, clipped = panels[2].lines
+    assert clipped.get_xdata().tolist() == [10, 20] and clipped.get_ydata().tolist() == [0.5, 0]
+    assert unclipped.get_ydata().tolist() == [0, 0]
+
+
+def test_the_command_and_what_it_goes_on_with(small, capsys):
+    """In processes of their own the trials have the results that they have here."""
+    assert run(["temporal-order", "--quick", "--processes", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "RNN, smart tanh" in out and "runs/temporal-order-quick: written" in out
+    kept = Path("runs/temporal-order-quick")
+    assert sorted(each.name for each in kept.iterdir()) == ["success.png", "trials.csv", "trials.json"]
+    done = Results(kept / "trials.json", SMALL).done
+    assert without_time(done) == without_time([trial.run(2) for trial in SMALL.trials()])
+
+    content = json.loads((kept / "trials.json").read_text())
+    left = content["trials"].pop()
+    (kept / "trials.json").write_text(json.dumps(content))
+    assert run(["temporal-order", "--quick", "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert without_time(Results(kept / "trials.json", SMALL).done) == without_time(done)
+    assert json.loads((kept / "trials.json").read_text())["trials"][-1] | {"seconds": 0} == left | {"seconds": 0}
+
+
+def test_interrupted(small, monkeypatch, capsys):
+    def one_and_a_half(results, processes):
+        results.add(result(results.left[0]))
+        yield results.done[-1]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "run_trials", one_and_a_half)
+    assert run(["temporal-order", "--quick", "--quiet"]) == 130
+    err = capsys.readouterr().err
+    assert err == "numgru: interrupted; 1 of 16 trials are done: the same command goes on\n"
+    assert len(Results(Path("runs/temporal-order-quick/trials.json"), SMALL).left) == 15
+
+
+def test_no_process_is_left_when_interrupted(folder):
+    import multiprocessing
+
+    results = Results(folder / "trials.json", replace(SMALL, updates=10**9))
+    pool = run_trials(Results(folder / "none.json", replace(SMALL, seeds=0)), 1)
+    assert list(pool) == []
+    with pytest.raises(KeyboardInterrupt), temporal_order._pool(2) as pool:
+        pool.submit(results.left[0].run, 10**9)
+        raise KeyboardInterrupt
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--processes", "0"], "--processes"),
+        (["--updates", "3"], "No such option"),
+        (["--output", "file"], "file"),
+    ],
+)
+def test_bad_input(arguments, words, capsys):
+    Path("file").touch()
+    assert run(["temporal-order", "--quick", "--quiet", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and words in err
