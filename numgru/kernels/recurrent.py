@@ -135,10 +135,10 @@ def _backward_rows(weights, run, gradients, first, last):
     """The gates' gradients, dx and dh_0 of rows first .. last - 1 of the batch, from the last step to the first."""
     end = _split(first, last, HALF)
     for t in range(run.T - 1 if end > first else -2, run.options.continued - 2, -1):
-        going_on, stop = min(end, active_rows(run, t + 1)), min(end, active_rows(run, t))
+        going_on, stop = max(first, min(end, active_rows(run, t + 1))), max(first, min(end, active_rows(run, t)))
         for stage in range(len(stage_widths(weights)) - 1 + flow_stages(gradients.flow), -1, -1):
             _state_gradients(weights, run, gradients, t, stage, first, going_on, run.H)
-            _state_gradients(weights, run, gradients, t, stage, max(first, going_on), stop, 0)
+            _state_gradients(weights, run, gradients, t, stage, going_on, stop, 0)
         if t >= 0:
             _input_gradients(weights, run, gradients, t, first, stop)
     if end < last:
