@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import click
 from click.core import ParameterSource
 from tqdm import tqdm
 
+from .. import _machine
 from .._files import atomic_write
 from ..data import read_csv, tasks
 from ..diagnostics.plots import save_figure
@@ -50,14 +52,17 @@ def temporal_order(quick: bool, output: Path | None, processes: int | None, over
         kept.unlink(missing_ok=True)
     results = Results(kept, plan)
     trials = len(plan.trials())
+    _announce_compilation(quiet)
     try:
         with tqdm(total=trials, initial=len(results.done), unit="trial", disable=quiet) as bar:
             for _ in run_trials(results, processes or get_num_threads()):
                 bar.set_postfix_str(f"{sum(each.solved for each in results.done)} learned it", refresh=False)
                 bar.update()
-    except KeyboardInterrupt:
-        done = f"{len(results.done)} of {trials} trials are done"
-        raise Interrupted(f"interrupted; {done}: the same command goes on") from None
+    except (KeyboardInterrupt, BrokenProcessPool) as error:
+        hint = f"{len(results.done)} of {trials} trials are done: the same command goes on"
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted(f"interrupted; {hint}") from None
+        raise click.ClickException(f"a process was ended from outside; {hint}") from error
     with atomic_write(folder / "trials.csv") as file:
         file.write(trials_csv(results.done))
     save_figure(folder / "success.png", success_figure(results.done, plan))
@@ -105,6 +110,7 @@ def gradients(
     set_num_threads(1)  # networks as small as these don't gain from a second one
     study = Study(name, chosen, updates, seed, folder)
     trainings = len(NETWORKS) * (len(STAGES) - 1)
+    _announce_compilation(quiet)
     try:
         with tqdm(total=trainings * updates, unit="update", disable=quiet) as bar:
             measurements = list(study.measurements(bar.update))
@@ -120,6 +126,11 @@ def gradients(
     if not quiet:
         click.echo(reach(measurements))
         click.echo(f"{folder}: written")
+
+
+def _announce_compilation(quiet: bool) -> None:
+    if not (quiet or _machine.has_cached_kernels()):
+        click.echo("compiling kernels (first run only)...")
 
 
 def _task(

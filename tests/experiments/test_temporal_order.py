@@ -1,6 +1,8 @@
 import csv
 import json
 import math
+import multiprocessing
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -157,22 +159,31 @@ def test_the_command_and_what_it_goes_on_with(small, capsys):
     assert json.loads((kept / "trials.json").read_text())["trials"][-1] | {"seconds": 0} == left | {"seconds": 0}
 
 
-def test_interrupted(small, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("end", "code", "words"),
+    [(KeyboardInterrupt, 130, "interrupted"), (BrokenProcessPool, 1, "a process was ended from outside")],
+)
+def test_interrupted(end, code, words, small, monkeypatch, capsys):
     def one_and_a_half(results, processes):
         results.add(result(results.left[0]))
         yield results.done[-1]
-        raise KeyboardInterrupt
+        raise end
 
     monkeypatch.setattr(commands, "run_trials", one_and_a_half)
-    assert run(["temporal-order", "--quick", "--quiet"]) == 130
+    assert run(["temporal-order", "--quick", "--quiet"]) == code
     err = capsys.readouterr().err
-    assert err == "numgru: interrupted; 1 of 16 trials are done: the same command goes on\n"
+    assert err == f"numgru: {words}; 1 of 16 trials are done: the same command goes on\n"
     assert len(Results(Path("runs/temporal-order-quick/trials.json"), SMALL).left) == 15
 
 
-def test_no_process_is_left_when_interrupted(folder):
-    import multiprocessing
+def test_it_says_that_it_compiles(small, monkeypatch, capsys):
+    monkeypatch.setattr(commands, "run_trials", lambda results, _: results.done.extend(map(result, results.left)) or [])
+    monkeypatch.setattr(commands._machine, "has_cached_kernels", lambda: False)
+    assert run(["temporal-order", "--quick"]) == 0
+    assert capsys.readouterr().out.startswith("compiling kernels (first run only)...\n")
 
+
+def test_no_process_is_left_when_interrupted(folder):
     results = Results(folder / "trials.json", replace(SMALL, updates=10**9))
     pool = run_trials(Results(folder / "none.json", replace(SMALL, seeds=0)), 1)
     assert list(pool) == []
