@@ -2,6 +2,7 @@
 
 from .flow import Growth, jacobian_growth
 from .gates import GateStatistics, LayerStatistics, gate_statistics
+from .inside import gates_figure, gradient_flow_figure, growth_figure
 from .monitor import GradientMonitor
 
 __all__ = [
@@ -10,5 +11,8 @@ __all__ = [
     "Growth",
     "LayerStatistics",
     "gate_statistics",
+    "gates_figure",
+    "gradient_flow_figure",
+    "growth_figure",
     "jacobian_growth",
 ]

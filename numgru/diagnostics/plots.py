@@ -281,6 +281,11 @@ def _over(spans: Sequence[NDArray[np.int64]], values: Floats, statistic: Callabl
     return np.array([statistic(values[span]) if np.isfinite(values[span]).any() else np.nan for span in spans])
 
 
+def style_of(at: int) -> dict[str, Any]:
+    """The colour and dashes of a picture's line number `at`; they begin again after the last."""
+    return _STYLES[at % len(_STYLES)]
+
+
 def finish(axes: Axes) -> None:
     """Grid, spines and legend, as all pictures have them."""
     axes.set_axisbelow(True)

@@ -1,0 +1,129 @@
+"""Pictures of what goes on inside a recurrent layer: its gradients on their way back, and its gates.
+
+Shapes: T steps, B batch, L layers, D directions, H hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .flow import Growth
+from .gates import LayerStatistics
+from .plots import BLUE, GREY, ORANGE, finish, new_figure, style_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def gradient_flow_figure(flows: Mapping[str, NDArray[np.float64]]) -> Figure:
+    """The norm of dL/dh_t over t: for each name and layer the median of the sequences, and their range as a shade.
+
+    Parameters
+    ----------
+    flows : mapping of str to ndarray, shape (L D, T, B)
+        `gradient_flow` of a layer, by name: of several layers, or of one at different times of its training.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = new_figure(9, 4.5)
+    axes = figure.subplots()
+    lines = [(name, layer, norms) for name, flow in flows.items() for layer, norms in enumerate(flow)]
+    for at, (name, layer, norms) in enumerate(lines):
+        seen = np.where(norms > 0, norms, np.nan)  # a logarithm has no place for zero, which is after a sequence's end
+        steps = np.flatnonzero(np.isfinite(seen).any(axis=1))
+        style = style_of(at)
+        axes.plot(steps, np.nanmedian(seen[steps], axis=1), label=f"{name}, layer {layer}", **style)
+        low, high = np.nanmin(seen[steps], axis=1), np.nanmax(seen[steps], axis=1)
+        axes.fill_between(steps, low, high, color=style["color"], alpha=0.12, linewidth=0)
+    axes.set_yscale("log")
+    axes.set_xlabel("time step t")
+    axes.set_ylabel("norm of dL/dh at step t (log scale)")
+    axes.set_title("Gradients on their way back through time", loc="left", fontweight="bold")
+    finish(axes)
+    return figure
+
+
+def growth_figure(growths: Mapping[str, Growth]) -> Figure:
+    """How the state's Jacobian grows or shrinks over a lag, with two standard errors.
+
+    Parameters
+    ----------
+    growths : mapping of str to Growth
+        By name, as `jacobian_growth` returns them.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = new_figure(9, 4.5)
+    axes = figure.subplots()
+    lines = [
+        (f"{name}, layer {layer}", mean, error)
+        for name, (means, errors) in growths.items()
+        for layer, (mean, error) in enumerate(zip(means, errors, strict=True))
+    ]
+    for at, (label, mean, error) in enumerate(lines):
+        lags, style = np.arange(mean.size), style_of(at)
+        axes.plot(lags, np.where(mean > 0, mean, np.nan), label=label, **style)
+        low = np.maximum(mean - 2 * error, mean / 10)
+        axes.fill_between(lags, low, mean + 2 * error, color=style["color"], alpha=0.2, linewidth=0)
+    axes.axhline(1, color=GREY, linewidth=0.8)
+    axes.set_yscale("log")
+    axes.set_xlabel("lag: steps before the last")
+    axes.set_ylabel("root mean square of J's singular values (log scale)")
+    axes.set_title("Above 1 gradients explode, below it they vanish", loc="left", fontweight="bold")
+    finish(axes)
+    return figure
+
+
+def gates_figure(statistics: LayerStatistics) -> Figure:
+    """Where gates stand: a histogram of each, its saturated shares, and the memory that the keeping gate implies.
+
+    Parameters
+    ----------
+    statistics : LayerStatistics
+        Of a GRU or an LSTM.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        For a plain RNN's, which has no gates.
+    """
+    gates = statistics.gates
+    if not gates:
+        raise ValueError("statistics: expected those of a layer with gates, got a plain RNN's")
+    memories = {name: gate.memory for name, gate in gates.items() if gate.memory is not None}
+    figure = new_figure(2.7 * max(3, len(gates) // len(memories)), 2.4 * (len(memories) + 1))
+    rows = figure.add_gridspec(len(memories) + 1, 1)
+    for row, place in enumerate(dict.fromkeys(name[2:] for name in gates)):
+        own = [gate for name, gate in gates.items() if name[2:] == place]
+        for axes, gate in zip(figure.add_subfigure(rows[row]).subplots(1, len(own)), own, strict=True):
+            edges = np.linspace(*gate.range, gate.histogram.size + 1)
+            share = 100 * gate.histogram / gate.histogram.sum()
+            axes.bar(edges[:-1], share, np.diff(edges), align="edge", color=BLUE, edgecolor="white", linewidth=0.4)
+            ends = f"{gate.saturated_low:.0%} at the low end, {gate.saturated_high:.0%} at the high"
+            axes.set_title(f"{gate.name}: {ends}", loc="left", fontsize=8)
+            axes.set_ylabel("% of values" if gate is own[0] else "")
+            finish(axes)
+    axes = figure.add_subfigure(rows[len(memories)]).subplots()
+    for at, (name, memory) in enumerate(memories.items()):
+        axes.plot(np.sort(memory)[::-1], label=f"by {name}", **style_of(at))
+    axes.set_yscale("log")
+    axes.set_xlabel("units, those with the longest memory first")
+    axes.set_ylabel("steps (log scale)")
+    stuck = sum(gate.frozen.size for gate in gates.values())
+    dead = sum(units.size for units in statistics.dead.values())
+    title = f"Memory length; {stuck} gates never move from an end, {dead} outputs never change"
+    axes.set_title(title, loc="left", fontsize=9, color=ORANGE if stuck or dead else "black")
+    finish(axes)
+    return figure

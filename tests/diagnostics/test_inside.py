@@ -1,0 +1,52 @@
+"""Pictures of gradients and gates show the numbers that they were given."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import numgru
+from numgru.diagnostics import (
+    Growth,
+    gate_statistics,
+    gates_figure,
+    gradient_flow_figure,
+    growth_figure,
+)
+
+T, B, I, H = 6, 3, 2, 5
+
+
+def test_gradient_flow_figure() -> None:
+    flow = np.arange(2.0 * T * B).reshape(2, T, B)
+    flow[1, 4:] = 0  # after the ends
+    axes = gradient_flow_figure({"GRU": flow}).axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["GRU, layer 0", "GRU, layer 1"]
+    first, second = axes.lines
+    np.testing.assert_array_equal(first.get_ydata(), [1.5, *np.median(flow[0, 1:], axis=1)])  # without the zero
+    np.testing.assert_array_equal(second.get_xdata(), range(4))
+    assert axes.get_yscale() == "log"
+
+
+def test_growth_figure() -> None:
+    growth = Growth(np.array([[1.0, 0.5, 0.0]]), np.array([[0.1, 0.1, 0.0]]))
+    axes = growth_figure({"RNN": growth, "LSTM": growth}).axes[0]
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [1.0, 0.5, np.nan])
+    assert len(axes.lines) == 3
+
+
+@pytest.mark.parametrize("cell", [numgru.GRU, numgru.LSTM])
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_gates_figure(cell: type[numgru.GRU], num_layers: int) -> None:
+    x = np.random.default_rng(0).standard_normal((T, B, I))
+    statistics = gate_statistics(cell(I, H, num_layers, seed=0), x)
+    *histograms, memory = gates_figure(statistics).axes
+    assert len(histograms) == len(statistics.gates) and len(memory.lines) == num_layers
+    for axes, gate in zip(histograms, statistics.gates.values(), strict=True):
+        assert axes.get_title(loc="left").startswith(gate.name)
+        assert sum(bar.get_height() for bar in axes.patches) == pytest.approx(100)
+
+
+def test_no_gates() -> None:
+    with pytest.raises(ValueError, match="statistics: expected those of a layer with gates"):
+        gates_figure(gate_statistics(numgru.RNN(I, H), np.ones((T, B, I))))
