@@ -83,7 +83,7 @@ def test_bound(T: int, H: int, dtype: Any) -> None:
 
 
 def test_what_an_lstm_keeps_beside_pieces_that_are_computed_again() -> None:
-    """The output, dx, and c of every step, but no gates."""
+    """The output, dx, and c of every step, and where these lie, but no gates."""
     numgru.set_num_threads(1)
 
     def values(T: int) -> int:
@@ -92,7 +92,7 @@ def test_what_an_lstm_keeps_beside_pieces_that_are_computed_again() -> None:
         return allocated(lambda: train(lstm, problem)) // 4
 
     values(20)  # a compiler's own arrays aren't meant
-    assert (values(1100) - values(100)) / (1000 * B) <= 1.01 * (2 * 64 + I)
+    assert (values(1100) - values(100)) / (1000 * B) <= 2 * 64 + I + 4
 
 
 def test_second_pass_reuses_what_the_first_kept() -> None:
