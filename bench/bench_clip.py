@@ -28,3 +28,25 @@ class Clip:
 
     def time_value(self, *_: object) -> None:
         numgru.clip_grad_value_(self.gru.gradients, self.value)
+
+
+class ClipByArray:
+    """The rules that look at each array or unit on its own; both scale."""
+
+    params = ([64, 1024], ["float32", "float64"])
+    param_names = ("hidden_size", "dtype")
+    number = 1
+    warmup_time = 0.0
+
+    def setup(self, hidden_size: int, dtype: str) -> None:
+        self.gru = numgru.GRU(hidden_size, hidden_size, dtype=dtype, seed=0)
+        self.parameters = self.gru.state_dict()
+        for compiled in (self.time_norm_per_array, self.time_adaptive, lambda: None):
+            self.gru.flat_gradients[...] = np.random.default_rng(0).standard_normal(self.gru.flat_gradients.size)
+            compiled()
+
+    def time_norm_per_array(self, *_: object) -> None:
+        numgru.clip_grad_norm_per_array_(self.gru.gradients, 1.0)
+
+    def time_adaptive(self, *_: object) -> None:
+        numgru.clip_grad_adaptive_(self.gru.gradients, self.parameters)

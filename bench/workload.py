@@ -15,6 +15,8 @@ from numpy.typing import DTypeLike, NDArray
 
 import numgru
 
+GATES = {"GRU": 3, "LSTM": 4, "RNN": 1}
+
 
 class Shape(NamedTuple):
     """The sizes, and what is unlike one layer that reads full sequences of any vectors in one direction."""
@@ -29,6 +31,7 @@ class Shape(NamedTuple):
     reset_before: bool = False  # reset_after=False
     one_hot: bool = False  # vectors with a single one
     tokens: bool = False  # integers in their place
+    cell: str = "GRU"  # or LSTM, or RNN, which has tanh
 
     @classmethod
     def parse(cls, text: str) -> Shape:
@@ -36,11 +39,13 @@ class Shape(NamedTuple):
         words = text.split(",")
         options: dict[str, Any] = {}
         for word in words[4:]:
-            name, _, number = word.partition("=")
-            options[name] = int(number) if number else True
+            name, _, value = word.partition("=")
+            options[name] = value if name == "cell" else int(value) if value else True
         shape = cls(*map(int, words[:4]), **options)
         if min(shape[:5]) < 1:
             raise ValueError(f"expected positive sizes, got {text!r}")
+        if shape.cell not in GATES:
+            raise ValueError(f"expected a cell of {list(GATES)}, got {text!r}")
         return shape
 
     def __str__(self) -> str:
@@ -54,6 +59,10 @@ class Shape(NamedTuple):
     @property
     def directions(self) -> int:
         return 2 if self.bidirectional else 1
+
+    @property
+    def gates(self) -> int:
+        return GATES[self.cell]
 
     @property
     def widths(self) -> list[int]:
@@ -86,14 +95,14 @@ class Shape(NamedTuple):
         return self._flops([self.H] * len(self.widths))
 
     def _flops(self, widths: list[int]) -> int:
-        return 2 * int(self.lengths.sum()) * 3 * self.H * sum(widths)
+        return 2 * int(self.lengths.sum()) * self.gates * self.H * sum(widths)
 
     def flops(self, job: str) -> int:
         return self.forward_flops if job == "inference" else self.training_flops
 
 
 # One step of a stream, sequences one by one and in batches, long ones, and sizes that fill no register; then what a
-# layer and its batch can be besides.
+# layer and its batch can be besides, and other cells.
 SHAPES = [
     Shape(1, 1, 64, 64),
     Shape(1, 100, 32, 64),
@@ -114,12 +123,18 @@ SHAPES = [
     Shape(32, 100, 128, 256, reset_before=True),
     Shape(32, 100, 1000, 128, one_hot=True),
     Shape(32, 100, 1000, 128, tokens=True),
+    Shape(1, 100, 128, 256, cell="LSTM"),
+    Shape(32, 100, 128, 256, cell="LSTM"),
+    Shape(64, 50, 512, 512, cell="LSTM"),
+    Shape(1, 100, 128, 256, cell="RNN"),
+    Shape(32, 100, 128, 256, cell="RNN"),
+    Shape(64, 50, 512, 512, cell="RNN"),
 ]
 JOBS = ["inference", "training"]
 THREADS = {"1": 1, "all": numgru.get_num_threads()}  # names that mean the same on any machine
 
 
-def gru_of(shape: Shape, dtype: DTypeLike = np.float32) -> numgru.GRU:
+def layer_of(shape: Shape, dtype: DTypeLike = np.float32) -> Any:
     """Given only the options it needs, so that versions which lack the others are measured too."""
     options: dict[str, Any] = {}
     if shape.layers > 1:
@@ -128,7 +143,7 @@ def gru_of(shape: Shape, dtype: DTypeLike = np.float32) -> numgru.GRU:
         options["bidirectional"] = True
     if shape.reset_before:
         options["reset_after"] = False
-    return numgru.GRU(shape.I, shape.H, dtype=dtype, seed=0, **options)
+    return getattr(numgru, shape.cell)(shape.I, shape.H, dtype=dtype, seed=0, **options)
 
 
 def lengths_of(shape: Shape) -> dict[str, NDArray[np.int64]]:
@@ -146,22 +161,22 @@ def input_of(shape: Shape, rng: np.random.Generator) -> NDArray[Any]:
 
 
 class Workload:
-    """A GRU with a sequence and an upstream gradient of one shape."""
+    """A layer with a sequence and an upstream gradient of one shape."""
 
     def __init__(self, shape: Shape, dtype: DTypeLike = np.float32) -> None:
         rng = np.random.default_rng(0)
-        self.gru, self.lengths = gru_of(shape, dtype), lengths_of(shape)
+        self.layer, self.lengths = layer_of(shape, dtype), lengths_of(shape)
         x = input_of(shape, rng)
         self.x: NDArray[Any] = x if shape.tokens else x.astype(dtype)
         self.dy: NDArray[Any] = rng.standard_normal((shape.T, shape.B, shape.directions * shape.H)).astype(dtype)
 
     def inference(self) -> None:
-        self.gru(self.x, **self.lengths)
+        self.layer(self.x, **self.lengths)
 
     def training(self) -> None:
         """Forward, and backward into all weight gradients, as for a first layer."""
-        self.gru.forward(self.x, **self.lengths)
-        self.gru.backward(self.dy, need_dx=False)
+        self.layer.forward(self.x, **self.lengths)
+        self.layer.backward(self.dy, need_dx=False)
 
 
 def computable() -> list[Shape]:
@@ -170,7 +185,7 @@ def computable() -> list[Shape]:
     def computes(shape: Shape) -> bool:
         try:
             Workload(shape._replace(B=1, T=1, I=1, H=1)).inference()
-        except (TypeError, ValueError):
+        except (AttributeError, TypeError, ValueError):
             return False
         return True
 

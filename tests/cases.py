@@ -18,6 +18,7 @@ from numba.core.dispatcher import Dispatcher
 from numpy.typing import DTypeLike, NDArray
 
 import numgru
+from numgru.kernels.plain import Plain
 from numgru.layers.recurrent import Recurrent
 from tests import reference
 
@@ -263,7 +264,9 @@ def sentences(count: int = 150, seed: int = 0) -> str:
 def count_compiled() -> int:
     """Signatures of all compiled functions of the library."""
     modules = [module for name, module in sys.modules.items() if name.startswith("numgru.")]
-    dispatchers = {id(v): v for m in modules for v in vars(m).values() if isinstance(v, Dispatcher)}
+    values = [value for module in modules for value in vars(module).values()]
+    values += [part for value in values if isinstance(value, Plain) for part in value]
+    dispatchers = {id(value): value for value in values if isinstance(value, Dispatcher)}
     return sum(len(d.signatures) for d in dispatchers.values())
 
 

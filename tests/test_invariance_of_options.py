@@ -114,3 +114,13 @@ def test_the_reverse_direction_reads_the_sequence_turned_round() -> None:
     assert_same_bits({"y": whole["y"][..., H:], "h_n": whole["h_n"][1:]}, {"y": alone["y"][::-1], "h_n": alone["h_n"]})
     assert_same_bits({"dh_0": whole["dh_0"][1:]}, alone)
     assert_same_bits({name: whole[f"{name}_reverse"] for name in own}, alone)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3, 17), (6, 3, 5, 40), (2, 11, 20, 16)])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_no_reset(reset_after: bool, bias: bool, shape: tuple[int, int, int, int]) -> None:
+    """A call without any options has kernels of its own."""
+    problem = gru_problem(*shape, bias=bias)
+    gru = gru_layer(problem, reset_after=reset_after)
+    assert_same_bits(run(gru, problem), run(gru, problem | {"reset": np.zeros(shape[:2], np.bool_)}))

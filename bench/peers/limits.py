@@ -24,7 +24,7 @@ LARGEST_BUFFER = 256 * 2**20
 
 
 @numba.njit(nogil=True)
-def _read(buffer: NDArray[np.int64], times: int) -> np.int64:
+def read_words(buffer: NDArray[np.int64], times: int) -> np.int64:
     total = np.int64(0)
     for _ in range(times):
         for i in range(buffer.size):
@@ -73,8 +73,8 @@ class Limits(NamedTuple):
         Each step reads its recurrent weights at least once, forward and again backward; the input's are read once.
         """
         passes = 1 if job == "inference" else 2
-        level = self.level_of(3 * shape.H * shape.H * WORD)
-        read = WORD * 3 * shape.H * (passes * shape.T * shape.H * len(shape.widths) + sum(shape.multiplied))
+        level = self.level_of(shape.gates * shape.H * shape.H * WORD)
+        read = WORD * shape.gates * shape.H * (passes * shape.T * shape.H * len(shape.widths) + sum(shape.multiplied))
         return max(
             Bound(shape.flops(job) / self.gflops / 1e9, "arithmetic"),
             Bound(read / self.reads[level] / 1e9, f"weights from {level}"),
@@ -115,9 +115,9 @@ def reads(level: str, threads: int, repeats: int = 3) -> float:
 
     def rate(buffer: NDArray[np.int64]) -> float:
         start = time.perf_counter()
-        _read(buffer, times)
+        read_words(buffer, times)
         return times * buffer.nbytes / (time.perf_counter() - start) / 1e9
 
-    _read(buffers[0], 1)
+    read_words(buffers[0], 1)
     with ThreadPoolExecutor(threads) as pool:
         return max(sum(pool.map(rate, buffers)) for _ in range(repeats))

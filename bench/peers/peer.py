@@ -24,7 +24,7 @@ PEERS: dict[str, tuple[str, list[str]]] = {
 
 
 class Peer(ABC):
-    """A GRU of one library, prepared for a problem and a number of threads."""
+    """A layer of one library, prepared for a problem and a number of threads."""
 
     version: ClassVar[str]
     trains: ClassVar[bool] = True
@@ -41,7 +41,7 @@ class Peer(ABC):
 
     @abstractmethod
     def inference(self, x: Any, h_0: Any) -> tuple[Any, Any]:
-        """All states and the last one, finished when this returns."""
+        """All states and the last one (of an LSTM, the last h and c), finished when this returns."""
 
     def training(self, x: Any, dy: Any) -> Sequence[Any]:
         """Forward from a state of zero, and backward: the gradients of the weights, fresh, and of nothing else."""
@@ -55,7 +55,7 @@ class Peer(ABC):
 
 def load(name: str) -> type[Peer]:
     """The class that wraps a library; imports the library."""
-    peer: type[Peer] = import_module(f".libraries.{PEERS[name][0]}", __package__).GRU
+    peer: type[Peer] = import_module(f".libraries.{PEERS[name][0]}", __package__).Layer
     return peer
 
 

@@ -1,7 +1,7 @@
 """What all are given: the same weights, sequence and upstream gradient.
 
-Shapes: B batch, T time, I input, H hidden, L layers, D directions. Weights are as PyTorch stores them,
-gates in the order r, z, n.
+Shapes: B batch, T time, I input, H hidden, L layers, D directions, G gates. Weights are as PyTorch stores them,
+gates in the order r, z, n or i, f, g, o.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def beside(shape: Shape) -> Shape | None:
 
 
 class Weights(NamedTuple):
-    """Of a layer's direction: W_ih (3H, I or D H), W_hh (3H, H), b_ih (3H), b_hh (3H)."""
+    """Of a layer's direction: W_ih (G H, I or D H), W_hh (G H, H), b_ih (G H), b_hh (G H)."""
 
     w_ih: Any
     w_hh: Any
@@ -44,14 +44,14 @@ class Problem(NamedTuple):
     shape: Shape
     weights: list[Weights]  # by layer and direction
     x: Array  # (T, B, I); tokens (T, B)
-    h_0: Array  # (L D, B, H)
+    h_0: Array  # (L D, B, H); of an LSTM h and c, (2, L D, B, H)
     dy: Array  # (T, B, D H)
 
     @classmethod
     def of(cls, shape: Shape) -> Problem:
         """The same numbers in every process."""
         B, T, _, H = shape[:4]
-        D, widths = shape.directions, shape.widths
+        D, widths, units = shape.directions, shape.widths, shape.gates * H
         rng = np.random.default_rng(0)
 
         def uniform(*size: int) -> Array:
@@ -60,8 +60,9 @@ class Problem(NamedTuple):
         def normal(*size: int) -> Array:
             return rng.standard_normal(size, dtype=np.float32)
 
-        weights = [Weights(uniform(3 * H, n), uniform(3 * H, H), uniform(3 * H), uniform(3 * H)) for n in widths]
-        return cls(shape, weights, input_of(shape, rng), normal(len(widths), B, H), normal(T, B, D * H))
+        weights = [Weights(uniform(units, n), uniform(units, H), uniform(units), uniform(units)) for n in widths]
+        x, states = input_of(shape, rng), (2,) if shape.cell == "LSTM" else ()
+        return cls(shape, weights, x, normal(*states, len(widths), B, H), normal(T, B, D * H))
 
     def like_y(self, array: Any) -> Array:
         """As NumPy's, a copy in numgru's layout: ONNX has (T, D, B, H)."""

@@ -55,7 +55,7 @@ class Remote:
         return JOBS if self.about.trains else JOBS[:1]
 
     def prepare(self, *shapes: Shape) -> list[Results]:
-        """Build the GRUs, in place of those before, and return what they compute."""
+        """Build the layers, in place of those before, and return what they compute."""
         results: list[Results] = self._ask("prepare", *shapes)
         return results
 

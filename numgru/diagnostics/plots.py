@@ -1,4 +1,4 @@
-"""Two pictures of a forecasting run: the forecasts on the held-out tail, and how training went.
+"""Pictures of a run: the forecasts on the held-out tail, how training went, what gradients did.
 
 Figures are built directly, without pyplot: no global state, no window, no display needed.
 Colours are those of Okabe and Ito, which colour-blind readers tell apart; the dashes differ, too.
@@ -7,10 +7,11 @@ Colours are those of Okabe and Ito, which colour-blind readers tell apart; the d
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._files import atomic_write
 from ..data.baselines import Errors
@@ -160,6 +161,92 @@ def training_figure(
     return figure
 
 
+def gradient_figure(
+    norm: Floats,
+    norms: Mapping[Any, Floats],
+    clipped: NDArray[np.bool_],
+    skipped: NDArray[np.bool_],
+    threshold: tuple[float, str],
+) -> Figure:
+    """Gradient norms over the steps, their distribution beside them, the share of clipped steps below.
+
+    Many steps are drawn as the medians of 120 spans of them; of the norm of all gradients together the range
+    is drawn as well.
+
+    Parameters
+    ----------
+    norm : ndarray, shape (N,)
+        Of all gradients together.
+    norms : mapping of str to ndarray, shape (N,)
+        Of each array.
+    clipped, skipped : ndarray of bool, shape (N,)
+        The steps in which anything was clipped, and those that were left out.
+    threshold : (float, str)
+        A line to draw, and what it is.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = new_figure(10, 6.5)
+    (above, beside), (below, corner) = figure.subplots(2, 2, height_ratios=[4, 1.2], width_ratios=[4, 1])
+    corner.set_axis_off()
+    spans = np.array_split(np.arange(len(norm)), min(120, len(norm)))
+    steps = np.array([span.mean() for span in spans]) + 1
+    usable = np.where(np.isfinite(norm) & (norm > 0), norm, np.nan)  # what a log scale can show
+
+    names = sorted(norms, key=lambda name: -float(np.median(norms[name])))
+    for at, name in enumerate(names):
+        shade = {"color": _hue(at / max(1, len(names) - 1)), "linewidth": 1.0}
+        above.plot(steps, _over(spans, norms[name], np.nanmedian), label=str(name), **shade)
+    if len(spans) < len(norm):
+        low, high = (_over(spans, usable, over) for over in (np.nanmin, np.nanmax))
+        above.fill_between(steps, low, high, color="black", alpha=0.15, linewidth=0)
+    above.plot(steps, _over(spans, usable, np.nanmedian), color="black", linewidth=1.6, label="all together", zorder=4)
+    if skipped.any():
+        left_out = np.flatnonzero(skipped) + 1
+        above.plot(
+            left_out,
+            np.full(len(left_out), np.nanmax(usable)),
+            "x",
+            color=ORANGE,
+            label="skipped: not finite",
+            zorder=5,
+        )
+    limit, label = threshold
+    for axes in (above, beside):
+        axes.axhline(limit, color=ORANGE, linestyle="--", linewidth=1.3, label=label if axes is above else None)
+        axes.set_yscale("log")
+    above.set_ylabel("norm (log scale)")
+    above.set_title("Gradient norm before clipping", loc="left", fontweight="bold")
+    above.margins(x=0.01)
+    finish(above)
+    figure.legend(*above.get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=9)
+    above.get_legend().remove()
+
+    shown = usable[np.isfinite(usable)]
+    bins = np.geomspace(shown.min() * 0.999, shown.max() * 1.001, 31)
+    beside.hist(shown, bins, orientation="horizontal", color="black", alpha=0.35)
+    beside.sharey(above)
+    beside.tick_params(which="both", labelleft=False)
+    beside.set_title("all together", loc="left", fontsize=9)
+    beside.set_xlabel("steps")
+    beside.xaxis.get_major_locator().set_params(integer=True)
+    finish(beside)
+
+    wide = np.array_split(np.arange(len(norm)), min(60, len(norm)))
+    share = [100 * clipped[span].mean() for span in wide]
+    below.bar([span.mean() + 1 for span in wide], share, width=[0.9 * len(span) for span in wide], color=GREEN)
+    below.set_ylim(0, 100)
+    below.set_ylabel("% of steps")
+    below.set_xlabel("step")
+    below.sharex(above)
+    below.xaxis.get_major_locator().set_params(integer=True)
+    below.set_title(f"Clipped steps: {clipped.mean():.0%} in all", loc="left", fontweight="bold")
+    finish(below)
+    return figure
+
+
 def save_figure(path: str | os.PathLike[str], figure: Figure) -> None:
     """Write `figure` as a PNG file, whole or not at all."""
     with atomic_write(path, "wb") as file:
@@ -180,6 +267,18 @@ def new_figure(width: float, height: float) -> Figure:
     except ImportError as error:
         raise ImportError("plots need matplotlib: pip install 'numgru[cli]'") from error
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(hspace=0.06))
+
+
+def _hue(place: float) -> Any:
+    """A colour from dark blue to yellow."""
+    from matplotlib import colormaps
+
+    return colormaps["viridis"](0.05 + 0.85 * place)
+
+
+def _over(spans: Sequence[NDArray[np.int64]], values: Floats, statistic: Callable[[Floats], Any]) -> Floats:
+    """The statistic of each span; NaN for one without a number."""
+    return np.array([statistic(values[span]) if np.isfinite(values[span]).any() else np.nan for span in spans])
 
 
 def finish(axes: Axes) -> None:

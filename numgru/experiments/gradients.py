@@ -1,6 +1,6 @@
 """How far back gradients reach: the norm of dL/dh_t by lag, before training and after it, with clipping and without.
 
-Shapes: T steps, B sequences, I inputs, H units, S states of the cell (an LSTM's h and c).
+Shapes: T steps, B sequences, I inputs.
 """
 
 from __future__ import annotations
@@ -88,10 +88,7 @@ class NextValue(Task):
 
 
 def state_gradient_norms(model: Sequential, loss: Loss, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float64]:
-    """The norms of dL/dh_t, over the batch and the cell's states together: shape (T,), by the step t.
-
-    The sequence is run step by step, forward and then backward, so that each step's gradient can be seen. The model's
-    gradients are zero afterwards.
+    """The norms of dL/dh_t, over the batch: shape (T,), by the step t. The model's gradients are zero afterwards.
 
     Parameters
     ----------
@@ -102,23 +99,12 @@ def state_gradient_norms(model: Sequential, loss: Loss, x: NDArray[Any], y: NDAr
     y : ndarray
         Targets.
     """
-    recurrent: Any
-    recurrent, *head = model.layers
-    dy: Any = loss(model.forward(x), y)[1]
-    for layer in reversed(head):
-        dy = layer.backward(dy)  # in the end dL/dh_t without what reaches h_t through the steps after it
-    steps = [x[t : t + 1] for t in range(len(x))]
-    states: list[Any] = [None]
-    for step in steps:
-        states.append(recurrent(step, states[-1])[1])
-    norms, d_state = np.empty(len(x)), np.zeros_like(states[-1])
-    for t in reversed(range(len(x))):
-        whole = d_state.reshape(-1, *dy.shape[1:]).astype(np.float64)  # (S, B, H)
-        whole[0] += dy[t]
-        norms[t] = np.linalg.norm(whole)
-        recurrent.forward(steps[t], states[t])
-        _, d_state = recurrent.backward(dy[t : t + 1], d_state, need_dx=False)
+    recurrent: Any = model.layers[0]
+    recurrent.measure_flow = True
+    model.backward(loss(model.forward(x), y)[1], need_dx=False)
+    recurrent.measure_flow = False
     model.zero_grad()
+    norms: NDArray[np.float64] = np.linalg.norm(recurrent.gradient_flow[0], axis=1)
     return norms
 
 

@@ -75,7 +75,7 @@ def train_step(model: Sequential, optimizer: SGD, task: Task, x: NDArray[Any], y
     model.zero_grad()
     _, d_prediction = task.loss(model.forward(vectors(task, x)), y)
     model.backward(d_prediction, need_dx=False)
-    norm = clip_grad_norm_(model.flat_gradients, limit)
+    norm = clip_grad_norm_(model.flat_gradients, limit).norm
     optimizer.step()
     return norm
 

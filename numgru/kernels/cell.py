@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 from numba.extending import overload
 from numpy.typing import NDArray
 
+from .tiles import ROWS, in_registers
 from .vectors import Vec
 
 Slots = dict[int, Vec]  # registers by slot
@@ -56,8 +57,8 @@ class Cell:
 class Weights(NamedTuple):
     """Packed weights, flat; a subclass's type tells the tiles which cell they compute. S slots, G gates."""
 
-    input: NDArray[Any]  # (block, I, G, LANES); backward (block of I, G, H, LANES)
-    state: NDArray[Any]  # (block, H, G, LANES); backward (block of H, G, H, LANES)
+    input: NDArray[Any]  # (block, panel, I, gate, LANES); backward (block of I, G, H, LANES)
+    state: NDArray[Any]  # (block, panel, H, gate, LANES); backward (block of H, G, H, LANES)
     bias: NDArray[Any]  # (block, S, LANES): by slot, those of the input and of the state added up
 
     @staticmethod
@@ -66,8 +67,8 @@ class Weights(NamedTuple):
         raise NotImplementedError
 
     @staticmethod
-    def infer() -> Any:
-        """The kernel for inference without options."""
+    def plain() -> Any:
+        """The kernels for calls without options: a `Plain`."""
         raise NotImplementedError
 
 
@@ -98,11 +99,25 @@ def state_slots(cell: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return cell.state_slots[:of_state], cell.state_slots[of_state:]
 
 
+def panels_of(cell: Any) -> tuple[int, ...]:
+    """How many gates each panel of packed weights has: those that a loop over k takes at once, where it can."""
+    return tuple(len(gates) for stage in cell.stages for gates in in_registers(stage.gates, ROWS))
+
+
+gate_panels = _known(panels_of)
+
+
 @_known
 def state_count(cell: Any) -> int:
     """The number of states."""
     count: int = cell.states
     return count
+
+
+@_known
+def made_slot(cell: Any) -> int | None:
+    """The slot of what the first stage makes for the second; None if it's the only one."""
+    return cell.stages[0].makes if cell.stages else None
 
 
 @_known

@@ -1,43 +1,271 @@
-"""What clipping needs: a sum of squares, a count, a scaling, a clamp. Shapes: `x` is (N,)."""
+"""What clipping needs of arrays that may be longer than any cache: norms, counts, a scaling, a clamp.
+
+All of it waits for memory. So nothing is read more often than it has to be, and what is read next is asked for early.
+The order of every sum follows from the array's length alone, whatever the processor and the number of threads.
+
+Shapes: `x` is (N,), in C = ceil(N / CHUNK) chunks, which threads share; `norms` and `beyond` are (C,), a number for
+each chunk. `units` is (R, K): R vectors, which threads share, with `norms` or `factors` (R,).
+"""
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
+from llvmlite import ir
+from numba import prange, types
 
-from ._jit import kernel
-from .loss import LANES
+from ._jit import intrinsic, kernel, parallel_kernel, piece
+from .threads import share
+from .vectors import I32, I64, Grid, Kind, Vec, _call, loop
+
+CHUNK = 32768  # values; a chunk that was read is still in the second-level cache when it's read again
+LARGEST = 0  # stands for the order of the infinity norm
+
+_DOUBLES = Kind(64, 8, fma=False)  # the same on any processor: products are rounded before they are added
+_REGISTERS = 8
+LANES = _REGISTERS * _DOUBLES.lanes
+
+_CACHE_LINE = 64
+_AHEAD = 16384  # bytes; processors look ahead less far by themselves
+_FAR = 1 << 24  # bytes of an array that no cache holds; a shorter one gains nothing from being asked for
+
+_SAFE_LOW = 2.0**-900  # a sum of squares above it has lost nothing that matters to underflow
 
 
-@kernel
-def sum_of_squares(x, scale):
-    """Sum of (scale x)^2 in float64, its order fixed."""
-    sums = np.zeros(LANES)
-    for start in range(0, x.size, LANES):
-        block = x[start : start + LANES]
-        for lane in range(block.size):
-            value = np.float64(block[lane]) * scale
-            sums[lane] += value * value
-    return sums.sum()
+def _ask(b: ir.IRBuilder, place: Any, size: int, write: int) -> None:
+    """Ask for the `size` bytes that lie `_AHEAD` bytes behind a place; they may lie outside the array."""
+    for byte in range(0, size, _CACHE_LINE):
+        line = b.gep(place, [I64(byte + _AHEAD)], source_etype=ir.IntType(8))
+        _call(b, "llvm.prefetch.p0", ir.VoidType(), [line, I32(write), I32(3), I32(1)])
 
 
-@kernel
-def count_beyond(x, limit):
-    """How many x are not within -limit .. limit; a NaN is not."""
-    count = 0
+@intrinsic
+def _ask_for_more(typing_context, x):
+    """Ask for LANES values that lie `_AHEAD` bytes behind the first of `x`, to change them."""
+
+    def codegen(context, b, signature, args):
+        _ask(b, context.make_array(signature.args[0])(context, b, args[0]).data, LANES * x.dtype.bitwidth // 8, 1)
+        return context.get_dummy_value()
+
+    return types.void(x), codegen
+
+
+def _plus_square(b: ir.IRBuilder, kept: Vec, value: Vec) -> Vec:
+    return kept + value * value
+
+
+def _plus_size(b: ir.IRBuilder, kept: Vec, value: Vec) -> Vec:
+    return kept + _size(b, value)
+
+
+def _larger(b: ir.IRBuilder, kept: Vec, value: Vec) -> Vec:
+    """As integers, the bits of positive numbers are in order, infinity behind all others, and NaN behind infinity."""
+    words = [b.bitcast(vec.registers[0], _DOUBLES.words) for vec in (_size(b, value), kept)]
+    larger = b.select(b.icmp_signed(">", *words), *words)
+    return Vec(b, _DOUBLES, b.bitcast(larger, _DOUBLES.vector))
+
+
+def _size(b: ir.IRBuilder, value: Vec) -> Vec:
+    return Vec(b, _DOUBLES, _call(b, f"llvm.fabs.{_DOUBLES.suffix}", _DOUBLES.vector, value.registers))
+
+
+@intrinsic
+def _gather(typing_context, x, blocks, order, far, lanes):
+    """Of `blocks` times LANES values, add |x|^order to `lanes` (LANES,), or keep the largest |x| there."""
+    bits = x.dtype.bitwidth
+    number = ir.FloatType() if bits == 32 else ir.DoubleType()
+
+    def codegen(context, b, signature, args):
+        data, kept = (context.make_array(signature.args[at])(context, b, args[at]).data for at in (0, 4))
+        _, blocks, order, far, _ = args
+        sums = Grid(b, _DOUBLES, kept, I64(0), I64(0), I64(_DOUBLES.lanes))
+        for number_of, gathered in ((2, _plus_square), (1, _plus_size), (LARGEST, _larger)):
+            for asks in (0, 1):
+                this = b.and_(b.icmp_signed("==", order, I64(number_of)), b.icmp_signed("==", far, I64(asks)))
+                with b.if_then(this):
+                    emit(b, data, blocks, sums, gathered, asks)
+        return context.get_dummy_value()
+
+    def emit(b: ir.IRBuilder, data: Any, blocks: Any, sums: Grid, gathered: Any, asks: int) -> None:
+        def body(k: Any, kept: list[Vec]) -> list[Vec]:
+            start = b.gep(data, [b.mul(k, I64(LANES))], source_etype=number)
+            if asks:
+                _ask(b, start, LANES * bits // 8, 0)
+            return [gathered(b, register, load(start, r)) for r, register in enumerate(kept)]
+
+        def load(start: Any, r: int) -> Vec:
+            place = b.gep(start, [I64(r * _DOUBLES.lanes)], source_etype=number)
+            value = b.load(place, typ=ir.VectorType(number, _DOUBLES.lanes), align=bits // 8)
+            return Vec(b, _DOUBLES, value if bits == 64 else b.fpext(value, _DOUBLES.vector))
+
+        for r, register in enumerate(loop(b, blocks, [sums.load(0, r) for r in range(_REGISTERS)], body)):
+            sums.store(register, 0, r)
+
+    return types.void(x, types.int64, types.int64, types.int64, lanes), codegen
+
+
+@piece
+def _power_sum(x, order, far, lanes, rest):
+    """Sum of |x|^order, or the largest |x|; `lanes` and `rest` (LANES,) are workspaces, of float64 and x's dtype."""
+    blocks = x.size // LANES
+    rest[:] = 0.0  # adds nothing
+    for i in range(x.size - blocks * LANES):
+        rest[i] = x[blocks * LANES + i]
+    lanes[:] = 0.0
+    for values, count in ((x, blocks), (rest, 1)):
+        _gather(values, count, order, far, lanes)
+    half = LANES // 2
+    while half:
+        for i in range(half):
+            if order != LARGEST:
+                lanes[i] += lanes[i + half]
+            elif not lanes[i + half] <= lanes[i] and lanes[i] == lanes[i]:
+                lanes[i] = lanes[i + half]
+        half //= 2
+    return lanes[0]
+
+
+@piece
+def _norm(x, order, far, lanes, rest):
+    """The norm; the 2-norm also where squares overflow or underflow. NaN or infinity for what is not finite."""
+    total = _power_sum(x, order, far, lanes, rest)
+    if order != 2:
+        return total
+    if _SAFE_LOW < total < math.inf:
+        return math.sqrt(total)
+    largest = _power_sum(x, LARGEST, far, lanes, rest)
+    if largest == 0.0 or not largest < math.inf:
+        return largest
+    scale = math.ldexp(1.0, max(-1022, min(1022, -math.frexp(largest)[1])))  # a power of two: exact
+    total = 0.0
     for i in range(x.size):
-        count += not abs(x[i]) <= limit
-    return count
+        value = np.float64(x[i]) * scale
+        total += value * value
+    return math.sqrt(total) / scale
+
+
+@piece
+def _measure_chunks(x, order, limit, norms, beyond, part, parts):
+    lanes, rest = np.empty(LANES), np.empty(LANES, x.dtype)
+    far = 1 if x.size * x.itemsize > _FAR else 0
+    first, last = share(norms.size, part, parts, 1)
+    for c in range(first, last):
+        chunk = x[c * CHUNK : (c + 1) * CHUNK]
+        norms[c] = _norm(chunk, order, far, lanes, rest)
+        if beyond.size:
+            count = 0
+            for i in range(chunk.size):
+                count += not abs(chunk[i]) <= limit
+            beyond[c] = count
+
+
+@kernel
+def measure(x, order, limit, norms, beyond):
+    """The norm of every chunk, of order 1, 2 or LARGEST; unless `beyond` is empty, how many |x| exceed the limit."""
+    _measure_chunks(x, order, limit, norms, beyond, 0, 1)
+
+
+@parallel_kernel
+def measure_parallel(x, order, limit, norms, beyond, parts):
+    """The same in `parts` shares of the chunks."""
+    for part in prange(parts):
+        _measure_chunks(x, order, limit, norms, beyond, part, parts)
+
+
+@piece
+def _multiply_chunks(x, factor, part, parts):
+    far = x.size * x.itemsize > _FAR
+    first, last = share(x.size, part, parts, CHUNK)
+    for start in range(first, last, LANES):
+        block = x[start : min(start + LANES, last)]
+        if far:
+            _ask_for_more(block)
+        for i in range(block.size):
+            block[i] *= factor
 
 
 @kernel
 def multiply(x, factor):
-    """In place x *= factor, a float64; rounded once."""
-    for i in range(x.size):
-        x[i] = np.float64(x[i]) * factor
+    """In place x *= factor."""
+    _multiply_chunks(x, factor, 0, 1)
+
+
+@parallel_kernel
+def multiply_parallel(x, factor, parts):
+    """The same in `parts` shares of the chunks."""
+    for part in prange(parts):
+        _multiply_chunks(x, factor, part, parts)
+
+
+@piece
+def _clamp_chunks(x, limit, beyond, part, parts):
+    far = x.size * x.itemsize > _FAR
+    first, last = share(beyond.size, part, parts, 1)
+    for c in range(first, last):
+        if beyond[c]:
+            for start in range(c * CHUNK, min((c + 1) * CHUNK, x.size), LANES):
+                block = x[start : min(start + LANES, x.size)]
+                if far:
+                    _ask_for_more(block)
+                for i in range(block.size):
+                    block[i] = limit if block[i] > limit else (-limit if block[i] < -limit else block[i])
 
 
 @kernel
-def clamp(x, limit):
-    """In place x = min(max(x, -limit), limit)."""
-    for i in range(x.size):
-        x[i] = limit if x[i] > limit else (-limit if x[i] < -limit else x[i])
+def clamp(x, limit, beyond):
+    """In place x = min(max(x, -limit), limit), in the chunks where any value is `beyond` the limit."""
+    _clamp_chunks(x, limit, beyond, 0, 1)
+
+
+@parallel_kernel
+def clamp_parallel(x, limit, beyond, parts):
+    """The same in `parts` shares of the chunks."""
+    for part in prange(parts):
+        _clamp_chunks(x, limit, beyond, part, parts)
+
+
+@piece
+def _measure_units(units, norms, part, parts):
+    lanes, rest = np.empty(LANES), np.empty(LANES, units.dtype)
+    far = 1 if units.size * units.itemsize > _FAR else 0
+    first, last = share(norms.size, part, parts, 1)
+    for r in range(first, last):
+        norms[r] = _norm(units[r], 2, far, lanes, rest)
+
+
+@kernel
+def measure_units(units, norms):
+    """The 2-norm of every unit."""
+    _measure_units(units, norms, 0, 1)
+
+
+@parallel_kernel
+def measure_units_parallel(units, norms, parts):
+    """The same in `parts` shares of the units."""
+    for part in prange(parts):
+        _measure_units(units, norms, part, parts)
+
+
+@piece
+def _multiply_units(units, factors, part, parts):
+    first, last = share(factors.size, part, parts, 1)
+    for r in range(first, last):
+        if factors[r] != 1.0:
+            unit, factor = units[r], factors[r]
+            for k in range(unit.size):
+                unit[k] *= factor
+
+
+@kernel
+def multiply_units(units, factors):
+    """In place every unit times its factor."""
+    _multiply_units(units, factors, 0, 1)
+
+
+@parallel_kernel
+def multiply_units_parallel(units, factors, parts):
+    """The same in `parts` shares of the units."""
+    for part in prange(parts):
+        _multiply_units(units, factors, part, parts)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from ._jit import borrower
 from .cell import stage_widths
+from .flow import flow_stages, set_factors
 from .packing import blocks_in
 from .products import input_gradient_tile, project_tile
 from .sequences import active_rows, steps_of
@@ -133,6 +134,8 @@ def _step_backward(weights, run, gradients, t, stage, first, rows, depth, width,
     """One tile of a stage of a time step, backwards: all rows, all with a step t + 1 (`depth` is H) or none (0)."""
     if rows == 0:
         return
+    if stage == len(stage_widths(weights)) - 1:  # every thread computes them: the same
+        set_factors(run, gradients.flow, first, first + rows, depth)
     j, last = tile * width, min(blocks_in(run.H, run.y), tile * width + width)
     if last - j == WIDE and rows == 1:
         step_backward_tile(weights, run, gradients, t, stage, first, j, 1, depth, 1, WIDE)
@@ -157,7 +160,7 @@ def backward_few(weights, run, gradients, first, rows, team):
     phase, finished, total = 0, 0, 0
     for t in range(run.T - 1, run.options.continued - 2, -1):
         going_on, now = _active(run, t + 1, first, rows), _active(run, t, first, rows)
-        for stage in range(len(stage_widths(weights)) - 1, -1, -1):
+        for stage in range(len(stage_widths(weights)) - 1 + flow_stages(gradients.flow), -1, -1):
             phase += 1
             total += tiles
             for o in range(tiles):

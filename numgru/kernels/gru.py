@@ -6,13 +6,9 @@ hidden units.
 
 from __future__ import annotations
 
-from typing import Any
-
-from ._jit import kernel
 from .activations import sigmoid, tanh
 from .cell import Cell, Slots, Stage, Weights
-from .recurrent import forward
-from .sequences import no_options
+from .plain import Plain, plain_kernels
 from .vectors import Vec
 
 R, Z, N, Q, P = 0, 1, 2, 3, 3  # slots: forward they hold the gates, backward their gradients, in the same place
@@ -96,9 +92,9 @@ class GRUWeights(Weights):
         return GRUCell
 
     @staticmethod
-    def infer() -> Any:
-        """The kernel for inference without options."""
-        return infer
+    def plain() -> Plain:
+        """The kernels for calls without options."""
+        return _plain
 
 
 class ResetBeforeWeights(Weights):
@@ -110,18 +106,9 @@ class ResetBeforeWeights(Weights):
         return ResetBeforeCell
 
     @staticmethod
-    def infer() -> Any:
-        """The kernel for inference without options."""
-        return reset_before_infer
+    def plain() -> Plain:
+        """The kernels for calls without options."""
+        return _reset_before_plain
 
 
-@kernel
-def infer(w_input, w_state, bias, x, h_0, y, c, batch_first):
-    """On the calling thread, from plain arrays: to take a tuple from Python costs half a microsecond."""
-    forward(GRUWeights(w_input, w_state, bias), x, h_0, y, c, None, batch_first, 0, no_options())
-
-
-@kernel
-def reset_before_infer(w_input, w_state, bias, x, h_0, y, c, batch_first):
-    """The same for a reset gate before the product."""
-    forward(ResetBeforeWeights(w_input, w_state, bias), x, h_0, y, c, None, batch_first, 0, no_options())
+_plain, _reset_before_plain = plain_kernels(GRUWeights), plain_kernels(ResetBeforeWeights)

@@ -6,13 +6,9 @@ Shapes: everything here is one register of hidden units.
 
 from __future__ import annotations
 
-from typing import Any
-
-from ._jit import kernel
 from .activations import sigmoid, tanh
 from .cell import Cell, Slots, Stage, Weights
-from .recurrent import forward
-from .sequences import no_options
+from .plain import Plain, plain_kernels
 from .vectors import Vec
 
 I, F, G, O = 0, 1, 2, 3  # slots: forward they hold the gates, backward their gradients, in the same place
@@ -57,12 +53,9 @@ class LSTMWeights(Weights):
         return LSTMCell
 
     @staticmethod
-    def infer() -> Any:
-        """The kernel for inference without options."""
-        return infer
+    def plain() -> Plain:
+        """The kernels for calls without options."""
+        return _plain
 
 
-@kernel
-def infer(w_input, w_state, bias, x, h_0, y, c, batch_first):
-    """On the calling thread, from plain arrays."""
-    forward(LSTMWeights(w_input, w_state, bias), x, h_0, y, c, None, batch_first, 0, no_options())
+_plain = plain_kernels(LSTMWeights)

@@ -138,7 +138,7 @@ def _step_layers(kind, block, x, h, out, B):
     padded = blocks_in(H, block) * lanes_of(block)
     zoneout = block[_HEADER // block.itemsize :]
     options = Options(
-        0, 0, 0, None, None, None, None, None, 0, None, header[_ZONEOUT], zoneout, 0, 0, 0, None, None, 0
+        0, 0, 0, None, None, None, None, None, 0, None, header[_ZONEOUT], zoneout, 0, 0, 0, None, None, None, 0
     )  # fmt: skip
     start, below = _HEADER // block.itemsize + 2 * padded, carray(x, B * I)
     size = state_count(kind) * L * B * H

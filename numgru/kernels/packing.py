@@ -12,7 +12,7 @@ from numba import types
 
 from ._jit import intrinsic, kernel, piece
 from .target import TARGET
-from .tiles import View, transpose_tile
+from .tiles import View, copy_tile, transpose_tile
 
 _ALIGNMENT = 64  # bytes of a cache line, and of the widest register
 
@@ -44,33 +44,35 @@ def aligned_empty(size: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
 
 
 @kernel
-def pack_forward(w, gates, packed):
-    """w (G U, K), one gate's units after the other, to (block, k, gate, lane)."""
+def pack_forward(w, panels, packed):
+    """w (G U, K), one gate's units after the other, to (block, panel, k, gate, lane).
+
+    `panels` says how many gates each panel has: those that a loop over k takes at once.
+    """
     lanes, flat_w = lanes_of(packed), w.ravel()
+    gates = sum(panels)
     units, depth = w.shape[0] // gates, w.shape[1]
     for block in range((units + lanes - 1) // lanes):
-        first = block * lanes
-        for gate in range(gates):
-            for k in range(0, depth, lanes):
-                rows = View(flat_w, (gate * units + first) * depth + k, depth, 0)
-                columns = View(packed, ((block * depth + k) * gates + gate) * lanes, gates * lanes, 0)
-                transpose_tile(rows, units - first, depth - k, columns)
+        unit, first = block * lanes, 0
+        for count in panels:
+            for gate in range(count):
+                for k in range(0, depth, lanes):
+                    rows = View(flat_w, ((first + gate) * units + unit) * depth + k, depth, 0)
+                    at = (block * gates + first) * depth + k * count + gate
+                    transpose_tile(rows, units - unit, depth - k, View(packed, at * lanes, count * lanes, 0))
+            first += count
 
 
 @kernel
 def pack_backward(w, packed):
     """w (R, K), read along its rows: to (block of K, row, lane)."""
-    lanes = lanes_of(packed)
+    lanes, flat_w = lanes_of(packed), w.ravel()
     rows, width = w.shape
     for block in range((width + lanes - 1) // lanes):
         first = block * lanes
-        count = min(lanes, width - first)
         for row in range(rows):
-            at = (block * rows + row) * lanes
-            for lane in range(count):
-                packed[at + lane] = w[row, first + lane]
-            for lane in range(count, lanes):
-                packed[at + lane] = 0
+            at = View(packed, (block * rows + row) * lanes, 0, 0)
+            copy_tile(View(flat_w, row * width + first, 0, 0), width - first, at)
 
 
 @kernel

@@ -11,29 +11,39 @@ from llvmlite import ir
 from numba import types
 
 from ._jit import intrinsic
+from .cell import panels_of
 from .sequences import TRUE, Fields, fields_of, gates_of, inputs_of, sums_of
 from .tiles import edge_masks, in_registers, rows_up_to, sum_rows
 from .vectors import I64, Grid, Vec, loop
 
 
-def panel(run: Fields, data: Any, j: Any, depth: Any, width: int) -> Grid:
-    """Packed weights from block j on: (block, k, gate, LANES)."""
-    b = run.b
-    row = I64(width * run.kind.lanes)
-    block = b.mul(depth, row)
-    return run.grid(data, b.mul(j, block), row, block)
+def biases(run: Fields, w: Fields, cell: Any, j: Any) -> Grid:
+    """Those from block j on: (block, slot, LANES)."""
+    block = I64(cell.slots * run.kind.lanes)
+    return run.grid(w.bias, run.b.mul(j, block), I64(0), block)
 
 
-def accumulate(run, sums, places, slots, gates, a, rows, depth, data, j, blocks):
+def _gates_of_panels(run: Fields, data: Any, cell: Any, j: Any, depth: Any) -> list[tuple[Grid, int]]:
+    """For each gate where its panel of packed weights lies, from block j on, and the gate's place in it."""
+    b, lanes, gates = run.b, run.kind.lanes, len(cell.input_slots)
+    block = b.mul(depth, I64(gates * lanes))
+    found: list[tuple[Grid, int]] = []
+    for count in panels_of(cell):
+        at = b.add(b.mul(j, block), b.mul(depth, I64(len(found) * lanes)))
+        panel = run.grid(data, at, I64(count * lanes), block)
+        found += [(panel, gate * lanes) for gate in range(count)]
+    return found
+
+
+def accumulate(run, sums, places, cell, slots, gates, a, rows, depth, data, j, blocks):
     """Add a w to the sums of some gates, with the weights of all packed in `data`; `slots` is where gates lead."""
-    lanes = run.kind.lanes
-    packed = panel(run, data, j, depth, len(slots))
+    packed = _gates_of_panels(run, data, cell, j, depth)
 
     def add(gates):
         keys = [(m, v, slots[g]) for m, v in places for g in gates]
         added = sum_rows(
             run.b, [sums[key] for key in keys], rows, depth, a,
-            lambda k: [packed.load(k, v, g * lanes) for v in blocks for g in gates],
+            lambda k: [panel.load(k, v, place) for v in blocks for panel, place in map(packed.__getitem__, gates)],
         )  # fmt: skip
         sums.update(zip(keys, added, strict=True))
 
@@ -52,11 +62,11 @@ def project_tile(typingctx, weights, run, t, i, j, count, rows, blocks):
         lanes = run.kind.lanes
         row_of = rows_up_to(b, n_rows, count)
         places = [(m, v) for m in range(n_rows) for v in range(n_blocks)]
-        bias = panel(run, w.bias, j, I64(1), cell.slots)
+        bias = biases(run, w, cell, j)
         sums = {(m, v, s): bias.load(0, v, s * lanes) for m, v in places for s in cell.input_slots}
         x = inputs_of(run, run.x, t, i, row_of, TRUE)
         gates, rows = range(len(cell.input_slots)), range(n_rows)
-        accumulate(run, sums, places, cell.input_slots, gates, x, rows, run.I, w.input, j, range(n_blocks))
+        accumulate(run, sums, places, cell, cell.input_slots, gates, x, rows, run.I, w.input, j, range(n_blocks))
         for s in cell.input_slots:
             slot = sums_of(run, cell, t, i, s, TRUE)
             for m, v in places:

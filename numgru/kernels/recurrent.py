@@ -11,8 +11,9 @@ import numpy as np
 from numba import prange
 
 from ._jit import kernel, parallel_kernel, piece
-from .cell import cell_slots, stage_widths
+from .cell import cell_slots, gate_panels, stage_widths
 from .few_rows import CHUNK, HALF, backward_few, columns_of, forward_few
+from .flow import flow_stages, set_factors
 from .packing import blocks_in, lanes_of, pack_backward, pack_forward
 from .products import input_gradient_tile
 from .sequences import Gradients, Sequences, active_rows, sequences, steps_of
@@ -25,9 +26,8 @@ from .tiles import ROWS
 @kernel
 def pack_weights(weights, w_ih, w_hh, b_ih, b_hh):
     """Weights for the forward pass; empty biases are zero."""
-    input_slots, state_slots, _ = cell_slots(weights)
-    pack_forward(w_ih, len(input_slots), weights.input)
-    pack_forward(w_hh, len(state_slots), weights.state)
+    pack_forward(w_ih, gate_panels(weights), weights.input)
+    pack_forward(w_hh, gate_panels(weights), weights.state)
     pack_biases(weights, w_hh.shape[1], b_ih, b_hh)
 
 
@@ -38,10 +38,11 @@ def pack_biases(weights, units, b_ih, b_hh):
     lanes = lanes_of(weights.bias)
     weights.bias[:] = 0
     for bias, bias_slots in ((b_ih, input_slots), (b_hh, state_slots)):
-        for i in range(bias.size):
-            gate, unit = divmod(i, units)
-            block, lane = divmod(unit, lanes)
-            weights.bias[(block * slots + bias_slots[gate]) * lanes + lane] += bias[i]
+        for gate in range(bias.size // units):
+            slot = bias_slots[gate]
+            for unit in range(units):
+                block, lane = divmod(unit, lanes)
+                weights.bias[(block * slots + slot) * lanes + lane] += bias[gate * units + unit]
 
 
 @kernel
@@ -106,12 +107,27 @@ def _with_room_for_stages(weights, run, first, rows):
 def _forward_tiles(weights, run, first, last):
     t, stop = 0, min(last, active_rows(run, 0))
     while stop > first:
+        end = _split(first, stop, HALF)
         for stage in range(len(stage_widths(weights))):
             for j in range(columns_of(weights, run, stage)):
-                for i in range(first, stop, ROWS):
-                    step_tile(weights, run, t, stage, i, j, min(ROWS, stop - i), 0, ROWS, 1)
+                for i in range(first, end, ROWS):
+                    step_tile(weights, run, t, stage, i, j, min(ROWS, end - i), 0, ROWS, 1)
+            if end < stop:
+                _last_tiles(run.options.active, weights, run, t, stage, end, stop - end)
         t += 1
         stop = min(last, active_rows(run, t))
+
+
+@piece
+def _last_tiles(active, weights, run, t, stage, i, count):
+    """A stage of step t for the last rows that have it, if they are few: not in a batch of one length."""
+    if active is None:
+        return
+    blocks = columns_of(weights, run, stage)
+    for j in range(0, blocks - 1, 2):
+        step_tile(weights, run, t, stage, i, j, count, 0, HALF, 2)
+    for j in range(blocks // 2 * 2, blocks):
+        step_tile(weights, run, t, stage, i, j, count, 0, ROWS, 1)
 
 
 @piece
@@ -120,7 +136,7 @@ def _backward_rows(weights, run, gradients, first, last):
     end = _split(first, last, HALF)
     for t in range(run.T - 1 if end > first else -2, run.options.continued - 2, -1):
         going_on, stop = min(end, active_rows(run, t + 1)), min(end, active_rows(run, t))
-        for stage in range(len(stage_widths(weights)) - 1, -1, -1):
+        for stage in range(len(stage_widths(weights)) - 1 + flow_stages(gradients.flow), -1, -1):
             _state_gradients(weights, run, gradients, t, stage, first, going_on, run.H)
             _state_gradients(weights, run, gradients, t, stage, max(first, going_on), stop, 0)
         if t >= 0:
@@ -132,10 +148,15 @@ def _backward_rows(weights, run, gradients, first, last):
 @piece
 def _state_gradients(weights, run, gradients, t, stage, first, last, depth):
     """One stage of a step for rows of which all have a step t + 1 (`depth` is H), or none (0)."""
+    if stage == len(stage_widths(weights)) - 1:
+        set_factors(run, gradients.flow, first, last, depth)
     blocks = blocks_in(run.H, run.y)
+    end = _split(first, last, HALF)
     for j in range(0, blocks - 1, 2):
-        for i in range(first, last, ROWS):
-            step_backward_tile(weights, run, gradients, t, stage, i, j, min(ROWS, last - i), depth, ROWS, 2)
+        for i in range(first, end, ROWS):
+            step_backward_tile(weights, run, gradients, t, stage, i, j, min(ROWS, end - i), depth, ROWS, 2)
+        if end < last:
+            step_backward_tile(weights, run, gradients, t, stage, end, j, last - end, depth, HALF, 2)
     for j in range(blocks // 2 * 2, blocks):
         for i in range(first, last, ROWS):
             step_backward_tile(weights, run, gradients, t, stage, i, j, min(ROWS, last - i), depth, ROWS, 1)
@@ -198,29 +219,29 @@ def forward_team(weights, x, h_0, y, c, gates, batch_first, direction, options, 
 
 
 @kernel
-def backward(weights, x, h_0, y, c, gates, dy, dx, dh_0, carry, batch_first, direction, options):
+def backward(weights, x, h_0, y, c, gates, dy, dx, dh_0, carry, flow, batch_first, direction, options):
     """From dy, and the last states' in `carry`, to the gates' gradients (in `gates`), dx and dh_0; on this thread."""
     run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
-    gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry)
+    gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry, flow)
     _backward_rows(weights, run, gradients, 0, run.B)
 
 
 @parallel_kernel
-def backward_parallel(weights, x, h_0, y, c, gates, dy, dx, dh_0, carry, batch_first, direction, options, parts):
+def backward_parallel(weights, x, h_0, y, c, gates, dy, dx, dh_0, carry, flow, batch_first, direction, options, parts):
     """The same in `parts` shares of the batch."""
     for part in prange(parts):
         run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
-        gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry)
+        gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry, flow)
         first, last = _shares(run, part, parts)
         _backward_rows(weights, run, gradients, first, last)
 
 
 @parallel_kernel
 def backward_team(
-    weights, x, h_0, y, c, gates, dy, dx, dh_0, carry, batch_first, direction, options, words, tiles, parts
+    weights, x, h_0, y, c, gates, dy, dx, dh_0, carry, flow, batch_first, direction, options, words, tiles, parts
 ):
     """The same by a team, for few rows."""
     for part in prange(parts):
         run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
-        gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry)
+        gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry, flow)
         backward_few(weights, run, gradients, 0, run.B, Team(words, tiles, parts, part))

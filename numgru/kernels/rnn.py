@@ -5,13 +5,9 @@ Deep Learning Book, chapter 51; Elman 1990. Shapes: everything here is one regis
 
 from __future__ import annotations
 
-from typing import Any
-
-from ._jit import kernel
 from .activations import relu, relu_slope, tanh
 from .cell import Cell, Slots, Stage, Weights
-from .recurrent import forward
-from .sequences import no_options
+from .plain import Plain, plain_kernels
 from .vectors import Vec
 
 
@@ -65,9 +61,9 @@ class TanhWeights(Weights):
         return TanhCell
 
     @staticmethod
-    def infer() -> Any:
-        """The kernel for inference without options."""
-        return tanh_infer
+    def plain() -> Plain:
+        """The kernels for calls without options."""
+        return _tanh_plain
 
 
 class ReluWeights(Weights):
@@ -79,18 +75,9 @@ class ReluWeights(Weights):
         return ReluCell
 
     @staticmethod
-    def infer() -> Any:
-        """The kernel for inference without options."""
-        return relu_infer
+    def plain() -> Plain:
+        """The kernels for calls without options."""
+        return _relu_plain
 
 
-@kernel
-def tanh_infer(w_input, w_state, bias, x, h_0, y, c, batch_first):
-    """On the calling thread, from plain arrays."""
-    forward(TanhWeights(w_input, w_state, bias), x, h_0, y, c, None, batch_first, 0, no_options())
-
-
-@kernel
-def relu_infer(w_input, w_state, bias, x, h_0, y, c, batch_first):
-    """The same with max(., 0)."""
-    forward(ReluWeights(w_input, w_state, bias), x, h_0, y, c, None, batch_first, 0, no_options())
+_tanh_plain, _relu_plain = plain_kernels(TanhWeights), plain_kernels(ReluWeights)

@@ -58,6 +58,7 @@ class Options(NamedTuple):
     zoneout_row: int = 0
     has_mask: int = 0
     mask: NDArray[Any] | None = None  # (B, H): factors of the state where it enters products
+    dropped_0: NDArray[Any] | None = None  # (B, H): h_0 times `mask`
     dropped: NDArray[Any] | None = None  # (T + 1, B, H): the state times `mask`, before every step
     continued: int = 0  # 1: of more steps before the first, whose states are in y
 
@@ -89,6 +90,20 @@ class Sequences(NamedTuple):
     options: Options
 
 
+class Flow(NamedTuple):
+    """How the gradient that flows from step to step is measured and bounded; None: neither, and no code for it.
+
+    It's there for calls of the third kind, and `max_norm` and `limit` are infinite where there is no bound.
+    """
+
+    has_norms: int = 0
+    norms: NDArray[Any] | None = None  # (T, B, block), float64: sums of squares of dh, whatever it came from
+    limit: float = 0.0  # of the magnitude of what flows
+    max_norm: float = 0.0  # of what flows into a row's state
+    squares: NDArray[Any] | None = None  # (state, B, block), float64: of a step
+    factors: NDArray[Any] | None = None  # (state, B): that bring them down to max_norm
+
+
 class Gradients(NamedTuple):
     """What the backward pass adds to `Sequences`."""
 
@@ -96,12 +111,19 @@ class Gradients(NamedTuple):
     dx: NDArray[Any] | None  # strides of x; None: not wanted
     dh_0: NDArray[Any]
     carry: NDArray[Any]
+    flow: Flow
 
 
 @piece
 def no_options():
     """None of it; kernels don't know a tuple's defaults."""
-    return Options(0, 0, 0, None, None, None, None, None, 0, None, 0, None, 0, 0, 0, None, None, 0)
+    return Options(0, 0, 0, None, None, None, None, None, 0, None, 0, None, 0, 0, 0, None, None, None, 0)
+
+
+@piece
+def no_flow():
+    """The same."""
+    return Flow(0, None, 0.0, 0.0, None, None)
 
 
 @piece
@@ -198,7 +220,7 @@ def fields_of(context: Any, b: ir.IRBuilder, tuple_type: Any, value: Any) -> Fie
             members = vars(fields_of(context, b, member, part)) | members
         elif isinstance(member, types.Array):
             if isinstance(member.dtype, types.Float):
-                members["kind"] = kind_of(member.dtype)
+                members.setdefault("kind", kind_of(member.dtype))  # sums of squares, which are others, come last
             members[name] = pointer(context, b, member, part)
         else:
             members[name] = None if isinstance(member, types.NoneType) else part
@@ -325,7 +347,7 @@ def states_in_products(run: Fields, t: Any, i: Any, row_of: Sequence[Any]) -> Ro
     states = states_before(run, t, i, row_of)
     if run.dropped is None:
         return states
-    first, before = (states_in(run, run.dropped, i, row_of, step) for step in (I64(0), t))
+    first, before = states_in(run, run.dropped_0, i, row_of), states_in(run, run.dropped, i, row_of, t)
     masked = _first_or(run, t, i, row_of, first, before)
     choices = zip(masked.addresses, states.addresses, strict=True)
     return Rows(run.b, run.kind, [run.b.select(is_on(run, run.has_mask), *choice) for choice in choices])

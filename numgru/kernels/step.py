@@ -14,7 +14,8 @@ from llvmlite import ir
 from numba import types
 
 from ._jit import intrinsic
-from .products import accumulate, panel, store_tile, through_gates, zero
+from .flow import bounded, is_finite, store_squares
+from .products import accumulate, biases, store_tile, through_gates, zero
 from .sequences import (
     Fields,
     carry_of,
@@ -38,11 +39,11 @@ from .tiles import edge_masks, rows_up_to
 from .vectors import I64, Grid, Rows, Vec, where
 
 
-def _emit_stages(b: ir.IRBuilder, cell: Any, stage: Any, emit: Callable[[int], None]) -> None:
+def _emit_stages(b: ir.IRBuilder, stages: int, stage: Any, emit: Callable[[int], None]) -> None:
     """Code for every stage, of which that of number `stage` runs."""
-    if len(cell.stages) == 1:
+    if stages == 1:
         return emit(0)
-    for number in range(len(cell.stages)):
+    for number in range(stages):
         with b.if_then(b.icmp_signed("==", stage, I64(number))):
             emit(number)
 
@@ -58,7 +59,7 @@ def step_tile(typingctx, weights, run, t, stage, i, j, count, projected, rows, b
     def codegen(context, b, sig, args):
         w, run = (fields_of(context, b, sig.args[k], args[k]) for k in (0, 1))
         t, stage, i, j, count = args[2:7]
-        _emit_stages(b, cell, stage, lambda number: emit_step(
+        _emit_stages(b, len(cell.stages), stage, lambda number: emit_step(
             cell, number, w, run, t, i, j, count, projected.literal_value, n_rows, n_blocks
         ))  # fmt: skip
         return context.get_dummy_value()
@@ -82,7 +83,7 @@ def emit_step(
     masks = edge_masks(b, run.kind, block_of, b.sub(run.H, unit))
     input_slots, state_slots = ([slots[g] for g in stage.gates] for slots in (cell.input_slots, cell.state_slots))
     own_slots = sorted({*input_slots, *state_slots})
-    bias = panel(run, w.bias, j, I64(1), cell.slots)
+    bias = biases(run, w, cell, j)
     sums = {(m, v, s): bias.load(0, v, s * lanes) for m, v in places for s in own_slots}
     if projected:
         for s in input_slots:
@@ -100,12 +101,12 @@ def emit_step(
         sums.update(zip(keys, starts, strict=True))
     if not projected:
         x = inputs_of(run, run.x, t, i, row_of)
-        accumulate(run, sums, places, cell.input_slots, stage.gates, x, range(rows), run.I, w.input, j, block_of)
+        accumulate(run, sums, places, cell, cell.input_slots, stage.gates, x, range(rows), run.I, w.input, j, block_of)
     if number == 0:
         operand: tuple[Rows | Grid, Sequence[Any]] = states_in_products(run, t, i, row_of), range(rows)
     else:
         operand = kept_of(run, cell, t, i, cell.stages[number - 1].makes), row_of
-    accumulate(run, sums, places, cell.state_slots, stage.gates, *operand, run.H, w.state, j, block_of)
+    accumulate(run, sums, places, cell, cell.state_slots, stage.gates, *operand, run.H, w.state, j, block_of)
 
     is_last = stage.makes is None
     states = _states_before(cell, run, t, i, row_of) if is_last else [states_in_products(run, t, i, row_of)]
@@ -170,7 +171,7 @@ def step_backward_tile(typingctx, weights, run, gradients, t, stage, i, j, count
     """The gradient of what a stage of step t made, and from it those of its sums, for `count` <= `rows` rows.
 
     `depth` is H, or 0 for rows without a step t + 1. Before the first step, at t = -1, dh is dh_0 and there are no
-    gates.
+    gates. A stage beyond the cell's sums what flows into the state, where its norm is bounded.
     """
     cell, n_rows, n_blocks = weights.instance_class.cell(), rows.literal_value, blocks.literal_value
 
@@ -179,13 +180,15 @@ def step_backward_tile(typingctx, weights, run, gradients, t, stage, i, j, count
         t, stage, i, j, count, depth = args[3:9]
 
         def emit(number):
-            if cell.stages[number].makes is None:
+            if number == len(cell.stages):
+                _emit_flow(cell, w, run, d, t, i, j, count, depth, n_rows, n_blocks)
+            elif cell.stages[number].makes is None:
                 _emit_state_backward(cell, w, run, d, t, i, j, count, depth, n_rows, n_blocks)
             else:
                 with b.if_then(b.icmp_signed(">=", t, I64(0))):
                     _emit_made_backward(cell, number, w, run, d, t, i, j, count, n_rows, n_blocks)
 
-        _emit_stages(b, cell, stage, emit)
+        _emit_stages(b, len(cell.stages) + int(d.factors is not None), stage, emit)
         return context.get_dummy_value()
 
     return types.void(weights, run, gradients, t, stage, i, j, count, depth, rows, blocks), codegen
@@ -214,21 +217,21 @@ def _emit_state_backward(cell, w, run, d, t, i, j, count, depth, rows, blocks):
         for rows_before in (*states, dy_before):
             rows_before.prefetch(m, v, unit)
     cut = _resets_of(run, later, depth, i, row_of)
-    start = [_unless(b, cut[m], outside[at] + direct[at], direct[at]) for at, (m, v) in enumerate(places)]
-    if run.dropped is not None:
-        start, direct = [_unless(b, is_on(run, run.has_mask), one, zero(run)) for one in start], start
-    da = [gates_of(run, cell, later, i, cell.state_slots[g]) for g in cell.stages[0].gates]
-    dh = through_gates(run, da, 0, len(cell.state_slots), w.state, j, start, row_of, blocks, depth)
-    if run.dropped is not None:
-        factors = states_in(run, run.mask, i, row_of)
-
-        def masked() -> Vec:
-            return Vec.stack([factors.load(m, v, unit, masks[v]) for m, v in places]).fma(
-                Vec.stack(dh), Vec.stack(direct)
-            )
-
-        dh = list(where(b, is_on(run, run.has_mask), masked, Vec.stack(dh)))
-    d_states = [dh, *others]
+    products = partial(_through_products, cell, w, run, t, i, j, row_of, places, masks, blocks, depth)
+    if d.factors is None:
+        start = [_unless(b, cut[m], outside[at] + direct[at], direct[at]) for at, (m, v) in enumerate(places)]
+        dh = products(start)
+    else:
+        has_norm = is_finite(run, d.max_norm)
+        has_bound = b.or_(has_norm, is_finite(run, d.limit))
+        alone = [b.or_(reset, has_bound) for reset in cut]  # dy comes to it later, or doesn't
+        start = [_unless(b, alone[m], outside[at] + direct[at], direct[at]) for at, (m, v) in enumerate(places)]
+        dh = where(b, b.not_(has_norm), partial(products, start), Vec.stack(direct))
+        hold = partial(bounded, run, d, i=i, row_of=row_of, blocks=blocks, depth=depth)
+        late = Vec.stack([_unless(b, cut[m], outside[at], zero(run)) for at, (m, v) in enumerate(places)])
+        dh = where(b, has_bound, lambda: hold(dh, state=0) + late, dh)
+        others = [list(hold(Vec.stack(d_other), state=state)) for state, d_other in enumerate(others, 1)]
+    d_states = [list(dh), *others]
     d_first = [states_in(run, d.dh_0, i, row_of, I64(state)) for state in range(cell.states)]
     zoneouts = [] if run.zoneout is None else [_zoneout_of(run, t, i, row_of, s) for s in range(cell.states)]
     with b.if_else(before_first) as (initial, step):
@@ -249,6 +252,9 @@ def _emit_state_backward(cell, w, run, d, t, i, j, count, depth, rows, blocks):
                             _add_to_first(d_first, after, m, v, unit, masks[v])
                         anew = [outside[at] + 0.0, *[zero(run)] * len(others)]
                         after = [_unless(b, cut[m], *pair) for pair in zip(after, anew, strict=True)]
+                    if d.norms is not None:
+                        with b.if_then(is_on(run, d.has_norms)):
+                            store_squares(run, d.norms, t, i, I64(m), b.add(j, I64(v)), after[0])
                     kept = {s: slot.load(m, v, unit) for s, slot in enumerate(slots)}
                     before = [state.load(m, v, unit, masks[v]) for state in states]
                     shares = [partial(zoneout.load, m, v, unit, masks[v]) for zoneout in zoneouts]
@@ -257,6 +263,41 @@ def _emit_state_backward(cell, w, run, d, t, i, j, count, depth, rows, blocks):
                         carry.store(gradient, m, v, unit)
                     for s, value in da.items():
                         slots[s].store(value, m, v, unit)
+
+
+def _through_products(cell, w, run, t, i, j, row_of, places, masks, blocks, depth, start):
+    """start + what reaches the state through the products of step t + 1."""
+    b, first = run.b, start
+    unit, later = b.mul(j, I64(run.kind.lanes)), b.add(t, I64(1))
+    if run.dropped is not None:
+        first = [_unless(b, is_on(run, run.has_mask), one, zero(run)) for one in start]
+    da = [gates_of(run, cell, later, i, cell.state_slots[g]) for g in cell.stages[0].gates]
+    dh = Vec.stack(through_gates(run, da, 0, len(cell.state_slots), w.state, j, first, row_of, blocks, depth))
+    if run.dropped is None:
+        return dh
+    factors = states_in(run, run.mask, i, row_of)
+
+    def masked() -> Vec:
+        return Vec.stack([factors.load(m, v, unit, masks[v]) for m, v in places]).fma(dh, Vec.stack(start))
+
+    return where(b, is_on(run, run.has_mask), masked, dh)
+
+
+def _emit_flow(cell, w, run, d, t, i, j, count, depth, rows, blocks):
+    """What flows into the state of step t, without dy, into `carry`, and the squares of it and of what c gets."""
+    b, unit = run.b, run.b.mul(j, I64(run.kind.lanes))
+    masks = edge_masks(b, run.kind, range(blocks), b.sub(run.H, unit))
+    row_of = rows_up_to(b, rows, count)
+    places = [(m, v) for m in range(rows) for v in range(blocks)]
+    carries = [carry_of(run, d, i, state) for state in range(cell.states)]
+    direct, *others = ([carry.load(row_of[m], v, unit) for m, v in places] for carry in carries)
+    flow = _through_products(cell, w, run, t, i, j, row_of, places, masks, blocks, depth, direct)
+    for state, gradients in enumerate([flow, *others]):
+        for (m, v), value in zip(places, gradients, strict=True):
+            with b.if_then(b.icmp_signed("<", I64(m), count)):
+                if state == 0:
+                    carries[0].store(value, m, v, unit)
+                store_squares(run, d.squares, I64(state), i, I64(m), b.add(j, I64(v)), value)
 
 
 def _add_to_first(d_first, gradients, m, v, unit, mask):

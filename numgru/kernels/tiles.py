@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from ._jit import intrinsic
 from .target import TARGET
-from .vectors import I64, Grid, Kind, Vec, as_index, first_lanes, loop, transposed
+from .vectors import I64, Grid, Kind, Rows, Vec, as_index, first_lanes, loop, transposed
 
 ROWS = TARGET.rows
 WIDE = 4  # registers of a one-row tile: with 3 gates, enough independent sums to keep the multipliers busy
@@ -31,6 +32,15 @@ class View(NamedTuple):
     at: int
     row: int
     block: int
+
+
+class Places(NamedTuple):
+    """Where some columns of examples lie: at[e] + first in `data`, or where at[e] < 0 -1 - at[e] + first in `other`."""
+
+    data: NDArray[Any]
+    other: NDArray[Any]
+    at: NDArray[np.int64]
+    first: int
 
 
 def kind_of(dtype: Any) -> Kind:
@@ -110,61 +120,76 @@ def affine_tile(typingctx, start, a, depth, w, y, left, rows, blocks):
     return types.void(start, a, depth, w, y, left, rows, blocks), codegen
 
 
-@intrinsic
-def panel_tile(typingctx, d, places, top, slot_width, left, panel, sums, outer, inner, weights):
-    """Copy one register of units of every slot from `d` into `panel` (example, slot, LANES), and add it to `sums`.
+def _row_of_example(context: Any, b: ir.IRBuilder, places_type: Any, places: Any) -> Callable[[Any], Rows]:
+    """The row of an example, by its index in `Places`, as the emitters see them."""
+    *arrays, first = cgutils.unpack_tuple(b, places)
+    data, other, at = (pointer(context, b, *one) for one in zip(places_type.types[:3], arrays, strict=True))
+    kind = kind_of(places_type.types[0].dtype)
 
-    An example is (row i, block o) of `d`: `outer` x `inner` of them. With `places`, row i is row places[top - i].
+    def row(e):
+        place = b.load(b.gep(at, [e], source_etype=I64), typ=I64)
+        elsewhere = b.icmp_signed("<", place, I64(0))
+        start = b.add(b.select(elsewhere, b.not_(place), place), first)  # not: -1 - place
+        return Rows(b, kind, [b.gep(b.select(elsewhere, other, data), [start], source_etype=kind.scalar)])
+
+    return row
+
+
+@intrinsic
+def panel_tile(typingctx, d, slot_width, left, panel, sums, count, x, y, weights):
+    """Copy one register of units of every slot of `count` examples into `panel` (example, slot, LANES).
+
+    It's added to `sums`, too. And the processor is asked for what the first tiles will read of `x` and of `y`.
     """
-    n_slots, indexed = weights.instance_class.cell().slots, isinstance(places, types.Array)
+    n_slots = weights.instance_class.cell().slots
 
     def codegen(context, b, sig, args):
-        d, panel, sums = (grid(context, b, sig.args[i], args[i]) for i in (0, 5, 6))
-        lanes = d.kind.lanes
-        mask = first_lanes(b, d.kind, args[4])
+        d_of, x_of, y_of = (_row_of_example(context, b, sig.args[i], args[i]) for i in (0, 6, 7))
+        panel, sums = (grid(context, b, sig.args[i], args[i]) for i in (3, 4))
+        lanes = panel.kind.lanes
+        mask = first_lanes(b, panel.kind, args[2])
 
-        def example(o, i, totals):
-            row = i
-            if indexed:
-                place = b.gep(pointer(context, b, sig.args[1], args[1]), [b.sub(args[2], i)], source_etype=I64)
-                row = b.load(place, typ=I64)
-            units = [d.load(row, o, b.mul(args[3], I64(s)), mask) for s in range(n_slots)]
+        def example(e, totals):
+            d = d_of(e)
+            units = [d.load(0, 0, b.mul(args[1], I64(s)), mask) for s in range(n_slots)]
+            for soon in (x_of(e), y_of(e)):
+                soon.prefetch(0, 0)
             for s, value in enumerate(units):
-                panel.store(value, i, o, s * lanes)
+                panel.store(value, e, 0, s * lanes)
             return [total + value for total, value in zip(totals, units, strict=True)]
 
-        totals = [sums.load(0, 0, s * lanes) for s in range(n_slots)]
-        totals = loop(b, args[7], totals, lambda o, t: loop(b, args[8], t, lambda i, t: example(o, i, t)))
-        for s, total in enumerate(totals):
+        for s, total in enumerate(loop(b, args[5], [sums.load(0, 0, s * lanes) for s in range(n_slots)], example)):
             sums.store(total, 0, 0, s * lanes)
         return context.get_dummy_value()
 
-    return types.void(d, places, top, slot_width, left, panel, sums, outer, inner, weights), codegen
+    return types.void(d, slot_width, left, panel, sums, count, x, y, weights), codegen
 
 
 @intrinsic
-def gradient_tile(typingctx, x, columns_left, panel, slots, dw, outer, inner, columns):
-    """dw[c, s] += sum over (o, i) of x[o, i, c] panel[o, i, s] for some columns c: a weight gradient, transposed.
+def gradient_tile(typingctx, x, columns_left, panel, slots, dw, count, columns):
+    """dw[c, s] += sum over e of x[e, c] panel[e, s] for some columns c: a weight gradient, transposed.
 
     It's tiled over the weights, so that no two threads add to one number.
     """
     n_slots, n_columns = len(slots), columns.literal_value
 
     def codegen(context, b, sig, args):
-        x, panel, dw = (grid(context, b, sig.args[i], args[i]) for i in (0, 2, 4))
+        x_of = _row_of_example(context, b, sig.args[0], args[0])
+        panel, dw = (grid(context, b, sig.args[i], args[i]) for i in (2, 4))
         lanes = dw.kind.lanes
         chosen = [b.mul(slot, I64(lanes)) for slot in cgutils.unpack_tuple(b, args[3])]
         column = rows_up_to(b, n_columns, args[1])
 
         def add(slots):
-            def example(o, i, sums):
-                x.prefetch(i, o, 64 * 8 // x.kind.bits)  # what the next tile of columns will read
-                row = [panel.load(i, o, chosen[s]) for s in slots]
-                return _multiply_add(sums, [x.broadcast(i, o, c) for c in column], row)
+            def example(e, sums):
+                x = x_of(e)
+                x.prefetch(0, 0, 64 * 8 // x.kind.bits)  # what the next tile of columns will read
+                return _multiply_add(
+                    sums, [x.broadcast(0, 0, c) for c in column], [panel.load(e, 0, chosen[s]) for s in slots]
+                )
 
             places = [(c, s) for c in range(n_columns) for s in slots]
-            sums = [dw.load(*place) for place in places]
-            sums = loop(b, args[5], sums, lambda o, s: loop(b, args[6], s, lambda i, s: example(o, i, s)))
+            sums = loop(b, args[5], [dw.load(*place) for place in places], example)
             for place, total in zip(places, sums, strict=True):
                 dw.store(total, *place)
 
@@ -172,7 +197,19 @@ def gradient_tile(typingctx, x, columns_left, panel, slots, dw, outer, inner, co
             add(slots)
         return context.get_dummy_value()
 
-    return types.void(x, columns_left, panel, slots, dw, outer, inner, columns), codegen
+    return types.void(x, columns_left, panel, slots, dw, count, columns), codegen
+
+
+@intrinsic
+def copy_tile(typingctx, w, left, packed):
+    """One register of `w` into `packed`; where fewer numbers are left, the others are zero."""
+
+    def codegen(context, b, sig, args):
+        w, packed = (grid(context, b, sig.args[i], args[i]) for i in (0, 2))
+        packed.store(w.load(0, 0, mask=first_lanes(b, w.kind, args[1])), 0, 0)
+        return context.get_dummy_value()
+
+    return types.void(w, left, packed), codegen
 
 
 @intrinsic

@@ -9,86 +9,110 @@ Shapes: V tokens known, N examples (steps of sequences), G gates of the input, H
 
 from __future__ import annotations
 
+import numpy as np
 from numba import prange
 
-from ._jit import kernel, parallel_kernel, piece
-from .cell import cell_slots
+from ._jit import borrower, kernel, parallel_kernel, piece
+from .cell import cell_slots, gate_panels
 from .packing import blocks_in, lanes_of, pack_forward
 from .recurrent import pack_biases
+from .sequences import no_options, sequences
 from .tiles import View, add_transposed, transpose_tile
+from .weight_gradients import EXAMPLES, examples_of, locate
+
+
+@borrower
+def _add_row(total, row):
+    for i in range(total.size):
+        total[i] += row[i]
 
 
 @kernel
-def pack_weights_for_tokens(weights, w_ih, w_hh, b_ih, b_hh):
-    """Weights for the forward pass, with the table in the place of the input's."""
-    input_slots, state_slots, slots = cell_slots(weights)
-    pack_forward(w_hh, len(state_slots), weights.state)
+def pack_weights_for_tokens(weights, w_ih, w_hh, b_ih, b_hh, tokens):
+    """Weights for the forward pass, with the table in the place of the input's: its rows for these tokens."""
+    input_slots, _, slots = cell_slots(weights)
+    pack_forward(w_hh, gate_panels(weights), weights.state)
     pack_biases(weights, w_hh.shape[1], b_ih, b_hh)
     lanes, units, V = lanes_of(w_hh), w_hh.shape[1], w_ih.shape[1]
     padded, gates, flat_w = blocks_in(units, w_hh) * lanes, len(input_slots), w_ih.ravel()
+    width = gates * padded
+    wanted = np.zeros(V + lanes, np.bool_)
+    for token in tokens:
+        wanted[token] = True
+    bias = np.empty(width, w_ih.dtype)
     for gate in range(gates):
         for unit in range(0, units, lanes):
             at = (unit * slots // lanes + input_slots[gate]) * lanes
-            bias = weights.bias[at : at + lanes]
+            bias[gate * padded + unit : gate * padded + unit + lanes] = weights.bias[at : at + lanes]
             for token in range(0, V, lanes):
-                columns = View(flat_w, (gate * units + unit) * V + token, V, 0)
-                rows = View(weights.input, (token * gates + gate) * padded + unit, gates * padded, 0)
-                transpose_tile(columns, units - unit, V - token, rows)
-            for token in range(V):
-                at = (token * gates + gate) * padded + unit
-                row = weights.input[at : at + lanes]
-                for lane in range(lanes):
-                    row[lane] += bias[lane]
+                if wanted[token : token + lanes].any():
+                    columns = View(flat_w, (gate * units + unit) * V + token, V, 0)
+                    rows = View(weights.input, token * width + gate * padded + unit, width, 0)
+                    transpose_tile(columns, units - unit, V - token, rows)
+    for token in range(V):
+        if wanted[token]:
+            _add_row(weights.input[token * width : (token + 1) * width], bias)
 
 
 @piece
-def _part(weights, gates, tokens, order, places, sums, seen, dw, opens, closes, part, parts):
+def _part(weights, run, gates, examples, sums, seen, dw, opens, closes, part, parts):
     """A part's blocks of LANES tokens."""
     input_slots, _, slots = cell_slots(weights)
     n_gates, V, lanes = len(input_slots), dw.shape[1], lanes_of(dw)
-    units = dw.shape[0] // n_gates
-    padded, flat_dw = blocks_in(units, dw) * lanes, dw.ravel()
+    padded, flat_dw = blocks_in(run.H, dw) * lanes, dw.ravel()
     width = n_gates * padded
     if opens:
         for token in range(part * lanes, V, parts * lanes):
             seen[token : token + lanes] = False
-    for e in order:
-        token = tokens[e]
-        if token // lanes % parts != part:
-            continue
-        if not seen[token]:
-            seen[token] = True
-            sums[token * width : (token + 1) * width] = 0
-        for gate in range(n_gates):
-            at = (places[e] * slots + input_slots[gate]) * padded
-            row, d = sums[token * width + gate * padded :][:padded], gates[at : at + padded]
-            for unit in range(padded):
-                row[unit] += d[unit]
-    for first in range(part * lanes, V if closes else 0, parts * lanes):
-        last = min(first + lanes, V)
-        if seen[first:last].any():
-            for token in range(first, last):
+    N = examples_of(run, examples)
+    inputs, states, at_gates = np.empty(EXAMPLES, np.int64), np.empty(EXAMPLES, np.int64), np.empty(EXAMPLES, np.int64)
+    for top in range(0, N, EXAMPLES):
+        count = min(EXAMPLES, N - top)
+        locate(run, examples, slots * padded, top, inputs[:count], states[:count], at_gates[:count])
+        for e in range(count):
+            token = run.x[inputs[e]]
+            if token // lanes % parts != part:
+                continue
+            if not seen[token]:
+                seen[token] = True
+                sums[token * width : (token + 1) * width] = 0
+            for gate in range(n_gates):
+                at, to = at_gates[e] + input_slots[gate] * padded, token * width + gate * padded
+                _add_row(sums[to : to + padded], gates[at : at + padded])
+    if not closes:
+        return
+    for first in range(part * lanes, V, parts * lanes):
+        if seen[first : first + lanes].any():
+            for token in range(first, min(first + lanes, V)):
                 if not seen[token]:
                     sums[token * width : (token + 1) * width] = 0
-            for gate in range(n_gates):
-                for unit in range(0, units, lanes):
+    for gate in range(n_gates):
+        for unit in range(0, run.H, lanes):
+            for first in range(part * lanes, V, parts * lanes):
+                if seen[first : first + lanes].any():
                     rows = View(sums, first * width + gate * padded + unit, width, 0)
-                    columns = View(flat_dw, (gate * units + unit) * V + first, V, 0)
-                    add_transposed(rows, units - unit, V - first, columns)
+                    columns = View(flat_dw, (gate * run.H + unit) * V + first, V, 0)
+                    add_transposed(rows, run.H - unit, V - first, columns)
 
 
 @kernel
-def token_gradients(weights, gates, tokens, order, places, sums, seen, dw, opens, closes):
+def token_gradients(
+    weights, x, h_0, y, gates, examples, sums, seen, dw, batch_first, direction, opens, closes
+):  # fmt: skip
     """Add the gradients of each example's gates to its token's sums, and the sums to columns of dw (G H, V).
 
-    `order` has the examples in the order of summation; places[e] is an example's row of the gates. The call that
-    `opens` the sums forgets those before (`seen` (V,) says which); the one that `closes` them adds them to dw.
+    The call that `opens` the sums forgets those before (`seen` (V,) says which); the one that `closes` them adds them
+    to dw. Examples and their order are those of weight_gradients.py.
     """
-    _part(weights, gates, tokens, order, places, sums, seen, dw, opens, closes, 0, 1)
+    run = sequences(x, h_0, y, None, None, batch_first, direction, no_options())
+    _part(weights, run, gates, examples, sums, seen, dw, opens, closes, 0, 1)
 
 
 @parallel_kernel
-def token_gradients_parallel(weights, gates, tokens, order, places, sums, seen, dw, opens, closes, parts):
+def token_gradients_parallel(
+    weights, x, h_0, y, gates, examples, sums, seen, dw, batch_first, direction, opens, closes, parts
+):  # fmt: skip
     """The same in `parts` shares of the tokens."""
     for part in prange(parts):
-        _part(weights, gates, tokens, order, places, sums, seen, dw, opens, closes, part, parts)
+        run = sequences(x, h_0, y, None, None, batch_first, direction, no_options())
+        _part(weights, run, gates, examples, sums, seen, dw, opens, closes, part, parts)

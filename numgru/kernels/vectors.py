@@ -104,12 +104,12 @@ class Vec:
         name = f"llvm.fma.{self.kind.suffix}"
         return self.each(lambda *registers: _call(self.b, name, self.kind.vector, registers), x, y)
 
-    def at_most(self, bound: float) -> Vec:
+    def at_most(self, bound: Vec | float) -> Vec:
         """The smaller of the two; NaN stays NaN, which LLVM's minnum would swallow."""
         b = self.b
         return self.each(lambda mine, limit: b.select(b.fcmp_ordered("<", limit, mine), limit, mine), bound)
 
-    def at_least(self, bound: float) -> Vec:
+    def at_least(self, bound: Vec | float) -> Vec:
         """The larger of the two; NaN stays NaN."""
         b = self.b
         return self.each(lambda mine, limit: b.select(b.fcmp_ordered(">", limit, mine), limit, mine), bound)
@@ -129,6 +129,19 @@ def splat(b: ir.IRBuilder, kind: Kind, scalar: Any) -> Vec:
 def _splat(b: ir.IRBuilder, scalar: Any, lanes: int) -> Any:
     first = b.insert_element(ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined), scalar, I32(0))
     return b.shuffle_vector(first, first, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
+
+
+def sum_of_squares(b: ir.IRBuilder, kind: Kind, register: Any) -> Any:
+    """In float64, in which no square of a float32 overflows; neighbours first, whatever the number of lanes."""
+    lanes = kind.lanes
+    if kind.bits == 32:
+        register = b.fpext(register, ir.VectorType(ir.DoubleType(), lanes))
+    sums = b.fmul(register, register)
+    while lanes > 1:
+        even, odd = (ir.Constant(ir.VectorType(I32, lanes // 2), list(range(k, lanes, 2))) for k in (0, 1))
+        sums = b.fadd(b.shuffle_vector(sums, sums, even), b.shuffle_vector(sums, sums, odd))
+        lanes //= 2
+    return b.extract_element(sums, I32(0))
 
 
 def first_lanes(b: ir.IRBuilder, kind: Kind, count: Any) -> Any:

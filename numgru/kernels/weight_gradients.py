@@ -4,8 +4,8 @@ Every sum is one chain over the examples, from the last time step to the first a
 share out the weights, not the examples, so the sums don't depend on their number; and as time runs as it does in the
 backward pass, a sequence treated in several pieces gives the same chain.
 
-Shapes: as in sequences.py. A part of the work takes some columns of the weights of one block of units after the
-other, in a workspace of its own:
+Shapes: as in sequences.py; N examples. A part of the work takes some columns of the weights of one block of units
+after the other, in a workspace of its own:
 
     panel  (EXAMPLES, slot, LANES)                       the block's gates' gradients
     sums   (slot, LANES)                                 its bias gradients
@@ -16,21 +16,30 @@ Sums and tiles of a part's every block are held at once only where the examples 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import prange
+from numpy.typing import NDArray
 
 from ._jit import kernel, parallel_kernel, piece
-from .cell import cell_slots, state_slots
+from .cell import cell_slots, made_slot, state_slots
 from .packing import blocks_in, lanes_of
 from .sequences import no_options, sequences
 from .target import TARGET
 from .threads import share
-from .tiles import ROWS, View, add_transposed, gradient_tile, panel_tile
+from .tiles import ROWS, Places, View, add_transposed, gradient_tile, panel_tile
 
 EXAMPLES = 128  # of a panel, which so stays in the first-level cache
 TWO = 2 * ROWS  # columns
+
+
+class Examples(NamedTuple):
+    """Where examples lie, in the order of summation; only needed where they aren't all steps of all rows."""
+
+    inputs: NDArray[np.int64]  # (N,): in x
+    states: NDArray[np.int64]  # (N,): in y, the state before; if negative, at -1 - states[e] in h_0
+    gates: NDArray[np.int64]  # (N,): in the gates
 
 
 def tiles_of(width: int) -> int:
@@ -61,22 +70,46 @@ def _add(dw, tiles, tile, gates, unit, units, first, last):
 
 
 @piece
-def _part(weights, run, made, places, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts):
-    """A part's share of all sums."""
+def examples_of(run, examples):
+    """How many they are."""
+    return run.T * run.B if examples is None else examples.gates.size
+
+
+@piece
+def locate(run, examples, row, top, inputs, states, gates):
+    """Where examples from `top` on lie, as `Examples` says it; `row` numbers of the gates are an example's."""
+    if examples is None:
+        t, i = run.T - 1 - top // run.B, top % run.B
+        for e in range(inputs.size):
+            inputs[e] = run.x_start + t * run.x_time + i * run.x_row
+            states[e] = run.y_start + (t - 1) * run.y_time + i * run.y_row if t > 0 else -1 - i * run.H
+            gates[e] = (t * run.B + i) * row
+            i += 1
+            if i == run.B:
+                t, i = t - 1, 0
+    else:
+        inputs[:] = examples.inputs[top : top + inputs.size]
+        states[:] = examples.states[top : top + inputs.size]
+        gates[:] = examples.gates[top : top + inputs.size]
+
+
+@piece
+def _part(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts):
+    """A part's share of all sums; `made` is None for a cell of one stage."""
     input_slots, all_state_slots, slots = cell_slots(weights)
     of_state, of_made = state_slots(weights)
     gates = len(input_slots)
     lanes = lanes_of(memory)
     example = slots * lanes
     padded = blocks_in(run.H, memory) * lanes
-    row, time = slots * padded, run.B * slots * padded
     input_tiles = (run.I + ROWS - 1) // ROWS
     state_tiles = (dw_hh.shape[1] + ROWS - 1) // ROWS
     columns = input_tiles + state_tiles
     whole = memory[memory.size // parts * part : memory.size // parts * (part + 1)]
     panel, held = np.split(whole, (EXAMPLES * example,))
     size = (columns * ROWS * gates + slots) * lanes  # of a block's sums and tiles
-    steps, rows = max(1, EXAMPLES // run.B), min(EXAMPLES, run.B)
+    N = examples_of(run, examples)
+    at_x, at_y, at_gates = np.empty(EXAMPLES, np.int64), np.empty(EXAMPLES, np.int64), np.empty(EXAMPLES, np.int64)
 
     first, last = share(blocks_in(run.H, memory) * columns, part, parts, 1)
     for block in range(first // columns, (last + columns - 1) // columns):
@@ -86,48 +119,34 @@ def _part(weights, run, made, places, dw_ih, dw_hh, db_ih, db_hh, opens, closes,
         sums, tiles = np.split(held[own : own + size], (example,))
         if opens:
             sums[:], tiles[:] = 0, 0
-        for top in range(run.T - 1, -1, -steps):
-            count = min(steps, top + 1)
-            for i in range(0, run.B, rows):
-                height = min(rows, run.B - i)
-                # A batch of one has its time steps in the place of rows, which makes one loop of two.
-                outer, inner = (1, count) if run.B == 1 else (count, height)
-                d = View(run.gates, unit, row, 0)
-                if places is None:
-                    d = _downwards(run.gates, top * time + i * row + unit, time, row, run.B)
-                packed = View(panel, 0, example, height * example)
-                panel_tile(d, places, top, padded, run.H - unit, packed, View(sums, 0, 0, 0), outer, inner, weights)
-                for tile in range(start, min(stop, input_tiles)):
-                    c = tile * ROWS
-                    x = _downwards(
-                        run.x, run.x_start + top * run.x_time + i * run.x_row + c, run.x_time, run.x_row, run.B
-                    )
-                    dw = View(tiles, c * gates * lanes, gates * lanes, lanes)
-                    gradient_tile(x, run.I - c, packed, input_slots, dw, outer, inner, ROWS)
-                # The state before step t is y of step t - 1, and h_0 before the first.
-                later = count - 1 if top + 1 == count else count
-                state_outer, state_inner = (1, later) if run.B == 1 else (later, height)
-                for tile in range(max(start, input_tiles), stop):
+        for top in range(0, N, EXAMPLES):
+            count = min(EXAMPLES, N - top)
+            locate(run, examples, slots * padded, top, at_x[:count], at_y[:count], at_gates[:count])
+            packed = View(panel, 0, example, 0)
+            d = Places(run.gates, run.gates, at_gates, unit)
+            x = Places(run.x, run.x, at_x, start * ROWS)
+            y = Places(run.y, run.h_0, at_y, max(0, start - input_tiles) * ROWS)
+            panel_tile(d, padded, run.H - unit, packed, View(sums, 0, 0, 0), count, x, y, weights)
+            for tile in range(start, min(stop, input_tiles)):
+                c = tile * ROWS
+                x = Places(run.x, run.x, at_x, c)
+                dw = View(tiles, c * gates * lanes, gates * lanes, lanes)
+                gradient_tile(x, run.I - c, packed, input_slots, dw, count, ROWS)
+            for tile in range(max(start, input_tiles), stop):
+                c = (tile - input_tiles) * ROWS
+                y = Places(run.y, run.h_0, at_y, c)
+                dw = View(tiles, tile * ROWS * gates * lanes, gates * lanes, lanes)
+                gradient_tile(y, run.H - c, packed, of_state, dw, count, ROWS)
+            if made is not None:
+                # A single gate: two tiles at once use more of each line of the gates, which lie far apart.
+                for tile in range(max(start, input_tiles), stop, 2):
                     c = (tile - input_tiles) * ROWS
-                    dw = View(tiles, tile * ROWS * gates * lanes, gates * lanes, lanes)
-                    at = run.y_start + (top - 1) * run.y_time + i * run.y_row + c
-                    y = _downwards(run.y, at, run.y_time, run.y_row, run.B)
-                    gradient_tile(y, run.H - c, packed, of_state, dw, state_outer, state_inner, ROWS)
-                    if later < count:
-                        h_0 = View(run.h_0, i * run.H + c, run.H, 0)
-                        at_first = View(panel, later * height * example, example, 0)
-                        gradient_tile(h_0, run.H - c, at_first, of_state, dw, 1, height, ROWS)
-                if made is not None:
-                    # A single gate: two tiles at once use more of each line of `made`, which lie far apart.
-                    for tile in range(max(start, input_tiles), stop, 2):
-                        c = (tile - input_tiles) * ROWS
-                        dw = View(tiles, (tile * ROWS * gates + len(of_state)) * lanes, gates * lanes, lanes)
-                        at = made.at + top * made.block + i * made.row + c
-                        p = _downwards(made.data, at, made.block, made.row, run.B)
-                        if tile + 2 <= stop:
-                            gradient_tile(p, run.H - c, packed, of_made, dw, outer, inner, TWO)
-                        else:
-                            gradient_tile(p, run.H - c, packed, of_made, dw, outer, inner, ROWS)
+                    p = Places(run.gates, run.gates, at_gates, made * padded + c)
+                    dw = View(tiles, (tile * ROWS * gates + len(of_state)) * lanes, gates * lanes, lanes)
+                    if tile + 2 <= stop:
+                        gradient_tile(p, run.H - c, packed, of_made, dw, count, TWO)
+                    else:
+                        gradient_tile(p, run.H - c, packed, of_made, dw, count, ROWS)
         if not closes:
             continue
         for dw, width, before in ((dw_ih, run.I, 0), (dw_hh, dw_hh.shape[1], input_tiles)):
@@ -140,32 +159,26 @@ def _part(weights, run, made, places, dw_ih, dw_hh, db_ih, db_hh, opens, closes,
                         db[gate * run.H + unit + lane] += sums[bias_slots[gate] * lanes + lane]
 
 
-@piece
-def _downwards(data, at, time, row, B):
-    """Row i of the batch, o time steps earlier; a batch of one has its time steps in the place of rows."""
-    return View(data, at, -time, 0) if B == 1 else View(data, at, row, -time)
-
-
 @kernel
 def weight_gradients(
-    weights, x, h_0, y, gates, made, places, dw_ih, dw_hh, db_ih, db_hh, batch_first, direction, opens, closes, memory
+    weights, x, h_0, y, gates, examples, dw_ih, dw_hh, db_ih, db_hh, batch_first, direction, opens, closes, memory
 ):
     """Add the sums over all examples to dw and db (empty: not wanted), on the calling thread.
 
-    `made` says where rows and (as blocks) steps lie of what the cell's first stage made; None if it's the only stage.
-    With `places` (T,), the batch is one row: step t's gates lie at row places[t] of all gates. The call that `opens`
-    the sums begins with zero, others where the call before ended; the one that `closes` them adds them to dw and db.
+    If `examples` is None, they are all steps of all rows. The call that `opens` the sums begins with zero, others where
+    the call before ended; the one that `closes` them adds them to dw and db.
     """
     run = sequences(x, h_0, y, None, gates, batch_first, direction, no_options())
-    _part(weights, run, made, places, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, 0, 1)
+    _part(weights, run, made_slot(weights), examples, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, 0, 1)
 
 
 @parallel_kernel
 def weight_gradients_parallel(
-    weights, x, h_0, y, gates, made, places, dw_ih, dw_hh, db_ih, db_hh, batch_first, direction, opens, closes, memory,
-    parts,
+    weights, x, h_0, y, gates, examples, dw_ih, dw_hh, db_ih, db_hh, batch_first, direction, opens, closes,
+    memory, parts,
 ):  # fmt: skip
     """The same in `parts` shares of the weights."""
     for part in prange(parts):
         run = sequences(x, h_0, y, None, gates, batch_first, direction, no_options())
-        _part(weights, run, made, places, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts)
+        made = made_slot(weights)
+        _part(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts)

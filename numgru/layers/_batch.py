@@ -58,10 +58,10 @@ class Batch:
             starts = starts + (self.lengths - 1) * stride
         return starts, -stride if direction else stride
 
-    def places(self, direction: int, first: int, last: int) -> Indices:
-        """Where steps first .. last - 1 lie, shape (steps, B); a row that has ended repeats its last place."""
+    def places(self, direction: int, steps: NDArray[Any]) -> Indices:
+        """Where these steps lie, given as (n, 1), in the shape (n, B); a row that has ended repeats its last place."""
         starts, stride = self._first_places(direction)
-        places: Indices = starts + np.minimum(np.arange(first, last)[:, None], self.lengths - 1) * stride
+        places: Indices = starts + np.minimum(steps, self.lengths - 1) * stride
         return places
 
     def last_places(self, direction: int) -> Indices:
@@ -87,17 +87,6 @@ class Batch:
             continued=int(first > 0),
         )
 
-    def examples(self, first: int, last: int) -> tuple[Indices, Indices]:
-        """Steps (counted from `first`) and rows of all that is computed in steps first .. last - 1.
-
-        Backwards, they're in the order in which gradients are summed: from the last step to the first, and along the
-        rows in each.
-        """
-        counts = self.active[first:last]
-        steps = np.repeat(np.arange(last - first), counts)
-        ends = np.repeat(np.cumsum(counts), counts)
-        return steps, ends - 1 - np.arange(steps.size)
-
     def in_steps(self, values: NDArray[Any], direction: int) -> NDArray[Any]:
         """(T, B, ...) by time and sequence in the order of the kernels' steps and rows."""
         if not self.is_ragged:
@@ -106,6 +95,16 @@ class Batch:
         times = np.maximum(self.lengths - 1 - steps, 0) if direction else np.broadcast_to(steps, (self.T, self.B))
         ordered: NDArray[Any] = values[times, self.order]
         return ordered
+
+    def in_time(self, values: NDArray[Any], direction: int) -> NDArray[Any]:
+        """(T, B) in the order of the kernels' steps and rows by time and sequence again; zero after a row's end."""
+        if not self.is_ragged:
+            return values[::-1] if direction else values
+        steps, rows = np.nonzero(np.arange(self.T)[:, None] < self.lengths)
+        times = self.lengths[rows] - 1 - steps if direction else steps
+        given = np.zeros_like(values)
+        given[times, self.order[rows]] = values[steps, rows]
+        return given
 
     def in_rows(self, states: NDArray[Any]) -> NDArray[Any]:
         """(..., B, H) in the order of the kernels' rows."""

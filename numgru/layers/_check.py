@@ -104,6 +104,17 @@ def probability(name: str, value: Any) -> float:
     return float(value)
 
 
+def bound(name: str, value: Any) -> float | None:
+    """`value` as a number above 0, or None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name}: expected a number or None, got {type(value).__name__} ({value!r})")
+    if not value > 0:
+        raise ValueError(f"{name}: expected a number above 0, got {value}")
+    return float(value)
+
+
 def brief(value: Any) -> str:
     """What a value is, for an error."""
     return f"shape {value.shape}" if isinstance(value, np.ndarray) else f"{type(value).__name__}"

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ..kernels import recurrent, threads
 from ..kernels.cell import Weights
 from ..kernels.packing import aligned_empty, blocks_of
-from ..kernels.sequences import Options
+from ..kernels.sequences import Flow, Options
 from ..kernels.target import TARGET
 from ..kernels.team import memory
-from ..kernels.tiles import WIDE, View
+from ..kernels.tiles import WIDE
 from ..kernels.tokens import pack_weights_for_tokens, token_gradients, token_gradients_parallel
-from ..kernels.weight_gradients import tiles_of, weight_gradients, weight_gradients_parallel, workspace_size
+from ..kernels.weight_gradients import Examples, tiles_of, weight_gradients, weight_gradients_parallel, workspace_size
 from ._batch import Batch
 from ._check import FloatArray
 
@@ -52,7 +54,29 @@ class Tape:
     weights: Weights
 
 
+class PlainTape(NamedTuple):
+    """The same of a pass without any options."""
+
+    x: FloatArray
+    h_0: FloatArray  # (S, B, H)
+    y: FloatArray
+    c: FloatArray | None
+    gates: FloatArray
+
+
+class FlowWanted(NamedTuple):
+    """What is wanted of the gradient that flows from step to step."""
+
+    limit: float = np.inf
+    max_norm: float = np.inf
+    norms: FloatArray | None = None  # (T, B), by time and sequence: to be filled
+
+    def __bool__(self) -> bool:
+        return self.limit < np.inf or self.max_norm < np.inf or self.norms is not None
+
+
 QUIET = Noise()  # none of it
+NO_FLOW = Flow()
 PLAIN = Options()  # none of these, either
 _NO_TOKENS = np.empty(0, np.int64)
 
@@ -70,26 +94,31 @@ class Direction:
         self.width, self.reverse, self.batch_first, self.dtype = width, reverse, batch_first, np.dtype(dtype)
         self.names = {short: f"{short}_{suffix}" for short in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
         self.blocks, self.input_blocks = blocks_of(hidden_size, self.dtype), blocks_of(input_size, self.dtype)
+        self.padded = self.blocks * TARGET.lanes(self.dtype)
         self.none = np.empty(0, self.dtype)
-        self._training_weights: Weights | None = None
         self._seen = np.zeros(input_size, np.bool_)  # tokens of the last pass
         self._rooms: dict[str, FloatArray] = {}  # memory of training calls, kept for the next one
+        self._plain = weights.plain()
 
-    def pack(self, weights: Weights, parameters: Mapping[str, FloatArray], tokens: bool) -> None:
-        """Fill the weights for forward passes, whose input is `tokens` or not."""
-        pack = pack_weights_for_tokens if tokens else recurrent.pack_weights
-        pack(weights, *self._of(parameters))
+    def pack(self, weights: Weights, parameters: Mapping[str, FloatArray], tokens: FloatArray | None = None) -> None:
+        """Fill the weights for forward passes; where the input is tokens, for these `tokens` only."""
+        if tokens is None:
+            recurrent.pack_weights(weights, *self._of(parameters))
+        else:
+            pack_weights_for_tokens(weights, *self._of(parameters), tokens.reshape(-1))
 
-    def pack_for_training(self, parameters: Mapping[str, FloatArray], tokens: bool) -> Weights:
+    def pack_for_training(self, parameters: Mapping[str, FloatArray], tokens: FloatArray | None = None) -> Weights:
         """The same in memory that the backward pass's weights take over."""
-        if self._training_weights is None:
-            unit = self.blocks * TARGET.lanes(self.dtype)
-            rows = self.gates * self.hidden_size * TARGET.lanes(self.dtype)
-            inputs = max(unit * self.gates * self.input_size, self.input_blocks * rows)
-            room = aligned_empty(inputs + self.blocks * rows + unit * self.cell.slots, self.dtype)
-            self._training_weights = self.weights(*np.split(room, (inputs, inputs + self.blocks * rows)))
         self.pack(self._training_weights, parameters, tokens)
         return self._training_weights
+
+    @cached_property
+    def _training_weights(self) -> Weights:
+        unit = self.blocks * TARGET.lanes(self.dtype)
+        rows = self.gates * self.hidden_size * TARGET.lanes(self.dtype)
+        inputs = max(unit * self.gates * self.input_size, self.input_blocks * rows)
+        room = aligned_empty(inputs + self.blocks * rows + unit * self.cell.slots, self.dtype)
+        return self.weights(*np.split(room, (inputs, inputs + self.blocks * rows)))
 
     def _of(self, arrays: Mapping[str, FloatArray]) -> list[FloatArray]:
         return [arrays.get(name, self.none) for name in self.names.values()]
@@ -120,15 +149,40 @@ class Direction:
         self._run_forward(weights, batch.T * batch.B, x, h_0, y, c, gates, options)
         return Tape(batch, noise, x, h_0, y, c, gates, dropped, weights)
 
-    def infer(self, weights: Weights, x: FloatArray, h_0: FloatArray, y: FloatArray, T: int) -> FloatArray | None:
+    def infer(self, weights: Weights, x: FloatArray, h_0: FloatArray, y: FloatArray) -> FloatArray | None:
         """The states into y, from a plain batch; returns the last second state (1, B, H), if there is one."""
-        B = h_0.shape[1]
+        examples, B = y.shape[0] * y.shape[1], h_0.shape[1]
         c = self._room_for_cells(1, B)
-        if self._parts(T * B, B) == 1:
-            self.weights.infer()(*weights, x, h_0, y, c, self.batch_first)
+        if self._parts(examples, B) == 1:
+            self._plain.infer(*weights, x, h_0, y, c, self.batch_first)
         else:
-            self._run_forward(weights, T * B, x, h_0, y, c, None, PLAIN)
+            self._run_forward(weights, examples, x, h_0, y, c, None, PLAIN)
         return c
+
+    def is_serial(self, examples: int) -> bool:
+        """Whether a training pass with so many runs on the calling thread."""
+        return threads.parts_for(self._work(examples), 2) == 1
+
+    def train(self, parameters: FloatArray, x: FloatArray, h_0: FloatArray, y: FloatArray) -> PlainTape:
+        """The same with the layer's flat parameters, for `train_backward`, on the calling thread."""
+        examples, B = y.shape[0] * y.shape[1], h_0.shape[1]
+        gates, c = self._room_for_gates(examples), self._room_for_cells(examples // B, B)
+        self._plain.train(*self._training_weights, parameters, x, h_0, y, c, gates, self.batch_first)
+        return PlainTape(x, h_0, y, c, gates)
+
+    def train_backward(
+        self, tape: PlainTape, parameters: FloatArray, gradients: FloatArray, dy: FloatArray, dx: FloatArray | None,
+        dh: FloatArray,
+    ) -> None:  # fmt: skip
+        """dx (where it's wanted), dh_0 in place of dh_n, and the parameters' gradients, flat as the parameters."""
+        self._plain.train_backward(
+            *self._training_weights, parameters, gradients, *tape, dy, None if dx is None else dx.reshape(-1), dh,
+            self.batch_first, self._room("sums", self._size_of_sums),
+        )  # fmt: skip
+
+    @cached_property
+    def _size_of_sums(self) -> int:
+        return workspace_size(self.input_size, self.hidden_size, self.gates, self.cell.slots, self.dtype, 1)
 
     def _room_for_cells(self, steps: int, B: int) -> FloatArray | None:
         return None if self.cell.states == 1 else np.empty((steps, B, self.hidden_size), self.dtype)
@@ -140,12 +194,13 @@ class Direction:
         return self._segment(batch, x, noise, dropped, 0, batch.T)
 
     def _segment(
-        self, batch: Batch, x: FloatArray, noise: Noise, dropped: FloatArray | None, first: int, last: int
-    ) -> Options:
+        self, batch: Batch, x: FloatArray, noise: Noise, dropped: FloatArray | None, first: int, last: int,
+        *, all_of_it: bool = False,
+    ) -> Options:  # fmt: skip
         """Those of steps first .. last - 1 alone; `dropped` is the state times the noise's mask."""
         segment = batch.segment(self.reverse, x.shape[2], self.width, self.hidden_size, first, last)
         segment = self._with_tokens(segment, x)
-        if noise.is_quiet:
+        if noise.is_quiet and not all_of_it:
             return segment
         if noise.resets is None:
             resets = np.zeros((last - first + 1) * batch.B, np.bool_)  # the next segment's first step, too
@@ -161,6 +216,7 @@ class Direction:
             zoneout_row=H,
             has_mask=int(noise.mask is not None),
             mask=self.none if noise.mask is None else noise.mask.reshape(-1),
+            dropped_0=self.none if dropped is None else dropped[0].reshape(-1),
             dropped=self.none if dropped is None else dropped[first:].reshape(-1),
         )
 
@@ -181,7 +237,7 @@ class Direction:
         return room[:size]
 
     def _room_for_gates(self, rows: int) -> FloatArray:
-        return self._room("gates", rows * self.blocks * self.cell.slots * TARGET.lanes(self.dtype))
+        return self._room("gates", rows * self.cell.slots * self.padded)
 
     def _run_forward(
         self, weights: Weights, examples: int, x: FloatArray, h_0: FloatArray, y: FloatArray,
@@ -200,6 +256,7 @@ class Direction:
         dy: FloatArray,
         dh_n: FloatArray | None,
         dx: FloatArray | None,
+        wanted: FlowWanted,
         every: int = 0,
     ) -> FloatArray:
         """dx (where it's wanted) and the parameters' gradients; from dh_n to dh_0, both (S, B, H)."""
@@ -214,10 +271,15 @@ class Direction:
             weights = self.weights(*(np.empty_like(part) for part in weights))
         recurrent.pack_weights_backward(weights, w_ih, w_hh, dx is not None)
         flat_dx = None if dx is None else dx.reshape(-1)
+        flow = self._flow(wanted, batch, not tape.noise.is_quiet)
         if tape.gates is not None:
-            options = self._options(batch, tape.x, tape.noise, tape.dropped)
-            self._run_backward(weights, tape, tape.c, tape.gates, dy, flat_dx, dh_0, carry, options, batch.T * batch.B)
+            if wanted:
+                options = self._segment(batch, tape.x, tape.noise, tape.dropped, 0, batch.T, all_of_it=True)
+            else:
+                options = self._options(batch, tape.x, tape.noise, tape.dropped)
+            self._run_backward(weights, tape, tape.c, tape.gates, dy, flat_dx, dh_0, carry, flow, options, batch.T)
             self._add_weight_gradients(weights, tape, gradients, 0, batch.T, tape.gates)
+            self._take_norms(flow, wanted, batch)
             return dh_0
         step = batch.B * self.blocks * self.cell.slots * lanes
         gates = self._room_for_gates((min(every, batch.T) + 1) * batch.B)
@@ -226,125 +288,137 @@ class Direction:
             if last < batch.T:
                 gates[(last - first) * step : (last - first + 1) * step] = gates[:step]
             self._compute_again(tape, first, last, gates[: (last - first) * step])
-            options = self._segment(batch, tape.x, tape.noise, tape.dropped, first, last)
-            examples = (last - first) * batch.B
+            options = self._segment(batch, tape.x, tape.noise, tape.dropped, first, last, all_of_it=bool(wanted))
             c = None if tape.c is None else tape.c[max(first - 1, 0) :]
-            self._run_backward(weights, tape, c, gates, dy, flat_dx, dh_0, carry, options, examples)
+            part = flow if flow.norms is None else flow._replace(norms=flow.norms[first * batch.B * self.blocks :])
+            self._run_backward(weights, tape, c, gates, dy, flat_dx, dh_0, carry, part, options, last - first)
             self._add_weight_gradients(weights, tape, gradients, first, last, gates)
+        self._take_norms(flow, wanted, batch)
         return dh_0
+
+    def _flow(self, wanted: FlowWanted, batch: Batch, third_kind: bool) -> Flow:
+        """What the kernels need for it, which all calls of the third kind have."""
+        if not (wanted or third_kind):
+            return NO_FLOW
+        rows = self.cell.states * batch.B
+        steps = batch.T if wanted.norms is not None else 0
+        return Flow(
+            has_norms=int(wanted.norms is not None),
+            norms=np.zeros(steps * batch.B * self.blocks),
+            limit=wanted.limit,
+            max_norm=wanted.max_norm,
+            squares=np.empty(rows * self.blocks if wanted.max_norm < np.inf else 0),
+            factors=np.ones(rows, self.dtype),
+        )
+
+    def _take_norms(self, flow: Flow, wanted: FlowWanted, batch: Batch) -> None:
+        """From the blocks' sums of squares, neighbours first, as within the blocks."""
+        if wanted.norms is None or flow.norms is None:
+            return
+        sums = flow.norms.reshape(batch.T, batch.B, self.blocks)
+        while sums.shape[2] > 1:
+            even, odd = sums[..., 0::2], sums[..., 1::2]
+            sums = even.copy()
+            sums[..., : odd.shape[2]] += odd
+        wanted.norms[...] = batch.in_time(np.sqrt(sums[..., 0]), self.reverse)
 
     def _run_backward(
         self, weights: Weights, tape: Tape, c: FloatArray | None, gates: FloatArray, dy: FloatArray,
-        dx: FloatArray | None, dh_0: FloatArray, carry: FloatArray, options: Options, examples: int,
+        dx: FloatArray | None, dh_0: FloatArray, carry: FloatArray, flow: Flow, options: Options, steps: int,
     ) -> None:  # fmt: skip
         self._time_loop(
-            recurrent.backward, recurrent.backward_parallel, recurrent.backward_team, examples, tape.batch.B,
-            weights, self._features(tape.x), tape.h_0, tape.y, c, gates, dy, dx, dh_0, carry.reshape(-1),
-            self.batch_first, self.reverse, options,
+            recurrent.backward, recurrent.backward_parallel, recurrent.backward_team, steps * tape.batch.B,
+            tape.batch.B, weights, self._features(tape.x), tape.h_0, tape.y, c, gates, dy, dx, dh_0,
+            carry.reshape(-1), flow, self.batch_first, self.reverse, options,
         )  # fmt: skip
 
     def _compute_again(self, tape: Tape, first: int, last: int, gates: FloatArray) -> None:
         """The gates of steps first .. last - 1: as all states are known, of all steps at once."""
-        batch, H = tape.batch, self.hidden_size
-        rows = (last - first) * batch.B
-        places = batch.places(self.reverse, first, last).reshape(-1)
-        steps, order = np.divmod(np.arange(rows), batch.B)
-        states = self._states_in_products(tape, first + steps, order)[None]
+        H, steps = self.hidden_size, np.arange(first, last)[:, None]
+        states = self._gathered(*self._states_in_products(tape, steps), tape.h_0[0])[None]
         if tape.c is not None:
-            states = np.concatenate([states, self._cells_before(tape, tape.c, first + steps, order)])
+            places = ((steps - 1) * tape.batch.B + np.arange(tape.batch.B)) * H
+            cells = self._gathered(tape.c, self._or_first(tape, steps, places), tape.h_0[1])
+            states = np.concatenate([states, cells[None]])
+        examples = states.shape[1]
         options = Options(
             steps=1,
-            x_at=places * tape.x.shape[2],
-            y_at=np.arange(rows) * H,
-            lengths=np.ones(rows, np.int64),
-            active=np.array([rows, 0]),
+            x_at=tape.batch.places(self.reverse, steps).reshape(-1) * tape.x.shape[2],
+            y_at=np.arange(examples) * H,
+            lengths=np.ones(examples, np.int64),
+            active=np.array([examples, 0]),
         )
         options = self._with_tokens(options, tape.x)
-        y = np.empty((rows, 1, H), self.dtype)
-        self._run_forward(tape.weights, rows, tape.x, states, y, self._room_for_cells(1, rows), gates, options)
+        y, c = np.empty((examples, 1, H), self.dtype), self._room_for_cells(1, examples)
+        self._run_forward(tape.weights, examples, tape.x, states, y, c, gates, options)
 
-    def _start_anew(self, tape: Tape, steps: Any, rows: Any) -> Any:
-        """Which of these steps of these rows start from h_0."""
-        anew = steps == 0
-        return anew if tape.noise.resets is None else anew | tape.noise.resets[steps, rows]
-
-    def _cells_before(self, tape: Tape, c: FloatArray, steps: Any, rows: Any) -> FloatArray:
-        """The second states that they start from: (1, examples, H)."""
-        anew = self._start_anew(tape, steps, rows)
-        cells: FloatArray = c[np.maximum(steps - 1, 0), rows]
-        cells[anew] = tape.h_0[1, rows[anew]]
-        return np.expand_dims(cells, 0)
-
-    def _states_in_products(self, tape: Tape, steps: Any, rows: Any) -> FloatArray:
-        """The states that these steps of these rows start from, as they enter products: (examples, H)."""
-        batch, H = tape.batch, self.hidden_size
-        anew = self._start_anew(tape, steps, rows)
-        if tape.dropped is not None:
-            dropped: FloatArray = tape.dropped[np.where(anew, 0, steps), rows]
-            return dropped
-        first = max(0, int(steps.min()) - 1)
-        places = batch.places(self.reverse, first, int(steps.max()) + 1)[np.maximum(steps - 1 - first, 0), rows]
-        columns = slice(self.reverse * H, self.reverse * H + H)
-        states: FloatArray = tape.y.reshape(-1, self.width)[places, columns]
-        states[anew] = tape.h_0[0, rows[anew]]
+    def _gathered(self, source: FloatArray, places: Any, first: FloatArray) -> FloatArray:
+        """The states (examples, H) that lie at these places of an array; if negative, at -1 - place in `first`."""
+        at = places.reshape(-1)
+        states: FloatArray = sliding_window_view(source.reshape(-1), self.hidden_size)[np.maximum(at, 0)]
+        states[at < 0] = first[(-1 - at[at < 0]) // self.hidden_size]
         return states
+
+    def _or_first(self, tape: Tape, steps: Any, places: Any) -> Any:
+        """These places (n, B), or that of h_0 where step n starts from it."""
+        rows = np.arange(tape.batch.B)
+        anew = np.broadcast_to(steps == 0, (steps.size, rows.size))
+        if tape.noise.resets is not None:
+            anew = anew | tape.noise.resets[steps[:, 0]]
+        return np.where(anew, -1 - rows * self.hidden_size, places)
+
+    def _states_in_products(self, tape: Tape, steps: Any) -> tuple[FloatArray, Any]:
+        """The states that all rows start these steps (n, 1) from, as they enter products.
+
+        In which array, and where: (n, B), in numbers; if negative, at -1 - that in h_0.
+        """
+        batch, H, rows = tape.batch, self.hidden_size, np.arange(tape.batch.B)
+        if tape.dropped is None:
+            before = batch.places(self.reverse, steps - 1) * self.width + self.reverse * H
+            return tape.y, self._or_first(tape, steps, before)
+        first, before = rows * H, (steps * batch.B + rows) * H
+        return tape.dropped, np.where(self._or_first(tape, steps, before) < 0, first, before)
+
+    def _examples(self, tape: Tape, first: int, last: int) -> tuple[FloatArray, Examples]:
+        """All that is computed in steps first .. last - 1, and the array with its states."""
+        batch = tape.batch
+        steps = np.arange(last - 1, first - 1, -1)[:, None]
+        computed = np.flatnonzero(steps < batch.lengths)
+        y, states = self._states_in_products(tape, steps)
+        inputs = batch.places(self.reverse, steps) * tape.x.shape[2]
+        row = self.padded * self.cell.slots
+        gates = ((steps - first) * batch.B + np.arange(batch.B)) * row
+        return y, Examples(*(places.reshape(-1)[computed] for places in (inputs, states, gates)))
 
     def _add_weight_gradients(
         self, weights: Weights, tape: Tape, gradients: Mapping[str, FloatArray], first: int, last: int,
         gates: FloatArray,
     ) -> None:  # fmt: skip
         """The share of steps first .. last - 1, after that of all steps behind them."""
-        batch, H, tokens = tape.batch, self.hidden_size, tape.x.dtype.kind == "i"
+        batch, H = tape.batch, self.hidden_size
         opens, closes = last == batch.T, first == 0
         whole = opens and closes
         w_ih, *others = self._of(gradients)
-        x, h_0, y, places, batch_first, reverse = tape.x, tape.h_0, tape.y, None, self.batch_first, self.reverse
-        if batch.is_ragged or tape.noise.resets is not None or tape.dropped is not None or not whole or tokens:
-            # Any other examples: one after the other, as one sequence of which each step has its own state before it.
-            steps, rows = batch.examples(first, last)
-            x = tape.x.reshape(-1, x.shape[2])[batch.places(self.reverse, first, last)[steps, rows]][:, None]
-            states = self._states_in_products(tape, first + steps, rows)
-            h_0, y = states[None, :1], states[1:, None]
-            places, batch_first, reverse = steps * batch.B + rows, False, 0
-        if tokens:
-            self._add_token_gradients(weights, gates, x[:, 0, 0], places, w_ih, opens, closes)
-            x, w_ih = np.empty((x.shape[0], 1, 0), self.dtype), w_ih[:, :0]
+        x, y, examples = tape.x, tape.y, None
+        if batch.is_ragged or tape.noise.resets is not None or tape.dropped is not None or not whole:
+            y, examples = self._examples(tape, first, last)
+        if x.dtype.kind == "i":
+            size = self.input_size * self.gates * self.padded
+            parts = threads.parts_for(10 * batch.T * batch.B * self.gates * H, self.input_size)
+            threads.run(
+                token_gradients, token_gradients_parallel, parts,
+                weights, x, tape.h_0, y, gates, examples, self._room("token sums", size), self._seen, w_ih,
+                self.batch_first, self.reverse, opens, closes,
+            )  # fmt: skip
+            x, w_ih = np.empty((*x.shape[:2], 0), self.dtype), w_ih[:, :0]
         I = x.shape[2]
         parts = threads.parts_for(self._work(batch.T * batch.B), self.blocks * (tiles_of(I) + tiles_of(H)))
         size = workspace_size(I, H, self.gates, self.cell.slots, self.dtype, parts, 1 if whole else self.blocks)
         threads.run(
             weight_gradients, weight_gradients_parallel, parts,
-            weights, x, h_0, y, gates, self._made(gates, batch.B, places), places, w_ih, *others,
-            batch_first, reverse, opens, closes, self._room("sums", size),
+            weights, x, tape.h_0, y, gates, examples, w_ih, *others,
+            self.batch_first, self.reverse, opens, closes, self._room("sums", size),
         )  # fmt: skip
-
-    def _add_token_gradients(
-        self,
-        weights: Weights,
-        gates: FloatArray,
-        tokens: Any,
-        places: Any,
-        dw: FloatArray,
-        opens: bool,
-        closes: bool,
-    ) -> None:
-        size = self.input_size * self.gates * self.blocks * TARGET.lanes(self.dtype)
-        order = np.arange(tokens.size)[::-1].copy()  # from the last step to the first
-        parts = threads.parts_for(10 * tokens.size * self.gates * self.hidden_size, self.input_size)
-        threads.run(
-            token_gradients, token_gradients_parallel, parts,
-            weights, gates, tokens, order, places, self._room("token sums", size), self._seen, dw, opens, closes,
-        )  # fmt: skip
-
-    def _made(self, gates: FloatArray, B: int, places: Any) -> View | None:
-        """What the cell's first stage made, in all gates or at these places, for `weight_gradients`."""
-        slot = self.cell.stages[0].makes
-        if slot is None:
-            return None
-        H, slots, padded = self.hidden_size, self.cell.slots, self.blocks * TARGET.lanes(self.dtype)
-        if places is None:
-            return View(gates, slot * padded, slots * padded, B * slots * padded)
-        return View(gates.reshape(-1, slots, padded)[places, slot, :H].reshape(-1), 0, H, H)
 
     def _parts(self, examples: int, B: int) -> int:
         """Shares of the rows, or where they are too few for all threads, of blocks of units for a team."""
@@ -353,8 +427,7 @@ class Direction:
 
     def _work(self, examples: int) -> int:
         """Operations of a forward pass, in lanes that are switched off as well."""
-        units = self.blocks * TARGET.lanes(self.dtype)
-        return 2 * examples * self.gates * units * (self.input_size + self.hidden_size)
+        return 2 * examples * self.gates * self.padded * (self.input_size + self.hidden_size)
 
     def _time_loop(self, serial: Any, parallel: Any, team: Any, examples: int, B: int, *arguments: Any) -> None:
         parts = self._parts(examples, B)

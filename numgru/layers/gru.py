@@ -49,6 +49,10 @@ class GRU(Recurrent):
         Whether the states before the first step are parameters.
     checkpoint_every : int, optional
         Keep no gates from forward to backward but compute them again, so many steps at once: memory for time.
+    clip_flow_value, clip_flow_norm : float, optional
+        Hold the gradient that flows back from step t + 1 into the state of step t within bounds: every number within
+        +-clip_flow_value (Graves 2013), which may turn it, or each row's norm at most clip_flow_norm, which keeps its
+        direction. What comes through y_t and h_n is added as it is.
     dtype : dtype_like
         float32 or float64.
     seed : int, optional
@@ -94,6 +98,8 @@ class GRU(Recurrent):
         zoneout: float = 0.0,
         learn_h_0: bool = False,
         checkpoint_every: int | None = None,
+        clip_flow_value: float | None = None,
+        clip_flow_norm: float | None = None,
         dtype: DTypeLike = np.float32,
         seed: int | None = None,
     ) -> None:
@@ -101,7 +107,8 @@ class GRU(Recurrent):
         super().__init__(
             input_size, hidden_size, num_layers, bias=bias, batch_first=batch_first, dropout=dropout,
             bidirectional=bidirectional, recurrent_dropout=recurrent_dropout, zoneout=zoneout, learn_h_0=learn_h_0,
-            checkpoint_every=checkpoint_every, dtype=dtype, seed=seed,
+            checkpoint_every=checkpoint_every, clip_flow_value=clip_flow_value, clip_flow_norm=clip_flow_norm,
+            dtype=dtype, seed=seed,
         )  # fmt: skip
 
     @property

@@ -129,7 +129,7 @@ class Linear(Layer):
         threads.run(
             weight_gradients, weight_gradients_parallel, parts,
             linear.LinearWeights(none, none), x[None], no_state, dy[None], slots.reshape(-1),
-            None, None, d["weight"], no_state[0, :, :0], d.get("bias", none), none, False, 0, True, True,
+            None, d["weight"], no_state[0, :, :0], d.get("bias", none), none, False, 0, True, True,
             aligned_empty(workspace_size(K, 0, 1, 1, self.dtype, parts), self.dtype),
         )  # fmt: skip
 
@@ -150,7 +150,7 @@ class Linear(Layer):
 
     def _map(self, x: FloatArray) -> FloatArray:
         weights = self._weights(self.out_features, self.in_features)
-        pack_forward(self.parameters["weight"], 1, weights.packed)
+        pack_forward(self.parameters["weight"], (1,), weights.packed)
         if "bias" in self.parameters:
             weights.start[: self.out_features] = self.parameters["bias"]
         return self._affine(x, weights, self.out_features)

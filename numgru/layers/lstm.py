@@ -30,8 +30,10 @@ class LSTM(Recurrent):
         (Krueger et al. 2017).
     learn_h_0 : bool
         Whether h and c before the first step are parameters.
-    bias, batch_first, dropout, bidirectional, recurrent_dropout, checkpoint_every, dtype, seed
+    bias, batch_first, dropout, bidirectional, recurrent_dropout, checkpoint_every
         As for a `GRU`; recurrent dropout acts on h. With `checkpoint_every`, c is kept for every step.
+    clip_flow_value, clip_flow_norm, dtype, seed
+        As for a `GRU`; what flows into c is bounded as what flows into h.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What every recurrent layer does around its cell: checks, layers and directions, noise, ragged batches, steps.
+"""What every recurrent layer does around its cell: layers and directions, noise, ragged batches, steps.
 
 Shapes: T steps, B batch, I input, H hidden, L layers, D directions, S states of the cell. What users give and get
 has the states' axis only if there are two.
@@ -6,193 +6,45 @@ has the states' axis only if there are two.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, TypeGuard
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike
 
-from ..kernels import one_step, threads
+from ..kernels import one_step
 from ..kernels.cell import Weights
-from ..kernels.packing import same_bits
-from ..kernels.target import TARGET
 from . import _check
 from ._batch import Batch
+from ._calls import Call, CheckedCalls, apart, is_listed
 from ._check import FloatArray
-from ._direction import QUIET, Direction, Noise, Tape
-from .base import Layer, Parameters
+from ._direction import QUIET, Direction, FlowWanted, Noise, PlainTape, Tape
+from .base import Parameters
 from .compiled import Compiled
 from .stream import Stream
-
-
-class _Packed(NamedTuple):
-    """Packed weights, never changed, and what they were packed from."""
-
-    weights: tuple[FloatArray, list[Weights]]  # one block, and its parts by layer and direction
-    tokens: bool  # whether the first layer's are for tokens
-    parameters: FloatArray  # a copy
-    exposures: int  # of the parameters; the same number again: nobody can have changed them
-
-
-@dataclass
-class _Call:
-    """A call's input after the checks."""
-
-    x: FloatArray  # (T, B, I), or (B, T, I) with `batch_first`; listed sequences one after the other as (1, N, I)
-    h_0: FloatArray  # (S, L D, B, H)
-    batch: Batch
-    resets: FloatArray | None  # (T, B)
-    listed: bool
-    given_h_0: bool
-
-    @property
-    def tokens(self) -> bool:
-        """Whether x holds tokens, as (T, B, 1)."""
-        return self.x.dtype.kind == "i"
-
-
-def _is_listed(x: Any) -> bool:
-    """Whether x is a list of sequences, not the rows of one array."""
-    return isinstance(x, list) and all(isinstance(one, np.ndarray) for one in x)
-
-
-def _apart(values: FloatArray, call: _Call) -> Any:
-    """A list of sequences, where one was given."""
-    if not call.listed or call.batch.own_starts is None:
-        return values
-    return np.split(values[0], call.batch.own_starts[1:])
 
 
 @dataclass
 class _Training:
     """What `backward` needs of a call."""
 
-    call: _Call
+    call: Call
     tapes: list[Tape]  # by layer and direction
     masks: dict[str, FloatArray]
     parameters: Parameters
 
 
-class Recurrent(Layer):
-    """Layers of a recurrent cell; `GRU` documents the parameters."""
+class Recurrent(CheckedCalls):
+    """Layers of a recurrent cell."""
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        *,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        recurrent_dropout: float = 0.0,
-        zoneout: float = 0.0,
-        learn_h_0: bool = False,
-        checkpoint_every: int | None = None,
-        dtype: DTypeLike = np.float32,
-        seed: int | None = None,
-    ) -> None:
-        self.input_size = _check.size("input_size", input_size)
-        self.hidden_size = H = _check.size("hidden_size", hidden_size)
-        self.num_layers = L = _check.size("num_layers", num_layers)
-        self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
-        self.dropout = _check.probability("dropout", dropout)
-        self.recurrent_dropout = _check.probability("recurrent_dropout", recurrent_dropout)
-        self.zoneout = _check.probability("zoneout", zoneout)
-        self.learn_h_0 = bool(learn_h_0)
-        self.checkpoint_every = None if checkpoint_every is None else _check.size("checkpoint_every", checkpoint_every)
-        if self.dropout and L == 1:
-            warnings.warn(
-                f"dropout: expected num_layers of at least 2, as it lies between layers, got dropout={dropout} "
-                "with num_layers=1; it has no effect",
-                stacklevel=3,
-            )
-        gates = len(self._kind.cell().input_slots)
-        shapes: dict[str, tuple[int, ...]] = {}
-        for suffix, width, _ in self._places():
-            shapes |= {f"weight_ih_{suffix}": (gates * H, width), f"weight_hh_{suffix}": (gates * H, H)}
-            if bias:
-                shapes |= {f"bias_ih_{suffix}": (gates * H,), f"bias_hh_{suffix}": (gates * H,)}
-        size = sum(int(np.prod(shape)) for shape in shapes.values())
-        if learn_h_0:
-            shapes |= dict.fromkeys(self._first_states, (L * self.num_directions, 1, H))
-        super().__init__(shapes, dtype)
-        generator = np.random.default_rng(seed)
-        self.flat_parameters[:size] = generator.uniform(-(H**-0.5), H**-0.5, size)
-        self.random_state: dict[str, Any] = {"seed": int(generator.integers(2**63)), "draws": 0}
-        self._forget()
-
-    @property
-    def _kind(self) -> type[Weights]:
-        """The packed weights' type, which says what the cell is."""
-        raise NotImplementedError
-
-    @property
-    def _states(self) -> int:
-        """S."""
-        return self._kind.cell().states
-
-    @property
-    def _first_states(self) -> tuple[str, ...]:
-        """Their names before the first step."""
-        return ("h_0", "c_0")[: self._states]
-
-    def _state_shape(self, *shape: int) -> tuple[int, ...]:
-        """The shape of what users give and get, for one state's."""
-        return shape if self._states == 1 else (self._states, *shape)
-
-    @property
-    def _own_options(self) -> dict[str, tuple[object, object]]:
-        """The options that only this kind of layer has, with their defaults."""
-        raise NotImplementedError
-
-    def __repr__(self) -> str:
-        return self._made_by(
-            self.input_size,
-            self.hidden_size,
-            num_layers=(self.num_layers, 1),
-            bias=(self.bias, True),
-            batch_first=(self.batch_first, False),
-            dropout=(self.dropout, 0.0),
-            bidirectional=(self.bidirectional, False),
-            **self._own_options,
-            recurrent_dropout=(self.recurrent_dropout, 0.0),
-            zoneout=(self.zoneout, 0.0),
-            learn_h_0=(self.learn_h_0, False),
-            checkpoint_every=(self.checkpoint_every, None),
-            dtype=(self.dtype, np.float32),
-        )
-
-    @property
-    def num_directions(self) -> int:
-        """2 if bidirectional, otherwise 1."""
-        return 2 if self.bidirectional else 1
-
-    def _places(self) -> Iterator[tuple[str, int, int]]:
-        """Name, input width and direction of every layer's directions."""
-        for layer in range(self.num_layers):
-            width = self.input_size if layer == 0 else self.num_directions * self.hidden_size
-            for direction in range(self.num_directions):
-                yield f"l{layer}" + ("_reverse" if direction else ""), width, direction
-
-    _transient: ClassVar = Layer._transient | {"_directions", "_packed", "_training", "_step_function"}
+    _transient: ClassVar = CheckedCalls._transient | {"_training", "_step_function", "_gradient_flow"}
 
     def _forget(self) -> None:
-        H = self.hidden_size
-        self._directions = [
-            Direction(self._kind, suffix, width, H, self._width, direction, self.batch_first, self.dtype)
-            for suffix, width, direction in self._places()
-        ]
-        self._packed: _Packed | None = None
-        self._training: _Training | None = None
-
-    @property
-    def _width(self) -> int:
-        return self.num_directions * self.hidden_size
+        super()._forget()
+        self._training: _Training | PlainTape | None = None
+        self._gradient_flow: FloatArray | None = None
 
     def __call__(
         self,
@@ -234,9 +86,9 @@ class Recurrent(Layer):
         TypeError
             For numbers of a wrong kind.
         """
-        if isinstance(x, list) and not _is_listed(x):
+        if isinstance(x, list) and not is_listed(x):
             x = _check.real("x", x)
-        if self._is_plain and lengths is None and reset is None and isinstance(x, np.ndarray) and x.ndim == 3:
+        if self._is_plain(x, lengths, reset):
             return self._infer(x, h_0, out)
         call = self._checked(x, h_0, lengths, reset)
         if out is not None:
@@ -246,24 +98,62 @@ class Recurrent(Layer):
         y, tapes = self._through_layers(call, self._weights(call.tokens)[1], None, out)
         return self._results(call, y, tapes)
 
-    @property
-    def _is_plain(self) -> bool:
-        return self.num_layers == 1 and not (self.bidirectional or self.zoneout or self.learn_h_0)
+    def _is_plain(self, x: Any, lengths: Any, reset: Any) -> TypeGuard[FloatArray]:
+        """Whether a call has no options, so that there's a way with the least to do around the kernel."""
+        return (
+            isinstance(x, np.ndarray)
+            and x.ndim == 3
+            and lengths is None
+            and reset is None
+            and self.num_layers == 1
+            and not (self.bidirectional or self.zoneout or self.learn_h_0)
+        )
 
-    def _infer(self, x: FloatArray, h_0: ArrayLike | None, out: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-        """A call without any options, with the least to do around the kernel."""
-        dtype, H, time = self.dtype, self.hidden_size, int(self.batch_first)
-        x = _check.array("x", x, dtype, ("B", "T", self.input_size) if time else ("T", "B", self.input_size))
-        T, B = x.shape[time], x.shape[1 - time]
-        before = self._checked_h_0(h_0, B)[:, 0]
+    def _infer(self, x: FloatArray, h_0: Any, out: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+        """A plain call."""
+        x = self._checked_x(x)
+        before = self._checked_h_0(h_0, x.shape[1 - self.batch_first])[:, 0]
+        shape = (*x.shape[:2], self.hidden_size)
         if out is None:
-            out = np.empty((*x.shape[:2], H), dtype)
+            out = np.empty(shape, self.dtype)
         else:
-            _check.output("out", out, (*x.shape[:2], H), dtype, x, before)
+            _check.output("out", out, shape, self.dtype, x, before)
         _, (weights,) = self._weights()
-        c_n = self._directions[0].infer(weights, x, before, out, T)
-        h_n = out[:, -1].copy()[None] if time else out[-1:].copy()
-        return out, h_n if c_n is None else np.stack([h_n, c_n])
+        c_n = self._directions[0].infer(weights, x, before, out)
+        return out, self._last_states(out, c_n)
+
+    def _last_states(self, y: FloatArray, c: FloatArray | None) -> FloatArray:
+        h_n = y[:, -1].copy()[None] if self.batch_first else y[-1:].copy()
+        return h_n if c is None else np.stack([h_n, c[-1:]])
+
+    def _trains_plainly(self, x: FloatArray) -> bool:
+        """Whether that's so of a plain call's training, too."""
+        more = (
+            self.recurrent_dropout or self.checkpoint_every or self.measure_flow
+            or self.clip_flow_value or self.clip_flow_norm
+        )  # fmt: skip
+        return not more and self._directions[0].is_serial(x.shape[0] * x.shape[1])
+
+    def _forward(self, x: FloatArray, h_0: Any) -> tuple[FloatArray, FloatArray]:
+        """A plain call's `forward`."""
+        x = self._checked_x(x)
+        before = self._checked_h_0(h_0, x.shape[1 - self.batch_first])[:, 0]
+        self._begin_training()
+        y = np.empty((*x.shape[:2], self.hidden_size), self.dtype)
+        self._training = tape = self._directions[0].train(self._flat_parameters, x, before, y)
+        return y, self._last_states(y, tape.c)
+
+    def _backward(self, tape: PlainTape, dy: Any, dh_n: Any, need_dx: bool) -> tuple[FloatArray | None, FloatArray]:
+        """The same of `backward`."""
+        dy = _check.array("dy", dy, self.dtype, tape.y.shape)
+        if dh_n is None:
+            dh = np.zeros(tape.h_0.shape, self.dtype)
+        else:
+            dh = self._checked_states("dh_n", dh_n, 1, *tape.h_0.shape[1:])[:, 0].copy()
+        self._training = None
+        dx = np.empty(tape.x.shape, self.dtype) if need_dx else None
+        self._directions[0].train_backward(tape, self._flat_parameters, self.flat_gradients, dy, dx, dh)
+        return dx, dh.reshape(self._state_shape(1, *dh.shape[1:]))
 
     def forward(
         self,
@@ -277,19 +167,24 @@ class Recurrent(Layer):
 
         Parameters, returns and errors as for a call.
         """
+        if self._is_plain(x, lengths, reset) and self._trains_plainly(x):
+            return self._forward(x, h_0)
         call = self._checked(x, h_0, lengths, reset)
-        self._training = None  # of the forward pass before, whose gates are overwritten now
-        self._packed = None  # parameters change before the next call, and memory is for the sequence
+        self._begin_training()
         masks, parameters, D = self._draw(call), self._parameters(), self.num_directions
         weights = [
-            direction.pack_for_training(parameters, call.tokens and at < D)
+            direction.pack_for_training(parameters, call.x if call.tokens and at < D else None)
             for at, direction in enumerate(self._directions)
         ]
         y, tapes = self._through_layers(call, weights, masks)
         self._training = _Training(call, tapes, masks, parameters)
         return self._results(call, y, tapes)
 
-    def _results(self, call: _Call, y: FloatArray, tapes: list[Tape]) -> tuple[Any, FloatArray]:
+    def _begin_training(self) -> None:
+        self._training = None  # of the forward pass before, whose gates are overwritten now
+        self._packed = None  # parameters change before the next call, and memory is for the sequence
+
+    def _results(self, call: Call, y: FloatArray, tapes: list[Tape]) -> tuple[Any, FloatArray]:
         batch, H = call.batch, self.hidden_size
         h_n = np.empty_like(call.h_0)
         for direction, tape, last in zip(self._directions, tapes, h_n[0], strict=True):
@@ -302,15 +197,20 @@ class Recurrent(Layer):
         for tape, last in zip(tapes, h_n[-1], strict=True):
             if tape.c is not None:
                 last[...] = tape.c[np.minimum(batch.lengths, len(tape.c)) - 1, np.arange(batch.B)]
-        return _apart(y, call), self._as_given(h_n, batch)
+        return apart(y, call), self._as_given(h_n, batch)
 
     def _as_given(self, states: FloatArray, batch: Batch) -> FloatArray:
         """(S, L D, B, H), for the user."""
-        return batch.as_given(states).reshape(self._state_shape(*states.shape[1:]))
+        given: FloatArray = batch.as_given(states).reshape(self._state_shape(*states.shape[1:]))
+        return given
+
+    def _state_shape(self, *shape: int) -> tuple[int, ...]:
+        """The shape of what users give and get, for one state's."""
+        return shape if self._states == 1 else (self._states, *shape)
 
     def _through_layers(
         self,
-        call: _Call,
+        call: Call,
         weights: Sequence[Weights],
         masks: dict[str, FloatArray] | None,
         out: FloatArray | None = None,
@@ -371,7 +271,10 @@ class Recurrent(Layer):
         TypeError
             For numbers that aren't real.
         """
-        training = _check.kept(self._training)
+        training = self._training
+        if isinstance(training, PlainTape):
+            return self._backward(training, dy, dh_n, need_dx)
+        training = _check.kept(training)
         call, batch = training.call, training.call.batch
         checked_dy = self._checked_dy(dy, call)
         if dh_n is not None:
@@ -379,6 +282,7 @@ class Recurrent(Layer):
         self._training = None
 
         dh_0, D = np.empty_like(call.h_0), self.num_directions
+        norms = np.zeros((len(training.tapes), batch.T, batch.B)) if self.measure_flow else None
         below: Any = checked_dy
         for layer in reversed(range(self.num_layers)):
             mask = training.masks.get(f"dropout_l{layer}")
@@ -388,9 +292,10 @@ class Recurrent(Layer):
                 at = layer * D + direction
                 tape = training.tapes[at]
                 part = self._room_for_dx(tape, call) if layer or (need_dx and not call.tokens) else None
+                flow = FlowWanted(*self._bounds, norms=None if norms is None else norms[at])
                 dh_0[:, at] = self._directions[at].backward(
                     tape, training.parameters, self.gradients, above, None if dh_n is None else dh_n[:, at], part,
-                    self.checkpoint_every or 0,
+                    flow, self.checkpoint_every or 0,
                 )  # fmt: skip
                 if direction and part is not None:
                     part += dx
@@ -399,23 +304,29 @@ class Recurrent(Layer):
         if self.learn_h_0 and not call.given_h_0:
             for name, gradient in zip(self._first_states, dh_0, strict=True):
                 self.gradients[name] += gradient.sum(axis=1, keepdims=True)
-        return None if dx is None else _apart(dx, call), self._as_given(dh_0, batch)
+        if norms is not None:
+            self._gradient_flow = norms
+        return None if dx is None else apart(dx, call), self._as_given(dh_0, batch)
 
-    def _room_for_dx(self, tape: Tape, call: _Call) -> FloatArray:
+    @property
+    def gradient_flow(self) -> FloatArray:
+        """The norms of dL/dh_t in the last `backward` with `measure_flow` on, float64, shape (L D, T, B).
+
+        By layer and direction as in h_n, and by time; zero after a sequence's end. dL/dh_t is complete: what comes
+        through y_t, and what flows back from later steps (with its bounds, if it has any).
+
+        Raises
+        ------
+        ValueError
+            If there was no such `backward`.
+        """
+        if self._gradient_flow is None:
+            raise ValueError("gradient_flow: expected a backward with measure_flow=True before, got none")
+        return self._gradient_flow
+
+    def _room_for_dx(self, tape: Tape, call: Call) -> FloatArray:
         padded = call.batch.is_ragged and not call.listed
         return np.zeros_like(tape.x) if padded else np.empty_like(tape.x)
-
-    def _checked_dy(self, dy: Any, call: _Call) -> FloatArray:
-        shape = (*call.x.shape[:2], self._width)
-        if not call.listed:
-            return _check.array("dy", dy, self.dtype, shape)
-        lengths = call.batch.own_lengths
-        assert lengths is not None
-        parts = _check.sequences("dy", dy, self.dtype, self._width)
-        if [part.shape[0] for part in parts] != lengths.tolist():
-            got = [part.shape[0] for part in parts]
-            raise ValueError(f"dy: expected sequences of lengths {lengths.tolist()}, got {got}")
-        return np.concatenate(parts)[None]
 
     @property
     def masks(self) -> dict[str, FloatArray]:
@@ -424,9 +335,9 @@ class Recurrent(Layer):
         ``dropout_l{k}`` of the layer's output's shape and ``recurrent_dropout_l{k}`` (B, H) are factors: 0 or
         1 / (1 - p). ``zoneout_l{k}`` (T, B, H) is 1 where a unit keeps its state.
         """
-        return dict(self._training.masks) if self._training else {}
+        return dict(self._training.masks) if isinstance(self._training, _Training) else {}
 
-    def _draw(self, call: _Call) -> dict[str, FloatArray]:
+    def _draw(self, call: Call) -> dict[str, FloatArray]:
         """Fresh noise."""
         if not (self.dropout or self.recurrent_dropout or self.zoneout):
             return {}
@@ -451,7 +362,7 @@ class Recurrent(Layer):
                 masks[f"dropout_l{layer}"] = ~hits(self.dropout, shape) * self.dtype.type(1 / (1 - self.dropout))
         return masks
 
-    def _noise(self, call: _Call, direction: Direction, masks: dict[str, FloatArray], keep: bool) -> Noise:
+    def _noise(self, call: Call, direction: Direction, masks: dict[str, FloatArray], keep: bool) -> Noise:
         """A direction's share of the noise, in the order of the kernels' steps and rows."""
         if call.resets is None and not masks and not self.zoneout:
             return QUIET
@@ -470,60 +381,6 @@ class Recurrent(Layer):
             zoneout=zoneout,
             mask=None if mask is None else batch.in_rows(mask),
         )
-
-    def _checked(self, x: Any, h_0: Any, lengths: Any, reset: Any) -> _Call:
-        listed = _is_listed(x)
-        if listed:
-            if lengths is not None:
-                raise ValueError("lengths: expected none, as a list of sequences tells its lengths, got some")
-            if x and all(np.ndim(one) == 1 for one in x):
-                parts = [_check.tokens(f"x[{at}]", one, self.input_size)[:, None] for at, one in enumerate(x)]
-            else:
-                parts = _check.sequences("x", x, self.dtype, self.input_size)
-            x = np.concatenate(parts)[None]
-            own = np.array([part.shape[0] for part in parts])
-            batch = Batch(int(own.max()), own.size, 1, 0, own, np.cumsum(own) - own)
-        else:
-            if np.ndim(x) == 2 and np.asarray(x).dtype.kind in "iu":
-                x = _check.tokens("x", x, self.input_size)[:, :, None]
-            else:
-                x = _check.array("x", x, self.dtype, (*("BT" if self.batch_first else "TB"), self.input_size))
-            T, B = (x.shape[1], x.shape[0]) if self.batch_first else x.shape[:2]
-            stride, distance = (1, T) if self.batch_first else (B, 1)
-            batch = Batch(T, B, stride, distance)
-            if lengths is not None:
-                lengths = _check.lengths("lengths", lengths, B, T)
-                if lengths.min() < T:
-                    batch = Batch(int(lengths.max()), B, stride, distance, lengths)
-        resets = None if reset is None else self._checked_reset(reset, batch, x, listed)
-        first = batch.in_rows(self._checked_h_0(h_0, batch.B))
-        return _Call(x, first, batch, resets, listed, h_0 is not None)
-
-    def _checked_states(self, name: str, states: Any, *shape: int) -> FloatArray:
-        """(S, ...)."""
-        return _check.states(name, states, self.dtype, shape, self._states).reshape(-1, *shape)
-
-    def _checked_h_0(self, h_0: Any, B: int) -> FloatArray:
-        shape = (self.num_layers * self.num_directions, B, self.hidden_size)
-        if h_0 is not None:
-            return self._checked_states("h_0", h_0, *shape)
-        if not self.learn_h_0:
-            return np.zeros((self._states, *shape), self.dtype)
-        parameters = self._parameters()
-        return np.stack([np.broadcast_to(parameters[name], shape) for name in self._first_states])
-
-    def _checked_reset(self, reset: Any, batch: Batch, x: FloatArray, listed: bool) -> FloatArray:
-        """(T, B) by time and sequence."""
-        if not listed:
-            checked = _check.booleans("reset", reset, x.shape[:2])
-            return (checked.T if self.batch_first else checked)[: batch.T]
-        lengths = [] if batch.own_lengths is None else batch.own_lengths.tolist()
-        if not isinstance(reset, list) or len(reset) != len(lengths):
-            raise ValueError(f"reset: expected a list of {len(lengths)} arrays, as x is one, got {_check.brief(reset)}")
-        resets = np.zeros((batch.T, batch.B), np.bool_)
-        for at, (one, length) in enumerate(zip(reset, lengths, strict=True)):
-            resets[:length, at] = _check.booleans(f"reset[{at}]", one, (length,))
-        return resets
 
     def step(self, x_t: ArrayLike, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
         """One time step: the same bits as a whole sequence, with the least to do for it.
@@ -619,43 +476,6 @@ class Recurrent(Layer):
         block, _ = self._weights()
         return Compiled(one_step.step, one_step.StepWeights(block, self._step_function).copy())
 
-    def _require_one_direction(self) -> None:
-        if self.bidirectional:
-            raise ValueError("bidirectional: expected a layer of one direction, got both; call it on whole sequences")
-
     @cached_property
     def _step_function(self) -> int:
         return one_step.function_for(self._kind, self.dtype)
-
-    @property
-    def small_inputs(self) -> Sequence[tuple[int, ...]]:
-        """One step of one sequence, and of more than fill a tile."""
-        B = TARGET.rows + 1
-        return (1, 1, self.input_size), (B, 1, self.input_size) if self.batch_first else (1, B, self.input_size)
-
-    def _weights(self, tokens: bool = False) -> tuple[FloatArray, list[Weights]]:
-        """The packed weights of all directions, packed again if a parameter has changed since."""
-        packed = self._packed
-        if packed is not None and packed.exposures == self._exposures and packed.tokens == tokens:
-            return packed.weights
-        exposures = -1 if self._exposed() else self._exposures
-        if packed is None or packed.tokens != tokens or not self._is_same(packed):
-            with threads.one_at_a_time():
-                packed = self._packed
-                if packed is None or packed.tokens != tokens or not self._is_same(packed):
-                    packed = self._packed = None
-                    packed = _Packed(self._pack(tokens), tokens, self._flat_parameters.copy(), exposures)
-        self._packed = packed = packed._replace(exposures=exposures)
-        return packed.weights
-
-    def _is_same(self, packed: _Packed) -> bool:
-        words = np.dtype(f"i{self.dtype.itemsize}")
-        return bool(same_bits(self._flat_parameters.view(words), packed.parameters.view(words)))
-
-    def _pack(self, tokens: bool) -> tuple[FloatArray, list[Weights]]:
-        parameters, D = self._parameters(), self.num_directions
-        widths = [direction.input_size for direction in self._directions]
-        block, parts = one_step.new_block(self._kind, widths, self.hidden_size, self.dtype, self.zoneout)
-        for at, (direction, weights) in enumerate(zip(self._directions, parts, strict=True)):
-            direction.pack(weights, parameters, tokens and at < D)
-        return block, parts

@@ -27,7 +27,9 @@ class RNN(Recurrent):
         L; a layer reads the outputs of the one before.
     nonlinearity : str
         "tanh", or "relu", max(., 0), in its place.
-    bias, batch_first, dropout, bidirectional, recurrent_dropout, zoneout, learn_h_0, checkpoint_every, dtype, seed
+    bias, batch_first, dropout, bidirectional, recurrent_dropout, zoneout, learn_h_0, checkpoint_every
+        As for a `GRU`.
+    clip_flow_value, clip_flow_norm, dtype, seed
         As for a `GRU`.
 
     Attributes
@@ -66,6 +68,8 @@ class RNN(Recurrent):
         zoneout: float = 0.0,
         learn_h_0: bool = False,
         checkpoint_every: int | None = None,
+        clip_flow_value: float | None = None,
+        clip_flow_norm: float | None = None,
         dtype: DTypeLike = np.float32,
         seed: int | None = None,
     ) -> None:
@@ -75,7 +79,8 @@ class RNN(Recurrent):
         super().__init__(
             input_size, hidden_size, num_layers, bias=bias, batch_first=batch_first, dropout=dropout,
             bidirectional=bidirectional, recurrent_dropout=recurrent_dropout, zoneout=zoneout, learn_h_0=learn_h_0,
-            checkpoint_every=checkpoint_every, dtype=dtype, seed=seed,
+            checkpoint_every=checkpoint_every, clip_flow_value=clip_flow_value, clip_flow_norm=clip_flow_norm,
+            dtype=dtype, seed=seed,
         )  # fmt: skip
 
     @property

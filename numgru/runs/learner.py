@@ -142,8 +142,7 @@ class Learner(ABC, Generic[S, D]):
 
         training, validation = self._examples(data)
         twin, low = copy.deepcopy(self), 1e-9  # so that there is something to clip
-        clip_norm, clip_value = self.settings.clip_norm and low, self.settings.clip_value and low
-        twin.settings = replace(self.settings, epochs=1, clip_norm=clip_norm, clip_value=clip_value)
+        twin.settings = replace(self.settings, epochs=1, clip_value=self.settings.clip_value and low)
         x, y = first(*validation)
         twin._fit(first(*training), (x, y))
         twin.model(x)  # finds the weights packed, which takes a kernel of its own

@@ -1,7 +1,8 @@
 """Training: losses, clipping, optimizers, schedules, the fit loop, checkpoints."""
 
+from ._gradients import NonFiniteGradientError
 from .checkpoint import load_weights
-from .clip import NonFiniteGradientError, clip_grad_norm_, clip_grad_value_
+from .clip import ClipReport, clip_grad_adaptive_, clip_grad_norm_, clip_grad_norm_per_array_, clip_grad_value_
 from .epoch import Step, TrainingDivergedError
 from .fit import fit
 from .history import History
@@ -14,6 +15,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "BCEWithLogitsLoss",
+    "ClipReport",
     "ConstantLR",
     "CosineAnnealingLR",
     "CrossEntropyLoss",
@@ -30,7 +32,9 @@ __all__ = [
     "Step",
     "StepLR",
     "TrainingDivergedError",
+    "clip_grad_adaptive_",
     "clip_grad_norm_",
+    "clip_grad_norm_per_array_",
     "clip_grad_value_",
     "fit",
     "load_weights",

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..layers.base import Layer
+from ._gradients import NonFiniteGradientError
 from .batches import Batch
 from .bptt import Outputs
-from .clip import NonFiniteGradientError, clip_grad_norm_, clip_grad_value_
+from .clip import ClipReport
+from .clipping import Clipping
 from .losses import Loss
 from .optimizers import Optimizer
 
@@ -39,13 +41,20 @@ class TrainingDivergedError(ArithmeticError):
 
 @dataclass(frozen=True)
 class Step:
-    """One step of training: its place (from 1), its batch's loss, and the gradient norm before clipping."""
+    """One step of training: its place (from 1), its batch's loss, and its gradients' norms and clipping.
+
+    The report is None if the step was left out because its loss isn't finite; see `nonfinite` of `fit`.
+    """
 
     epoch: int
     step: int
     loss: float
-    grad_norm: float
-    clipped: bool
+    report: ClipReport | None
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the step was left out, and changed nothing."""
+        return self.report is None or self.report.skipped
 
 
 @dataclass(frozen=True)
@@ -55,8 +64,7 @@ class Trainer:
     model: Layer
     loss: Loss
     optimizer: Optimizer
-    clip_norm: float | None
-    clip_value: float | None
+    clipping: Clipping
     on_step: Callable[[Step], object] | None
     carry: bool  # the state, from window to window
 
@@ -70,24 +78,32 @@ class Trainer:
         """One step for each batch; the epoch's entries for the history."""
         lr, start = self.optimizer.lr, time.perf_counter()
         outputs = Outputs(self.model.forward, self.carry)
-        total, examples, norms, clipped = 0.0, 0.0, [], 0
+        total, examples, norms, clipped, skipped, seen = 0.0, 0.0, [], 0, 0, 0.0
         for number, batch in enumerate(batches, 1):
             try:
                 step = self._step(outputs, batch, epoch, number)
             except (FloatingPointError, NonFiniteGradientError) as error:
                 raise TrainingDivergedError(epoch, number, str(error), checkpoint) from error
-            total, examples = total + step.loss * batch.size, examples + batch.size
-            clipped += step.clipped
-            norms.append(step.grad_norm)
-            advance(total / examples, step.grad_norm, clipped / number)
-            if self.on_step:
+            seen += batch.size
+            if step.report is None or step.report.skipped:
+                skipped += 1
+            else:
+                total, examples = total + step.loss * batch.size, examples + batch.size
+                clipped += bool(step.report.clipped)
+                norms.append(step.report.norm)
+            mean, norm = (total / examples, norms[-1]) if norms else (math.nan, math.nan)
+            advance(mean, norm, clipped / max(1, len(norms)))
+            if self.on_step is not None:  # a monitor that has seen nothing yet may be false
                 self.on_step(step)
+        if not norms:
+            raise TrainingDivergedError(epoch, skipped, "every step was skipped, as none was finite", checkpoint)
         return {
             "loss": total / examples,
             "grad_norm_mean": math.fsum(norms) / len(norms),
             "grad_norm_max": max(norms),
             "clipped_share": clipped / len(norms),
-            "examples_per_second": examples / (time.perf_counter() - start),
+            "skipped_share": skipped / (skipped + len(norms)),
+            "examples_per_second": seen / (time.perf_counter() - start),
             "lr": lr,
         }
 
@@ -105,20 +121,10 @@ class Trainer:
         self.model.zero_grad()
         value, dprediction = self.loss(outputs(batch), batch.y)
         if not math.isfinite(value):
+            if self.clipping.nonfinite == "skip":
+                return Step(epoch, number, value, None)
             raise FloatingPointError(f"the loss is {value}")
         self.model.backward(dprediction, need_dx=False)
-        norm, clipped = self._clip()
-        self.optimizer.step()
-        return Step(epoch, number, value, norm, clipped)
-
-    def _clip(self) -> tuple[float, bool]:
-        """The norm before clipping, and whether anything was clipped."""
-        limit = math.inf if self.clip_norm is None else self.clip_norm
-        try:
-            norm = clip_grad_norm_(self.model.flat_gradients, limit)
-        except NonFiniteGradientError:
-            clip_grad_norm_(self.model.gradients, limit)  # fails again, and names the parameter
-            raise
-        if self.clip_value is None:
-            return norm, norm > limit
-        return norm, clip_grad_value_(self.model.flat_gradients, self.clip_value) > 0
+        report = self.clipping(self.model)
+        self.optimizer.step(report)
+        return Step(epoch, number, value, report)

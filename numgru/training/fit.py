@@ -13,9 +13,11 @@ from numpy.typing import ArrayLike
 from ..layers.base import Layer
 from ..layers.recurrent import Recurrent
 from . import _check
+from ._gradients import NonFinite
 from .batches import Batches, batch_axes
 from .bptt import checked_steps
 from .checkpoint import load_checkpoint, model_settings, save_checkpoint
+from .clipping import Clipping
 from .epoch import Step, Trainer
 from .history import History
 from .losses import Loss
@@ -38,7 +40,11 @@ def fit(
     bptt_steps: int | None = None,
     schedule: Schedule | None = None,
     clip_norm: float | None = None,
+    clip_norm_per_array: float | None = None,
     clip_value: float | None = None,
+    clip_adaptive: float | None = None,
+    norm_type: float = 2.0,
+    nonfinite: NonFinite = "raise",
     patience: int | None = None,
     restore_best: bool = True,
     shuffle: bool = True,
@@ -76,8 +82,14 @@ def fit(
         in validation, states start anew.
     schedule : Schedule, optional
         Of this optimizer; told the validation loss, or the training loss without validation.
-    clip_norm, clip_value : float, optional
-        Limit for `clip_grad_norm_` or `clip_grad_value_`; at most one of them.
+    clip_norm, clip_norm_per_array, clip_value, clip_adaptive : float, optional
+        Limit for `clip_grad_norm_`, `clip_grad_norm_per_array_`, `clip_grad_value_` or `clip_grad_adaptive_`, at most
+        one of them. By norms, the optimizer clips on its way, in one pass over memory.
+    norm_type : {2, 1, math.inf}
+        Of the norms that are limited and reported; `clip_value` and `clip_adaptive` report the 2-norm.
+    nonfinite : {"raise", "zero", "skip"}
+        What to do about a gradient with a NaN or an infinity, as for `clip_grad_norm_`. "skip" leaves out the step, and
+        so it does if the loss isn't finite; the history's means are those of the other steps.
     patience : int, optional
         Stop after so many epochs in a row without a lower validation loss.
     restore_best : bool
@@ -106,12 +118,12 @@ def fit(
     FileExistsError
         If `checkpoint` exists and `resume` isn't set.
     TrainingDivergedError
-        If the loss or a gradient stops being finite.
+        If the loss or a gradient stops being finite, unless `nonfinite` says otherwise.
     """
     _check_parts(model, loss, optimizer, schedule)
     epochs, batch_size = _check.integer("epochs", epochs, 1), _check.integer("batch_size", batch_size, 1)
     seed = _check.integer("seed", seed, 0)
-    clip_norm, clip_value = _clip_limits(clip_norm, clip_value)
+    clipping = Clipping(clip_norm, clip_norm_per_array, clip_value, clip_adaptive, norm_type, nonfinite)
     if patience is not None:
         patience = _check.integer("patience", patience, 1)
         if validation is None:
@@ -132,15 +144,14 @@ def fit(
         "batch_axis": axes,
         "batch_size": batch_size,
         "bptt_steps": steps,
-        "clip_norm": clip_norm,
-        "clip_value": clip_value,
+        **clipping.settings,
         "shuffle": bool(shuffle),
         "seed": seed,
     }
     history, best = History(), None
     if path and path.exists():
         history, best = load_checkpoint(path, settings, model, optimizer, schedule)
-    trainer = Trainer(model, loss, optimizer, clip_norm, clip_value, on_step, carry=steps is not None)
+    trainer = Trainer(model, loss, optimizer, clipping, on_step, carry=steps is not None)
     with run_bar(bar, epochs, len(training), len(history)) as advance:
         while len(history) < epochs and (patience is None or len(history) - history.best_epoch < patience):
             epoch = len(history) + 1
@@ -155,7 +166,7 @@ def fit(
                 schedule.step(history.monitored[-1])
             if path:
                 save_checkpoint(path, settings, model, optimizer, schedule, history, best)
-            if on_epoch:
+            if on_epoch is not None:
                 on_epoch(history)
     if restore_best and best is not None:
         model.flat_parameters[...] = best
@@ -181,16 +192,6 @@ def _check_parts(model: Layer, loss: Loss, optimizer: Optimizer, schedule: Sched
         raise TypeError(f"schedule: expected a numgru Schedule or None, got {type(schedule).__name__}")
     if schedule and schedule.optimizer is not optimizer:
         raise ValueError("schedule: expected the schedule of this optimizer, got one of another")
-
-
-def _clip_limits(clip_norm: float | None, clip_value: float | None) -> tuple[float | None, float | None]:
-    if clip_norm is not None and clip_value is not None:
-        raise ValueError(f"clip_norm, clip_value: expected at most one, got {clip_norm} and {clip_value}")
-    if clip_norm is not None:
-        return _check.number("clip_norm", clip_norm, "a positive number", lambda v: v > 0), None
-    if clip_value is not None:
-        return None, _check.number("clip_value", clip_value, "a positive number", lambda v: v > 0)
-    return None, None
 
 
 def _held_out(

@@ -16,9 +16,12 @@ class History:
     validation_loss : list of float
         Mean validation loss at the end of the epoch; empty without validation.
     grad_norm_mean, grad_norm_max : list of float
-        Of the gradients' 2-norm over the steps, before clipping.
+        Of the gradients' norm over the steps, before clipping.
     clipped_share : list of float
         Share of the steps, 0 to 1, in which clipping changed a gradient.
+    skipped_share : list of float
+        Share of the steps, 0 to 1, that were left out because something wasn't finite; the entries of the other lists
+        are of the steps that were made.
     examples_per_second : list of float
         Training examples, without the time for validation.
     lr : list of float
@@ -30,6 +33,7 @@ class History:
     grad_norm_mean: list[float] = field(default_factory=list)
     grad_norm_max: list[float] = field(default_factory=list)
     clipped_share: list[float] = field(default_factory=list)
+    skipped_share: list[float] = field(default_factory=list)
     examples_per_second: list[float] = field(default_factory=list)
     lr: list[float] = field(default_factory=list)
 

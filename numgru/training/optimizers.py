@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from ..kernels import optimizers as kernels
 from ..layers._check import FloatArray
 from ..layers.base import Layer
 from . import _check
+from ._gradients import BARE, factors
+from .clip import ClipReport
+
+Buffers: TypeAlias = Mapping[str, FloatArray]  # by name; what isn't in use is empty
 
 
 class Optimizer:
@@ -49,19 +54,59 @@ class Optimizer:
     def lr(self, value: float) -> None:
         self._lr = _check.not_negative("lr", value)
 
-    def step(self) -> None:
-        """Change the model's parameters in place, once, by its gradients."""
-        self.steps += 1
-        self._step(self.model.flat_parameters, self.model.flat_gradients)
+    def step(self, clip: ClipReport | None = None) -> None:
+        """Change the model's parameters in place, once, by its gradients.
 
-    def _step(self, p: FloatArray, g: FloatArray) -> None:
+        Parameters
+        ----------
+        clip : ClipReport, optional
+            Of the model's `gradients` or `flat_gradients`. If they were only measured (``in_place=False``), they are
+            multiplied on the way: one pass over memory, and the same bits as two. If the report says that they were
+            skipped, because they aren't finite, there is no step.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it isn't the report of this model's gradients.
+        """
+        parts = self._parts(clip)
+        if clip is not None and clip.skipped:
+            return
+        self.steps += 1
+        parameters, gradients = self.model.flat_parameters, self.model.flat_gradients
+        for part, factor in parts:
+            g = gradients[part]
+            *before, scale = factors(factor, self.model.dtype)
+            for other in before:
+                g *= other
+            used = {name: buffer[part] for name, buffer in self._buffers.items()}
+            self._step(parameters[part], g, scale, defaultdict(lambda: self._unused, used))
+
+    def _parts(self, clip: ClipReport | None) -> list[tuple[slice, float]]:
+        """Which parts of the flat gradients are multiplied by what."""
+        if clip is None:
+            return [(slice(None), 1.0)]
+        if not isinstance(clip, ClipReport):
+            raise TypeError(f"clip: expected a ClipReport or None, got {type(clip).__name__}")
+        shapes = self.model.parameter_shapes
+        if list(clip.factors) not in (list(shapes), [BARE]):
+            raise ValueError(
+                f"clip: expected a report of the model's gradients, {list(shapes)}, got one of {list(clip.factors)}"
+            )
+        if clip.in_place or len(set(clip.factors.values())) < 2:
+            return [(slice(None), 1.0 if clip.in_place else clip.factor)]
+        ends = np.cumsum([math.prod(shape) for shape in shapes.values()]).tolist()
+        return [
+            (slice(start, end), factor)
+            for start, end, factor in zip([0, *ends], ends, clip.factors.values(), strict=False)
+        ]
+
+    def _step(self, p: FloatArray, g: FloatArray, scale: Any, buffers: Buffers) -> None:
+        """For a part of the parameters and of the buffers, with gradients g times `scale`."""
         raise NotImplementedError
 
     def _scalars(self, *values: float) -> tuple[Any, ...]:
         return tuple(self.model.dtype.type(value) for value in values)
-
-    def _buffer(self, name: str) -> FloatArray:
-        return self._buffers.get(name, self._unused)
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of all that the next steps depend on: `settings`, `lr`, `steps` and each buffer by name."""
@@ -129,9 +174,9 @@ class SGD(Optimizer):
             model, lr, buffers, momentum=self.momentum, nesterov=self.nesterov, weight_decay=self.weight_decay
         )
 
-    def _step(self, p: FloatArray, g: FloatArray) -> None:
+    def _step(self, p: FloatArray, g: FloatArray, scale: Any, buffers: Buffers) -> None:
         scalars = self._scalars(self.lr, self.momentum, self.weight_decay)
-        kernels.sgd(p, g, self._buffer("velocity"), *scalars, self.nesterov)
+        kernels.sgd(p, g, scale, buffers["velocity"], *scalars, self.nesterov)
 
 
 class RMSprop(Optimizer):
@@ -175,9 +220,9 @@ class RMSprop(Optimizer):
             momentum=self.momentum,
         )
 
-    def _step(self, p: FloatArray, g: FloatArray) -> None:
+    def _step(self, p: FloatArray, g: FloatArray, scale: Any, buffers: Buffers) -> None:
         scalars = self._scalars(self.lr, self.alpha, 1 - self.alpha, self.eps, self.momentum, self.weight_decay)
-        kernels.rmsprop(p, g, self._buffer("square_avg"), self._buffer("velocity"), *scalars)
+        kernels.rmsprop(p, g, scale, buffers["square_avg"], buffers["velocity"], *scalars)
 
 
 class Adam(Optimizer):
@@ -220,12 +265,12 @@ class Adam(Optimizer):
             weight_decay=self.weight_decay,
         )
 
-    def _step(self, p: FloatArray, g: FloatArray) -> None:
+    def _step(self, p: FloatArray, g: FloatArray, scale: Any, buffers: Buffers) -> None:
         step_size = self.lr / (1 - self.beta1**self.steps)
         correction2 = math.sqrt(1 - self.beta2**self.steps)
         l2, keep = (0.0, 1 - self.lr * self.weight_decay) if self._decoupled else (self.weight_decay, 1.0)
         scalars = self._scalars(step_size, 1 - self.beta1, self.beta2, 1 - self.beta2, correction2, self.eps, l2, keep)
-        kernels.adam(p, g, self._buffer("exp_avg"), self._buffer("exp_avg_sq"), *scalars)
+        kernels.adam(p, g, scale, buffers["exp_avg"], buffers["exp_avg_sq"], *scalars)
 
 
 class AdamW(Adam):

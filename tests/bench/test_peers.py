@@ -132,6 +132,9 @@ OPTIONS = [
     "3,6,3,4,layers=2,bidirectional,ragged",
     "3,6,3,4,layers=2,ragged,reset_before",
     "2,5,3,4,one_hot",
+    "2,5,3,4,layers=2,bidirectional,cell=LSTM",
+    "3,6,3,4,ragged,cell=LSTM",
+    "3,6,3,4,layers=2,ragged,cell=RNN",
 ]
 
 
@@ -169,7 +172,7 @@ def test_asv_does_not_find_modules_that_need_a_library():
 
 
 def test_bad_shape(capsys):
-    for bad in ("1,2,0,4", "1,2,3", "1,2,3,4,layers=0", "1,2,3,4,jagged"):
+    for bad in ("1,2,0,4", "1,2,3", "1,2,3,4,layers=0", "1,2,3,4,jagged", "1,2,3,4,cell=CNN"):
         with pytest.raises(SystemExit):
             main(["--shapes", bad])
         assert "expected B,T,I,H" in capsys.readouterr().err

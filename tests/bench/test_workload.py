@@ -22,6 +22,9 @@ def test_operations():
     assert deep.forward_flops == 2 * cell * ((3 + 4) + (8 + 4))
     assert deep.training_flops == 2 * deep.forward_flops + 2 * cell * (4 + 8 + 4)
     assert PLAIN._replace(tokens=True).forward_flops == cell * 4
+    assert [PLAIN._replace(cell=name).training_flops * 3 for name in ("LSTM", "RNN")] == [
+        PLAIN.training_flops * gates for gates in (4, 1)
+    ]
 
 
 def test_operations_of_a_ragged_batch_are_those_of_its_steps():
@@ -42,17 +45,20 @@ def test_operations_of_a_ragged_batch_are_those_of_its_steps():
         {"reset_before": True},
         {"one_hot": True},
         {"tokens": True},
+        {"cell": "LSTM"},
+        {"cell": "RNN"},
     ],
     ids=str,
 )
 def test_workload(options):
     shape = PLAIN._replace(**options)
     workload = Workload(shape)
-    assert (workload.gru.num_layers, workload.gru.num_directions) == (shape.layers, shape.directions)
-    assert workload.gru.reset_after is not shape.reset_before
+    assert (workload.layer.num_layers, workload.layer.num_directions) == (shape.layers, shape.directions)
+    assert type(workload.layer).__name__ == shape.cell
+    assert getattr(workload.layer, "reset_after", True) is not shape.reset_before
     workload.inference()
     workload.training()
-    assert all(gradient.any() for gradient in workload.gru.gradients.values())
+    assert all(gradient.any() for gradient in workload.layer.gradients.values())
 
 
 def test_shapes_that_an_older_version_lacks_are_left_out(monkeypatch):

@@ -1,7 +1,8 @@
 """What a pass allocates: nothing as large as a sequence but what its design names.
 
-`tracemalloc` counts NumPy's arrays. It doesn't see those that kernels make: of the GRU's, one, for the sums of few rows
-over a few steps. Resident memory, which knows no such difference, is measured in tests/bench/test_memory.py.
+`tracemalloc` counts NumPy's arrays. It doesn't see those that kernels make: the GRU's hold the sums of few rows over a
+few steps, and backward a state of each row. Resident memory, which knows no such difference, is measured in
+tests/bench/test_memory.py.
 
 Shapes: T time, B batch, I input, H hidden.
 """

@@ -15,6 +15,10 @@ from numgru.training import (
     MSELoss,
     ReduceLROnPlateau,
     TrainingDivergedError,
+    clip_grad_adaptive_,
+    clip_grad_norm_,
+    clip_grad_norm_per_array_,
+    clip_grad_value_,
     fit,
 )
 
@@ -160,6 +164,91 @@ def test_clip_value_is_counted(make_model):
     assert run(model, x, y, clip_value=1e6).clipped_share == [0.0] * 3
 
 
+RULES = {
+    "clip_norm": lambda model, limit: clip_grad_norm_(model.gradients, limit),
+    "clip_norm_per_array": lambda model, limit: clip_grad_norm_per_array_(model.gradients, limit),
+    "clip_value": lambda model, limit: clip_grad_value_(model.gradients, limit),
+    "clip_adaptive": lambda model, limit: clip_grad_adaptive_(model.gradients, model.parameters, limit),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_rule_has_the_bits_of_clipping_by_hand(make_model, rule, dtype):
+    x, y = (a.astype(dtype) for a in data())
+    model, other = make_model(dtype=dtype), make_model(dtype=dtype)
+    reports = []
+    run(model, x, y, epochs=1, shuffle=False, on_step=lambda s: reports.append(s.report), **{rule: 0.02})
+    optimizer, loss = SGD(other, lr=0.1), MSELoss()
+    for step, start in enumerate(range(0, 37, 8)):
+        _, d = loss(other.forward(x[start : start + 8]), y[start : start + 8])
+        other.zero_grad()
+        other.backward(d)
+        report = RULES[rule](other, 0.02)
+        optimizer.step()
+        assert (report.norms, report.counts) == (reports[step].norms, reports[step].counts)
+    assert any(report.clipped for report in reports)
+    np.testing.assert_array_equal(model.flat_parameters, other.flat_parameters)
+
+
+def test_another_norm(make_model):
+    x, y = data()
+    history = run(make_model(), x, y, epochs=1, shuffle=False, clip_norm=1e-3, norm_type=1)
+    assert history.grad_norm_max[0] > run(make_model(), x, y, epochs=1, shuffle=False, clip_norm=1e-3).grad_norm_max[0]
+    assert history.clipped_share == [1.0]
+
+
+def spoil(model, bad_steps, value=np.nan):
+    """Put a NaN among the gradients of these steps."""
+    backward, calls = model.backward, []
+
+    def broken(dy, need_dx):
+        calls.append(1)
+        backward(dy, need_dx=need_dx)
+        if len(calls) in bad_steps:
+            model.gradients["b"][1] = value
+
+    model.backward = broken
+
+
+def test_skipped_steps_change_nothing_and_are_not_in_the_means(make_model):
+    x, y = data(40)
+    model, other = make_model(), make_model()
+    spoil(model, (1, 4))
+    steps = []
+    options = {"epochs": 1, "shuffle": False, "clip_norm": 0.1}
+    history = run(model, x, y, Adam(model), nonfinite="skip", on_step=steps.append, **options)
+    assert [step.skipped for step in steps] == [True, False, False, True, False]
+    assert history.skipped_share == [0.4]
+    kept = np.r_[8:24, 32:40]
+    expected = run(other, x[kept], y[kept], Adam(other), **options)
+    assert (history.loss, history.grad_norm_mean) == (pytest.approx(expected.loss), expected.grad_norm_mean)
+    np.testing.assert_array_equal(model.flat_parameters, other.flat_parameters)
+
+
+def test_zeroed_gradients(make_model):
+    x, y = data()
+    model = make_model()
+    spoil(model, (2,), np.inf)
+    steps = []
+    run(model, x, y, epochs=1, clip_value=0.1, nonfinite="zero", on_step=steps.append)
+    assert [step.report.nonfinite for step in steps] == [{}, {"b": 1}, {}, {}, {}]
+    assert np.isfinite(model.flat_parameters).all()
+
+
+def test_a_loss_that_is_not_finite_is_skipped_too(make_model):
+    x, y = data()
+    y[3] = np.inf
+    model, steps = make_model(), []
+    history = run(model, x, y, shuffle=False, nonfinite="skip", on_step=steps.append, progress=True)
+    assert [step.report is None for step in steps] == [True, False, False, False, False] * 3
+    assert np.isfinite(history.loss).all() and history.skipped_share == [0.2] * 3
+    with pytest.raises(TrainingDivergedError, match="epoch 1, step 5: every step was skipped"):
+        run(model, x, y * np.nan, nonfinite="skip")
+    with pytest.raises(TrainingDivergedError, match="epoch 1, step 1: the loss is inf"):
+        run(model, x, y, shuffle=False, nonfinite="zero")
+
+
 def worsening(model, lr=0.0):
     """With lr 0 the weights move only through this: away from the data, after epoch 2."""
 
@@ -214,8 +303,9 @@ def test_steps_are_reported(make_model):
     steps = []
     history = run(model, x, y, epochs=2, on_step=steps.append, clip_norm=0.5)
     assert [(step.epoch, step.step) for step in steps] == [(e, s) for e in (1, 2) for s in range(1, 6)]
-    assert max(step.grad_norm for step in steps[:5]) == history.grad_norm_max[0]
-    assert np.mean([step.clipped for step in steps[5:]]) == history.clipped_share[1]
+    assert max(step.report.norm for step in steps[:5]) == history.grad_norm_max[0]
+    assert np.mean([bool(step.report.clipped) for step in steps[5:]]) == history.clipped_share[1]
+    assert history.skipped_share == [0.0, 0.0] and not any(step.skipped for step in steps)
 
 
 def test_progress_is_one_bar_for_the_whole_run(make_model, capsys, tmp_path):
@@ -283,7 +373,7 @@ def test_diverged_validation(make_model):
 
 def test_a_bare_gru_is_to_be_wrapped():
     model = GRU(3, 2, seed=0)
-    with pytest.raises(TypeError, match=r"model: .* one array, got GRU\(3, 2\), .*; pass numgru\.Sequential\(gru\)"):
+    with pytest.raises(TypeError, match=r"model: .* one array, got GRU\(3, 2\), .*; pass numgru\.Sequential\(layer\)"):
         run(model, np.zeros((8, 5, 3)), np.zeros((8, 5, 2)))
 
 
@@ -312,7 +402,11 @@ X, Y = data()
         ({"validation": X}, TypeError, r"validation: expected a pair \(x, y\)"),
         ({"clip_norm": -1}, ValueError, "clip_norm: expected a positive number, got -1"),
         ({"clip_value": np.nan}, ValueError, "clip_value: expected a positive number, got nan"),
-        ({"clip_norm": 1, "clip_value": 1}, ValueError, "clip_norm, clip_value: expected at most one"),
+        ({"clip_norm": 1, "clip_value": 1}, ValueError, "clip_norm, clip_value: expected at most one, got 1 and 1"),
+        ({"clip_adaptive": 0}, ValueError, "clip_adaptive: expected a positive number, got 0"),
+        ({"clip_norm_per_array": "1"}, TypeError, "clip_norm_per_array: expected a positive number, got str"),
+        ({"norm_type": 3}, ValueError, r"norm_type: expected 1, 2 or math\.inf, got 3"),
+        ({"nonfinite": "drop"}, ValueError, "nonfinite: expected one of .* got 'drop'"),
         ({"patience": 3}, ValueError, r"patience: expected validation=\(x, y\)"),
         ({"patience": 0, "validation": (X, Y)}, ValueError, "patience: expected an integer of at least 1"),
         ({"loss": "mse"}, TypeError, "loss: expected a numgru Loss, got str"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from numgru.training import SGD, Adam, AdamW, RMSprop
+from numgru.training import SGD, Adam, AdamW, RMSprop, clip_grad_norm_, clip_grad_norm_per_array_, clip_grad_value_
 
 SETTINGS = [
     (SGD, {}),
@@ -103,6 +103,52 @@ def test_state_continues_bit_for_bit(make_model, optimizer, options):
     run(second, grads[10:])
     np.testing.assert_array_equal(model.flat_parameters, other.flat_parameters)
     assert state["steps"] == 10 and second.steps == STEPS
+
+
+@pytest.mark.parametrize("clip", [clip_grad_norm_, clip_grad_norm_per_array_])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("optimizer", "options"), SETTINGS, ids=IDS)
+@pytest.mark.parametrize("limit", [0.3, 1e-3, 1e9])
+def test_clipping_on_the_way_gives_the_bits_of_two_passes(make_model, clip, optimizer, options, dtype, limit):
+    one, two = (optimizer(make_model(hidden=65, dtype=dtype), lr=0.1, **options) for _ in range(2))
+    for gradient in gradients(one.model, dtype, 5):
+        for each, in_place in ((one, False), (two, True)):
+            each.model.flat_gradients[...] = gradient
+            each.step(clip(each.model.gradients, limit, in_place=in_place))
+        np.testing.assert_array_equal(one.model.flat_gradients, gradient)
+    np.testing.assert_array_equal(one.model.flat_parameters, two.model.flat_parameters)
+    assert one.steps == two.steps == 5
+
+
+def test_the_report_of_flat_gradients_will_do_too(make_model):
+    one, two = (SGD(make_model(), lr=0.1) for _ in range(2))
+    for each in (one, two):
+        each.model.flat_gradients[...] = 3.0
+    one.step(clip_grad_norm_(one.model.flat_gradients, 1.0, in_place=False))
+    two.step(clip_grad_norm_(two.model.flat_gradients, 1.0))
+    np.testing.assert_array_equal(one.model.flat_parameters, two.model.flat_parameters)
+
+
+def test_a_factor_too_small_for_a_normal_number(make_model):
+    one, two = (SGD(make_model(dtype=np.float32), lr=1.0) for _ in range(2))
+    for each, in_place in ((one, False), (two, True)):
+        start = each.model.flat_parameters.copy()
+        each.model.flat_gradients[...] = 3e38
+        each.step(clip_grad_norm_(each.model.gradients, 1e-2, in_place=in_place))
+    np.testing.assert_array_equal(one.model.flat_parameters, two.model.flat_parameters)
+    assert np.linalg.norm(one.model.flat_parameters - start) == pytest.approx(1e-2, rel=1e-4)
+
+
+@pytest.mark.parametrize("clip", [clip_grad_norm_, clip_grad_value_])
+def test_a_skipped_report_is_no_step(make_model, clip):
+    optimizer = Adam(make_model(), lr=0.1)
+    run(optimizer, gradients(optimizer.model, np.float64, 2))
+    parameters, state = optimizer.model.flat_parameters.copy(), optimizer.state_dict()
+    optimizer.model.gradients["b"][0] = np.nan
+    optimizer.step(clip(optimizer.model.gradients, 1.0, nonfinite="skip"))
+    np.testing.assert_array_equal(optimizer.model.flat_parameters, parameters)
+    np.testing.assert_array_equal(optimizer.state_dict()["exp_avg"], state["exp_avg"])
+    assert optimizer.steps == 2
 
 
 def test_lr_is_mutable_and_zero_stands_still(make_model):

@@ -13,7 +13,7 @@ from ..peer import Peer
 from ..problem import Array, Problem, Weights
 
 
-class GRU(Peer):
+class Layer(Peer):
     """The input's part of the gates is one product for all steps; the rest a scan. Weights are the other way round."""
 
     version = jax.__version__
@@ -45,10 +45,12 @@ def run(shape: Shape, weights: list[Weights], x: Any, h_0: Any) -> tuple[Any, An
     D, last = shape.directions, []
     for layer in range(shape.layers):
         places = range(layer * D, (layer + 1) * D)
-        h_n, y = zip(*(scan(shape, weights[at], x, h_0[at], reverse=at % D == 1) for at in places), strict=True)
+        firsts = (h_0[..., at, :, :] for at in places)
+        runs = zip(places, firsts, strict=True)
+        h_n, y = zip(*(scan(shape, weights[at], x, first, reverse=at % D == 1) for at, first in runs), strict=True)
         x = jnp.concatenate(y, axis=-1)
         last += h_n
-    return x, jnp.stack(last)
+    return x, jnp.stack(last, axis=-3)
 
 
 def scan(shape: Shape, weights: Weights, x: Any, h_0: Any, *, reverse: bool) -> tuple[Any, Any]:
@@ -56,8 +58,16 @@ def scan(shape: Shape, weights: Weights, x: Any, h_0: Any, *, reverse: bool) -> 
     H = shape.H
     inside = jnp.arange(shape.T)[:, None, None] < shape.lengths[:, None] if shape.ragged else None
 
-    def step(h: Any, at: Any) -> tuple[Any, Any]:
-        of_input, inside = at
+    def rnn(h: Any, of_input: Any) -> Any:
+        return jnp.tanh(of_input + h @ w_hh + b_hh)
+
+    def lstm(states: Any, of_input: Any) -> Any:
+        h, c = states
+        i, f, g, o = jnp.split(of_input + h @ w_hh + b_hh, 4, axis=-1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        return jnp.stack([jax.nn.sigmoid(o) * jnp.tanh(c), c])
+
+    def gru(h: Any, of_input: Any) -> Any:
         x_r, x_z, x_n = jnp.split(of_input, 3, axis=-1)
         if shape.reset_before:
             h_r, h_z = jnp.split(h @ w_hh[:, : 2 * H] + b_hh[: 2 * H], 2, axis=-1)
@@ -66,10 +76,17 @@ def scan(shape: Shape, weights: Weights, x: Any, h_0: Any, *, reverse: bool) -> 
         r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
         q = (r * h) @ w_hh[:, 2 * H :] + b_hh[2 * H :] if shape.reset_before else r * h_n
         n = jnp.tanh(x_n + q)
-        after = (1 - z) * n + z * h
+        return (1 - z) * n + z * h
+
+    cell = {"GRU": gru, "LSTM": lstm, "RNN": rnn}[shape.cell]
+
+    def step(states: Any, at: Any) -> tuple[Any, Any]:
+        of_input, inside = at
+        after = cell(states, of_input)
+        h = after[0] if shape.cell == "LSTM" else after
         if inside is None:
-            return after, after
-        return jnp.where(inside, after, h), jnp.where(inside, after, 0)
+            return after, h
+        return jnp.where(inside, after, states), jnp.where(inside, h, 0)
 
     return jax.lax.scan(step, h_0, (x @ w_ih + b_ih, inside), reverse=reverse)
 

@@ -5,25 +5,25 @@ from typing import Any
 
 import numgru
 
-from ...workload import gru_of, lengths_of
+from ...workload import layer_of, lengths_of
 from ..peer import Peer
 from ..problem import Problem
 
 
-class GRU(Peer):
+class Layer(Peer):
     version = numgru.__version__
 
     def __init__(self, problem: Problem, threads: int) -> None:
         numgru.set_num_threads(threads)
-        self.gru, self.lengths = gru_of(problem.shape), lengths_of(problem.shape)
-        for parameter, weight in zip(self.gru.parameters.values(), chain(*problem.weights), strict=True):
+        self.layer, self.lengths = layer_of(problem.shape), lengths_of(problem.shape)
+        for parameter, weight in zip(self.layer.parameters.values(), chain(*problem.weights), strict=True):
             parameter[...] = weight
 
     def inference(self, x: Any, h_0: Any) -> tuple[Any, Any]:
-        return self.gru(x, h_0, **self.lengths)
+        return self.layer(x, h_0, **self.lengths)
 
     def training(self, x: Any, dy: Any) -> list[Any]:
-        self.gru.zero_grad()  # `backward` adds to the gradients
-        self.gru.forward(x, **self.lengths)
-        self.gru.backward(dy, need_dx=False)
-        return list(self.gru.gradients.values())
+        self.layer.zero_grad()  # `backward` adds to the gradients
+        self.layer.forward(x, **self.lengths)
+        self.layer.backward(dy, need_dx=False)
+        return list(self.layer.gradients.values())

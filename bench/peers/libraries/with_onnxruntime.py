@@ -6,10 +6,10 @@ import onnxruntime
 
 from ..peer import Peer
 from ..problem import Problem
-from .onnx_file import onnx_file
+from .onnx_file import onnx_file, states_by_name
 
 
-class GRU(Peer):
+class Layer(Peer):
     version = onnxruntime.__version__
     trains = False
     lacks = frozenset({"tokens"})
@@ -22,5 +22,5 @@ class GRU(Peer):
         self.session = onnxruntime.InferenceSession(onnx_file(problem), options, providers=["CPUExecutionProvider"])
 
     def inference(self, x: Any, h_0: Any) -> tuple[Any, Any]:
-        y, h_n = self.session.run(None, {"x": x, "h_0": h_0})
-        return y, h_n
+        y, *last = self.session.run(None, {"x": x, **states_by_name(h_0)})
+        return y, last

@@ -6,10 +6,10 @@ import openvino
 
 from ..peer import Peer
 from ..problem import Problem
-from .onnx_file import onnx_file
+from .onnx_file import onnx_file, states_by_name
 
 
-class GRU(Peer):
+class Layer(Peer):
     version = openvino.__version__.split("-")[0]
     trains = False
     lacks = frozenset({"tokens"})
@@ -26,5 +26,6 @@ class GRU(Peer):
 
     def inference(self, x: Any, h_0: Any) -> tuple[Any, Any]:
         # Shared: nothing is copied in or out.
-        result = self.request.infer({"x": x, "h_0": h_0}, share_inputs=True, share_outputs=True)
-        return result["y"], result["h_n"]
+        states = states_by_name(h_0)
+        result = self.request.infer({"x": x, **states}, share_inputs=True, share_outputs=True)
+        return result["y"], [result[name.replace("0", "n")] for name in states]

@@ -1,0 +1,101 @@
+"""The gradient that flows from step to step, on its way back: how long it is, and bounds that hold it.
+
+A bound on every number (Graves 2013) is met where the flow is summed. A bound on a row's norm needs all of the row's
+units first, which takes a stage more: it sums the flow and its squares, and the next one goes on from there.
+Shapes: as in sequences.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import overload
+
+from ._jit import borrower
+from .packing import blocks_in
+from .sequences import Fields, padded
+from .vectors import I64, Vec, splat, sum_of_squares
+
+_DOUBLE = ir.DoubleType()
+_INFINITE = ir.Constant(_DOUBLE, float("inf"))
+
+
+def flow_stages(flow):
+    """1 if a stage for the flow comes before those of the cell."""
+    raise NotImplementedError
+
+
+@overload(flow_stages)
+def _(flow):
+    if isinstance(flow[flow.fields.index("factors")], types.NoneType):
+        return lambda flow: 0
+    return lambda flow: int(flow.max_norm < np.inf)
+
+
+def set_factors(run, flow, first, last, depth):
+    """What brings the flow into rows first .. last - 1 down to `max_norm`; what came from outside stays (no depth)."""
+    raise NotImplementedError
+
+
+@overload(set_factors)
+def _(run, flow, first, last, depth):
+    if isinstance(flow[flow.fields.index("factors")], types.NoneType):
+        return lambda run, flow, first, last, depth: None
+
+    def implementation(run, flow, first, last, depth):
+        blocks = blocks_in(run.H, run.y)
+        for at in range(0, flow.factors.size, run.B):  # a state's
+            for row in range(at + first, at + last):
+                norm = np.sqrt(_tree_sum(flow.squares, row * blocks, (row + 1) * blocks, 1 << _bits(blocks - 1)))
+                flow.factors[row] = flow.max_norm / norm if depth > 0 and norm > flow.max_norm else 1.0
+
+    return implementation
+
+
+@borrower
+def _bits(n):
+    """How many the binary number has."""
+    bits = 0
+    while n >> bits:
+        bits += 1
+    return bits
+
+
+@borrower
+def _tree_sum(values, first, end, count):
+    """The sum of `count` values, a power of 2, neighbours first; from `end` on they are zero."""
+    if first >= end:
+        return 0.0
+    if count == 1:
+        return values[first]
+    half = count // 2
+    return _tree_sum(values, first, end, half) + _tree_sum(values, first + half, end, half)
+
+
+def is_finite(run: Fields, bound: Any) -> Any:
+    """Whether there is such a bound."""
+    return run.b.fcmp_ordered("<", bound, _INFINITE)
+
+
+def bounded(run: Fields, d: Fields, flow: Vec, i: Any, row_of: list[Any], blocks: int, state: int, depth: Any) -> Vec:
+    """The flow into a tile's rows within its bounds; what came from outside (no depth) isn't held by them."""
+    b, kind = run.b, run.kind
+    limit = b.select(b.icmp_signed(">", depth, I64(0)), d.limit, _INFINITE)
+    limit = limit if kind.bits == 64 else b.fptrunc(limit, kind.scalar)
+    starts = [b.add(b.add(b.mul(run.B, I64(state)), i), m) for m in row_of]
+    rows = run.rows(d.factors, starts)
+    factors = Vec.stack([rows.broadcast(m, 0) for m in range(len(row_of)) for _ in range(blocks)])
+    most = Vec.stack([splat(b, kind, limit)] * len(flow.registers))
+    return (flow * factors).at_most(most).at_least(-most)
+
+
+def store_squares(run: Fields, data: Any, step: Any, i: Any, m: Any, block: Any, value: Vec) -> None:
+    """The sum of squares of a register into (step, B, block)."""
+    b = run.b
+    blocks = b.sdiv(padded(run), I64(run.kind.lanes))
+    at = b.add(b.mul(b.add(b.mul(step, run.B), b.add(i, m)), blocks), block)
+    total = sum_of_squares(b, run.kind, value.registers[0])
+    b.store(total, b.bitcast(b.gep(data, [at], source_etype=_DOUBLE), _DOUBLE.as_pointer()))

@@ -1,0 +1,77 @@
+"""A single layer of one direction without any options, on the calling thread: kernels that take plain arrays.
+
+What they do is elsewhere. Here it's put together, as every tuple among the arguments of a call from Python costs half a
+microsecond.
+Shapes: as in sequences.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._jit import kernel, piece
+from .cell import cell_slots
+from .packing import blocks_in, lanes_of
+from .recurrent import backward, forward, pack_weights, pack_weights_backward
+from .sequences import no_flow, no_options
+from .weight_gradients import weight_gradients
+
+
+class Plain(NamedTuple):
+    """The kernels for one kind of weights."""
+
+    infer: Any
+    train: Any
+    train_backward: Any
+
+
+@piece
+def _parts(weights, flat, I, H):
+    """A layer's weights and biases, or their gradients, in their order in memory; biases may be missing."""
+    units = len(cell_slots(weights)[0]) * H
+    state, biases = units * I, units * (I + H)
+    size = units if flat.size > biases else 0
+    w_ih, w_hh = flat[:state].reshape((units, I)), flat[state:biases].reshape((units, H))
+    return w_ih, w_hh, flat[biases : biases + size], flat[biases + size : biases + 2 * size]
+
+
+def plain_kernels(kind: Any) -> Plain:
+    """The kernels for weights of that type."""
+
+    @kernel
+    def infer(w_input, w_state, bias, x, h_0, y, c, batch_first):
+        """The states into y, and the last second state, if there is one, into c."""
+        forward(kind(w_input, w_state, bias), x, h_0, y, c, None, batch_first, 0, no_options())
+
+    @kernel
+    def train(w_input, w_state, bias, parameters, x, h_0, y, c, gates, batch_first):
+        """Pack the weights, then the states into y and c, and what the backward pass needs into `gates`."""
+        weights = kind(w_input, w_state, bias)
+        w_ih, w_hh, b_ih, b_hh = _parts(weights, parameters, x.shape[2], h_0.shape[2])
+        pack_weights(weights, w_ih, w_hh, b_ih, b_hh)
+        forward(weights, x, h_0, y, c, gates, batch_first, 0, no_options())
+
+    @kernel
+    def train_backward(
+        w_input, w_state, bias, parameters, gradients, x, h_0, y, c, gates, dy, dx, dh, batch_first, memory
+    ):  # fmt: skip
+        """Pack the weights again, then dx (None: not wanted), dh_0 in place of dh_n, and the parameters' gradients."""
+        weights = kind(w_input, w_state, bias)
+        I, (states, B, H) = x.shape[2], h_0.shape
+        w_ih, w_hh, _, _ = _parts(weights, parameters, I, H)
+        pack_weights_backward(weights, w_ih, w_hh, dx is not None)
+        padded = blocks_in(H, y) * lanes_of(y)
+        carry = np.zeros((states, B, padded), y.dtype)
+        carry[:, :, :H] = dh
+        backward(
+            weights, x, h_0, y, c, gates, dy, dx, dh, carry.ravel(), no_flow(), batch_first, 0, no_options()
+        )  # fmt: skip
+        dw_ih, dw_hh, db_ih, db_hh = _parts(weights, gradients, I, H)
+        weight_gradients(
+            weights, x, h_0, y, gates, None, dw_ih, dw_hh, db_ih, db_hh,
+            batch_first, 0, True, True, memory,
+        )  # fmt: skip
+
+    return Plain(infer, train, train_backward)

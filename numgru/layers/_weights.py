@@ -1,0 +1,195 @@
+"""Parameters of recurrent layers, and the same packed for the kernels.
+
+Shapes: H hidden, L layers, D directions, S states of the cell.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from ..kernels import one_step, threads
+from ..kernels.cell import Weights
+from ..kernels.packing import same_bits
+from ..kernels.target import TARGET
+from . import _check
+from ._check import FloatArray
+from ._direction import Direction
+from .base import Layer
+
+
+class _Packed(NamedTuple):
+    """Packed weights, never changed, and what they were packed from."""
+
+    weights: tuple[FloatArray, list[Weights]]  # one block, and its parts by layer and direction
+    tokens: bool  # whether the first layer's are for tokens
+    parameters: FloatArray  # a copy
+    exposures: int  # of the parameters; the same number again: nobody can have changed them
+
+
+class RecurrentWeights(Layer):
+    """What a recurrent layer is made of; `GRU` documents the parameters."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
+        learn_h_0: bool = False,
+        checkpoint_every: int | None = None,
+        clip_flow_value: float | None = None,
+        clip_flow_norm: float | None = None,
+        dtype: DTypeLike = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        self.input_size = _check.size("input_size", input_size)
+        self.hidden_size = H = _check.size("hidden_size", hidden_size)
+        self.num_layers = L = _check.size("num_layers", num_layers)
+        self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
+        self.dropout = _check.probability("dropout", dropout)
+        self.recurrent_dropout = _check.probability("recurrent_dropout", recurrent_dropout)
+        self.zoneout = _check.probability("zoneout", zoneout)
+        self.learn_h_0 = bool(learn_h_0)
+        self.checkpoint_every = None if checkpoint_every is None else _check.size("checkpoint_every", checkpoint_every)
+        self.clip_flow_value = _check.bound("clip_flow_value", clip_flow_value)
+        self.clip_flow_norm = _check.bound("clip_flow_norm", clip_flow_norm)
+        self.measure_flow = False
+        if self.dropout and L == 1:
+            warnings.warn(
+                f"dropout: expected num_layers of at least 2, as it lies between layers, got dropout={dropout} "
+                "with num_layers=1; it has no effect",
+                stacklevel=3,
+            )
+        gates = len(self._kind.cell().input_slots)
+        shapes: dict[str, tuple[int, ...]] = {}
+        for suffix, width, _ in self._places():
+            shapes |= {f"weight_ih_{suffix}": (gates * H, width), f"weight_hh_{suffix}": (gates * H, H)}
+            if bias:
+                shapes |= {f"bias_ih_{suffix}": (gates * H,), f"bias_hh_{suffix}": (gates * H,)}
+        size = sum(int(np.prod(shape)) for shape in shapes.values())
+        if learn_h_0:
+            shapes |= dict.fromkeys(self._first_states, (L * self.num_directions, 1, H))
+        super().__init__(shapes, dtype)
+        generator = np.random.default_rng(seed)
+        self.flat_parameters[:size] = generator.uniform(-(H**-0.5), H**-0.5, size)
+        self.random_state: dict[str, Any] = {"seed": int(generator.integers(2**63)), "draws": 0}
+        self._forget()
+
+    @property
+    def _kind(self) -> type[Weights]:
+        """The packed weights' type, which says what the cell is."""
+        raise NotImplementedError
+
+    @property
+    def _states(self) -> int:
+        """S."""
+        return self._kind.cell().states
+
+    @property
+    def _first_states(self) -> tuple[str, ...]:
+        """Their names before the first step."""
+        return ("h_0", "c_0")[: self._states]
+
+    @property
+    def _own_options(self) -> dict[str, tuple[object, object]]:
+        """The options that only this kind of layer has, with their defaults."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return self._made_by(
+            self.input_size,
+            self.hidden_size,
+            num_layers=(self.num_layers, 1),
+            bias=(self.bias, True),
+            batch_first=(self.batch_first, False),
+            dropout=(self.dropout, 0.0),
+            bidirectional=(self.bidirectional, False),
+            **self._own_options,
+            recurrent_dropout=(self.recurrent_dropout, 0.0),
+            zoneout=(self.zoneout, 0.0),
+            learn_h_0=(self.learn_h_0, False),
+            checkpoint_every=(self.checkpoint_every, None),
+            clip_flow_value=(self.clip_flow_value, None),
+            clip_flow_norm=(self.clip_flow_norm, None),
+            dtype=(self.dtype, np.float32),
+        )
+
+    @property
+    def num_directions(self) -> int:
+        """2 if bidirectional, otherwise 1."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def _bounds(self) -> tuple[float, float]:
+        """Of what flows from step to step: the largest value and norm."""
+        value, norm = self.clip_flow_value, self.clip_flow_norm
+        return np.inf if value is None else value, np.inf if norm is None else norm
+
+    def _places(self) -> Iterator[tuple[str, int, int]]:
+        """Name, input width and direction of every layer's directions."""
+        for layer in range(self.num_layers):
+            width = self.input_size if layer == 0 else self.num_directions * self.hidden_size
+            for direction in range(self.num_directions):
+                yield f"l{layer}" + ("_reverse" if direction else ""), width, direction
+
+    _transient: ClassVar = Layer._transient | {"_directions", "_packed"}
+
+    def _forget(self) -> None:
+        H = self.hidden_size
+        self._directions = [
+            Direction(self._kind, suffix, width, H, self._width, direction, self.batch_first, self.dtype)
+            for suffix, width, direction in self._places()
+        ]
+        self._packed: _Packed | None = None
+
+    @property
+    def _width(self) -> int:
+        return self.num_directions * self.hidden_size
+
+    @property
+    def small_inputs(self) -> Sequence[tuple[int, ...]]:
+        """One step of one sequence, and of more than fill a tile."""
+        B = TARGET.rows + 1
+        return (1, 1, self.input_size), (B, 1, self.input_size) if self.batch_first else (1, B, self.input_size)
+
+    def _require_one_direction(self) -> None:
+        if self.bidirectional:
+            raise ValueError("bidirectional: expected a layer of one direction, got both; call it on whole sequences")
+
+    def _weights(self, tokens: bool = False) -> tuple[FloatArray, list[Weights]]:
+        """The packed weights of all directions, packed again if a parameter has changed since."""
+        packed = self._packed
+        if packed is not None and packed.exposures == self._exposures and packed.tokens == tokens:
+            return packed.weights
+        exposures = -1 if self._exposed() else self._exposures
+        if packed is None or packed.tokens != tokens or not self._is_same(packed):
+            with threads.one_at_a_time():
+                packed = self._packed
+                if packed is None or packed.tokens != tokens or not self._is_same(packed):
+                    packed = self._packed = None
+                    packed = _Packed(self._pack(tokens), tokens, self._flat_parameters.copy(), exposures)
+        self._packed = packed = packed._replace(exposures=exposures)
+        return packed.weights
+
+    def _is_same(self, packed: _Packed) -> bool:
+        words = np.dtype(f"i{self.dtype.itemsize}")
+        return bool(same_bits(self._flat_parameters.view(words), packed.parameters.view(words)))
+
+    def _pack(self, tokens: bool) -> tuple[FloatArray, list[Weights]]:
+        parameters, D = self._parameters(), self.num_directions
+        widths = [direction.input_size for direction in self._directions]
+        block, parts = one_step.new_block(self._kind, widths, self.hidden_size, self.dtype, self.zoneout)
+        for at, (direction, weights) in enumerate(zip(self._directions, parts, strict=True)):
+            direction.pack(weights, parameters, np.arange(self.input_size) if tokens and at < D else None)
+        return block, parts
