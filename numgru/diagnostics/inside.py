@@ -111,7 +111,7 @@ def gates_figure(statistics: LayerStatistics) -> Figure:
             edges = np.linspace(*gate.range, gate.histogram.size + 1)
             share = 100 * gate.histogram / gate.histogram.sum()
             axes.bar(edges[:-1], share, np.diff(edges), align="edge", color=BLUE, edgecolor="white", linewidth=0.4)
-            ends = f"{gate.saturated_low:.0%} at the low end, {gate.saturated_high:.0%} at the high"
+            ends = f"saturated {gate.saturated_low:.0%}, {gate.saturated_high:.0%}"
             axes.set_title(f"{gate.name}: {ends}", loc="left", fontsize=8)
             axes.set_ylabel("% of values" if gate is own[0] else "")
             finish(axes)

@@ -50,9 +50,9 @@ def test_norms_are_those_of_sequences_that_begin_later(network, task):
         _, state = recurrent(x[: t + 1])
         recurrent.forward(x[t + 1 :], state)
         _, d_state = recurrent.backward(dy[t + 1 :])
-        d_state = d_state.reshape(-1, 5, 50)
+        d_state = d_state.reshape(-1, 5, 50)  # an LSTM's other state is c
         d_state[0] += dy[t]
-        assert norms[t] == pytest.approx(np.linalg.norm(d_state), rel=1e-5)
+        assert norms[t] == pytest.approx(np.linalg.norm(d_state), rel=1e-4)
     assert norms[11] == pytest.approx(np.linalg.norm(dy[11]), rel=1e-5)
 
 
