@@ -212,8 +212,8 @@ class Recurrent(CheckedCalls):
         """The array, zero where its sequences have ended."""
         lengths = call.batch.own_lengths
         if lengths is not None and not call.listed:
-            ended = np.arange(values.shape[int(self.batch_first)]) >= lengths[:, None]
-            values[ended if self.batch_first else ended.T] = 0
+            for row, length in enumerate(lengths.tolist()):
+                (values[row, length:] if self.batch_first else values[length:, row])[...] = 0
         return values
 
     def _through_layers(

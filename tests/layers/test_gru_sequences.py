@@ -130,7 +130,7 @@ def test_glued_by_reset_is_two_sequences(depth: dict[str, Any], at: int) -> None
     first, second = (run(quiet, part) for part in parts)
     expected = {name: np.concatenate([first[name], second[name]]) for name in ("y", "dx")}
     expected |= {"h_n": second["h_n"], "dh_0": first["dh_0"] + second["dh_0"]}
-    assert_same_bits({name: whole[name] for name in BY_ROW}, expected)
+    assert_same_bits({name: whole[name] for name in BY_ROW if name in whole}, expected)
     for part in parts:
         del part["reset"]
     first, second = (infer(gru, part) for part in parts)

@@ -56,7 +56,7 @@ def oracle(p: dict[str, Any], steps: int, carry: bool = True) -> dict[str, Any]:
         h = np.zeros((B, H))
         for start in range(0, T, steps):
             x, target = X[start : start + steps], Y[start : start + steps]
-            y, tape = reference.steps(reference.GRU, x, h, gru, never, None, None)
+            y, _, tape = reference.steps(reference.GRU, x, h, gru, never, None, None)
             h = y[-1] if carry else h
             d = 2 * (reference.linear(y, weight, bias) - target) / target.size
             dy, dweight, dbias = reference.linear_backward(d, y, weight)
