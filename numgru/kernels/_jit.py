@@ -5,6 +5,7 @@ No `fastmath`, anywhere: the same bits for any batch size, thread count and vect
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 from collections.abc import Callable
@@ -16,14 +17,15 @@ from typing import Any
 import llvmlite
 import numba
 import numba.extending
-from numba.core import caching, sigutils
+from numba.core import caching, codegen, sigutils
 from numba.core.ccallback import CFunc
+from numba.core.compiler import Compiler
 from numba.misc.appdirs import AppDirs
 
 if numba.config.DISABLE_JIT:
     raise ImportError("numgru's kernels exist in compiled form only: unset NUMBA_DISABLE_JIT and import it again")
 
-_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -37,8 +39,8 @@ def parallel_kernel(function: Callable[..., Any]) -> Any:
 
 
 def piece(function: Callable[..., Any]) -> Any:
-    """Compile a function that only kernels call; it's kept as a part of them."""
-    return numba.njit(**_OPTIONS)(function)
+    """A function that only kernels call; it's compiled as a part of them, and has no code of its own."""
+    return _part(function)
 
 
 def c_function(signature: Any, function: Callable[..., Any]) -> Any:
@@ -51,12 +53,54 @@ def c_function(signature: Any, function: Callable[..., Any]) -> Any:
 
 def borrower(function: Callable[..., Any]) -> Any:
     """A piece that allocates nothing: it counts no references to the arrays it is passed, which takes atomic steps."""
-    return numba.njit(_nrt=False, **_OPTIONS)(function)
+    return _part(function, _nrt=False)
+
+
+def _part(function: Callable[..., Any], **options: Any) -> Any:
+    return numba.njit(pipeline_class=_PieceCompiler, no_cpython_wrapper=True, **_OPTIONS, **options)(function)
 
 
 def intrinsic(emitter: Callable[..., Any]) -> Any:
     """A function that writes its own LLVM code; constants among its arguments reach it as literals."""
     return numba.extending.intrinsic(prefer_literal=True)(emitter)
+
+
+class _PieceLibrary(codegen.JITCodeLibrary):
+    """LLVM code as it was lowered, for kernels to link in.
+
+    Numba would optimise and translate every function alone, and then again in each that calls it: most of the time
+    that a kernel takes to compile.
+    """
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """What a call from Python runs: it raises TypeError."""
+        return ctypes.cast(ctypes.pythonapi.PyErr_BadArgument, ctypes.c_void_p).value or 0
+
+    @property
+    def codegen(self) -> Any:
+        """Itself, as all that Numba asks of a codegen here is `set_env`."""
+        return self
+
+    def set_env(self, name: str, env: Any) -> None:
+        """Nothing: only code that calls Python has an environment."""
+
+
+class _PieceCompiler(Compiler):
+    """Numba's compiler, but for what becomes of the code."""
+
+    def _compile_bytecode(self) -> Any:
+        self.state.library = _PieceLibrary(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+        return super()._compile_bytecode()
 
 
 @cache

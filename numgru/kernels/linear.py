@@ -17,7 +17,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from ._jit import kernel, parallel_kernel, piece
-from .packing import blocks_in, lanes_of
+from .packing import blocks_in, lanes_of, pack_backward, pack_forward
 from .threads import share
 from .tiles import ROWS, WIDE, View, affine_tile
 
@@ -73,6 +73,18 @@ def _views(weights, flat_y, i, j, K, O, lanes):
     unit = j * lanes
     w = View(weights.packed, unit * K, lanes, lanes * K)
     return View(weights.start, unit, 0, lanes), w, View(flat_y, i * O + unit, O, lanes)
+
+
+@kernel
+def pack_weight(weight, packed):
+    """weight (O, K) for the outputs."""
+    pack_forward(weight, (1,), packed)
+
+
+@kernel
+def pack_weight_backward(weight, packed):
+    """The same for the input's gradient."""
+    pack_backward(weight, packed)
 
 
 @kernel

@@ -11,6 +11,7 @@ import numpy as np
 from numba import types
 
 from ._jit import intrinsic, kernel, piece
+from .cell import cell_slots, gate_panels
 from .target import TARGET
 from .tiles import View, copy_tile, transpose_tile
 
@@ -43,7 +44,7 @@ def aligned_empty(size: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     return raw[start : start + size * dtype.itemsize].view(dtype)
 
 
-@kernel
+@piece
 def pack_forward(w, panels, packed):
     """w (G U, K), one gate's units after the other, to (block, panel, k, gate, lane).
 
@@ -63,7 +64,7 @@ def pack_forward(w, panels, packed):
             first += count
 
 
-@kernel
+@piece
 def pack_backward(w, packed):
     """w (R, K), read along its rows: to (block of K, row, lane)."""
     lanes, flat_w = lanes_of(packed), w.ravel()
@@ -73,6 +74,36 @@ def pack_backward(w, packed):
         for row in range(rows):
             at = View(packed, (block * rows + row) * lanes, 0, 0)
             copy_tile(View(flat_w, row * width + first, 0, 0), width - first, at)
+
+
+@piece
+def pack_layer(weights, w_ih, w_hh, b_ih, b_hh):
+    """A recurrent layer's weights for the forward pass; empty biases are zero."""
+    pack_forward(w_ih, gate_panels(weights), weights.input)
+    pack_forward(w_hh, gate_panels(weights), weights.state)
+    pack_biases(weights, w_hh.shape[1], b_ih, b_hh)
+
+
+@piece
+def pack_biases(weights, units, b_ih, b_hh):
+    """Both biases' sums, by slot; empty ones are zero."""
+    input_slots, state_slots, slots = cell_slots(weights)
+    lanes = lanes_of(weights.bias)
+    weights.bias[:] = 0
+    for bias, bias_slots in ((b_ih, input_slots), (b_hh, state_slots)):
+        for gate in range(bias.size // units):
+            slot = bias_slots[gate]
+            for unit in range(units):
+                block, lane = divmod(unit, lanes)
+                weights.bias[(block * slots + slot) * lanes + lane] += bias[gate * units + unit]
+
+
+@piece
+def pack_layer_backward(weights, w_ih, w_hh, need_dx):
+    """The same for the backward pass, which knows no biases."""
+    pack_backward(w_hh, weights.state)
+    if need_dx:
+        pack_backward(w_ih, weights.input)
 
 
 @kernel

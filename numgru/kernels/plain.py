@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._jit import kernel, piece
-from .cell import cell_slots
-from .packing import blocks_in, lanes_of
-from .recurrent import backward, forward, pack_weights, pack_weights_backward
-from .sequences import no_flow, no_options
-from .weight_gradients import weight_gradients
+from .cell import cell_slots, made_slot
+from .packing import blocks_in, lanes_of, pack_layer, pack_layer_backward
+from .recurrent import backward_rows, forward_rows
+from .sequences import Gradients, no_flow, no_options, sequences
+from .weight_gradients import add_part
 
 
 class Plain(NamedTuple):
@@ -43,15 +43,17 @@ def plain_kernels(kind: Any) -> Plain:
     @kernel
     def infer(w_input, w_state, bias, x, h_0, y, c, batch_first):
         """The states into y, and the last second state, if there is one, into c."""
-        forward(kind(w_input, w_state, bias), x, h_0, y, c, None, batch_first, 0, no_options())
+        run = sequences(x, h_0, y, c, None, batch_first, 0, no_options())
+        forward_rows(kind(w_input, w_state, bias), run, 0, run.B)
 
     @kernel
     def train(w_input, w_state, bias, parameters, x, h_0, y, c, gates, batch_first):
         """Pack the weights, then the states into y and c, and what the backward pass needs into `gates`."""
         weights = kind(w_input, w_state, bias)
         w_ih, w_hh, b_ih, b_hh = _parts(weights, parameters, x.shape[2], h_0.shape[2])
-        pack_weights(weights, w_ih, w_hh, b_ih, b_hh)
-        forward(weights, x, h_0, y, c, gates, batch_first, 0, no_options())
+        pack_layer(weights, w_ih, w_hh, b_ih, b_hh)
+        run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
+        forward_rows(weights, run, 0, run.B)
 
     @kernel
     def train_backward(
@@ -61,17 +63,16 @@ def plain_kernels(kind: Any) -> Plain:
         weights = kind(w_input, w_state, bias)
         I, (states, B, H) = x.shape[2], h_0.shape
         w_ih, w_hh, _, _ = _parts(weights, parameters, I, H)
-        pack_weights_backward(weights, w_ih, w_hh, dx is not None)
+        pack_layer_backward(weights, w_ih, w_hh, dx is not None)
+        run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
         padded = blocks_in(H, y) * lanes_of(y)
-        carry = np.zeros((states, B, padded), y.dtype)
-        carry[:, :, :H] = dh
-        backward(
-            weights, x, h_0, y, c, gates, dy, dx, dh, carry.ravel(), no_flow(), batch_first, 0, no_options()
-        )  # fmt: skip
+        carry, flat_dh = np.zeros(states * B * padded, y.dtype), dh.ravel()
+        for row in range(states * B):
+            for unit in range(H):
+                carry[row * padded + unit] = flat_dh[row * H + unit]
+        backward_rows(weights, run, Gradients(dy.ravel(), dx, flat_dh, carry, no_flow()), 0, B)
         dw_ih, dw_hh, db_ih, db_hh = _parts(weights, gradients, I, H)
-        weight_gradients(
-            weights, x, h_0, y, gates, None, dw_ih, dw_hh, db_ih, db_hh,
-            batch_first, 0, True, True, memory,
-        )  # fmt: skip
+        made = made_slot(weights)
+        add_part(weights, run, made, None, dw_ih, dw_hh, db_ih, db_hh, True, True, memory, 0, 1)
 
     return Plain(infer, train, train_backward)

@@ -11,10 +11,10 @@ import numpy as np
 from numba import prange
 
 from ._jit import kernel, parallel_kernel, piece
-from .cell import cell_slots, gate_panels, stage_widths
+from .cell import cell_slots, stage_widths
 from .few_rows import CHUNK, HALF, backward_few, columns_of, forward_few
 from .flow import flow_stages, set_factors
-from .packing import blocks_in, lanes_of, pack_backward, pack_forward
+from .packing import blocks_in, lanes_of, pack_layer, pack_layer_backward
 from .products import input_gradient_tile
 from .sequences import Gradients, Sequences, active_rows, sequences, steps_of
 from .step import step_backward_tile, step_tile
@@ -26,31 +26,13 @@ from .tiles import ROWS
 @kernel
 def pack_weights(weights, w_ih, w_hh, b_ih, b_hh):
     """Weights for the forward pass; empty biases are zero."""
-    pack_forward(w_ih, gate_panels(weights), weights.input)
-    pack_forward(w_hh, gate_panels(weights), weights.state)
-    pack_biases(weights, w_hh.shape[1], b_ih, b_hh)
-
-
-@piece
-def pack_biases(weights, units, b_ih, b_hh):
-    """Both biases' sums, by slot; empty ones are zero."""
-    input_slots, state_slots, slots = cell_slots(weights)
-    lanes = lanes_of(weights.bias)
-    weights.bias[:] = 0
-    for bias, bias_slots in ((b_ih, input_slots), (b_hh, state_slots)):
-        for gate in range(bias.size // units):
-            slot = bias_slots[gate]
-            for unit in range(units):
-                block, lane = divmod(unit, lanes)
-                weights.bias[(block * slots + slot) * lanes + lane] += bias[gate * units + unit]
+    pack_layer(weights, w_ih, w_hh, b_ih, b_hh)
 
 
 @kernel
 def pack_weights_backward(weights, w_ih, w_hh, need_dx):
     """Weights for the backward pass, which knows no biases."""
-    pack_backward(w_hh, weights.state)
-    if need_dx:
-        pack_backward(w_ih, weights.input)
+    pack_layer_backward(weights, w_ih, w_hh, need_dx)
 
 
 @piece
@@ -72,11 +54,6 @@ def _with_sums(run, sums, steps, first, rows):
 
 
 @piece
-def _alone():
-    return Team(np.empty(0, np.int64), 0, 1, 0)
-
-
-@piece
 def _split(first, last, few):
     """The end of the rows that go tile by tile; up to `few` that are left over go another way."""
     full = first + (last - first) // ROWS * ROWS
@@ -84,7 +61,7 @@ def _split(first, last, few):
 
 
 @piece
-def _forward_rows(weights, run, first, last):
+def forward_rows(weights, run, first, last):
     """Rows first .. last - 1 of the batch, through the whole sequence."""
     end = _split(first, last, HALF)
     if end > first:
@@ -92,7 +69,7 @@ def _forward_rows(weights, run, first, last):
     if end < last:
         rows = last - end
         few = _with_sums(run, _room_for_sums(weights, run, CHUNK, rows), CHUNK, end, rows)
-        forward_few(weights, few, end, rows, _alone())
+        forward_few(weights, few, end, rows, None)
 
 
 @piece
@@ -131,7 +108,7 @@ def _last_tiles(active, weights, run, t, stage, i, count):
 
 
 @piece
-def _backward_rows(weights, run, gradients, first, last):
+def backward_rows(weights, run, gradients, first, last):
     """The gates' gradients, dx and dh_0 of rows first .. last - 1 of the batch, from the last step to the first."""
     end = _split(first, last, HALF)
     for t in range(run.T - 1 if end > first else -2, run.options.continued - 2, -1):
@@ -142,7 +119,7 @@ def _backward_rows(weights, run, gradients, first, last):
         if t >= 0:
             _input_gradients(weights, run, gradients, t, first, stop)
     if end < last:
-        backward_few(weights, run, gradients, end, last - end, _alone())
+        backward_few(weights, run, gradients, end, last - end, None)
 
 
 @piece
@@ -196,7 +173,7 @@ def _shares(run, part, parts):
 def forward(weights, x, h_0, y, c, gates, batch_first, direction, options):
     """The whole sequence, on the calling thread."""
     run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
-    _forward_rows(weights, run, 0, run.B)
+    forward_rows(weights, run, 0, run.B)
 
 
 @parallel_kernel
@@ -205,7 +182,7 @@ def forward_parallel(weights, x, h_0, y, c, gates, batch_first, direction, optio
     for part in prange(parts):
         run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
         first, last = _shares(run, part, parts)
-        _forward_rows(weights, run, first, last)
+        forward_rows(weights, run, first, last)
 
 
 @parallel_kernel
@@ -223,7 +200,7 @@ def backward(weights, x, h_0, y, c, gates, dy, dx, dh_0, carry, flow, batch_firs
     """From dy, and the last states' in `carry`, to the gates' gradients (in `gates`), dx and dh_0; on this thread."""
     run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
     gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry, flow)
-    _backward_rows(weights, run, gradients, 0, run.B)
+    backward_rows(weights, run, gradients, 0, run.B)
 
 
 @parallel_kernel
@@ -233,7 +210,7 @@ def backward_parallel(weights, x, h_0, y, c, gates, dy, dx, dh_0, carry, flow, b
         run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
         gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry, flow)
         first, last = _shares(run, part, parts)
-        _backward_rows(weights, run, gradients, first, last)
+        backward_rows(weights, run, gradients, first, last)
 
 
 @parallel_kernel

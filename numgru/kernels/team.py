@@ -29,7 +29,7 @@ _SPINS = 2000  # before it offers its processor to somebody else
 
 
 class Team(NamedTuple):
-    """One part's view of its team."""
+    """One part's view of its team. For a thread that works alone there is None, and nothing to claim or to wait for."""
 
     words: NDArray[np.int64]
     tiles: int  # at most, in a phase
@@ -115,7 +115,7 @@ def _own(team, tiles):
 @piece
 def turn(team, o, tiles):
     """The o-th tile of a phase that a part tries: upwards from its own first, then downwards from there."""
-    if team.parts == 1:
+    if team is None:
         return o
     first, last = _own(team, tiles)
     if o < last - first:
@@ -126,7 +126,7 @@ def turn(team, o, tiles):
 @piece
 def claim(team, tile, phase):
     """Whether this part is to compute the tile of this phase."""
-    if team.parts == 1:
+    if team is None:
         return True
     return _is_open(team.words, tile, phase) and _claim(team.words, tile, phase)
 
@@ -150,7 +150,7 @@ def others_finish(team, o, tiles, finished, total):
 
     Even to look whether a tile is open takes its word from the cache of the part that is about to claim it.
     """
-    if team.parts == 1:
+    if team is None:
         return False
     first, last = _own(team, tiles)
     return o == last - first and _wait(team, finished, total, _PATIENCE)
@@ -159,6 +159,8 @@ def others_finish(team, o, tiles, finished, total):
 @piece
 def meet(team, finished, total):
     """Make known that this part has finished that many tiles, and wait until all have finished `total`."""
-    if team.parts > 1 and not _wait(team, finished, total, _SPINS):
+    if team is None:
+        return
+    if not _wait(team, finished, total, _SPINS):
         while not _wait(team, finished, total, 1):
             _yield_processor()

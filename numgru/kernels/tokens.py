@@ -14,8 +14,7 @@ from numba import prange
 
 from ._jit import borrower, kernel, parallel_kernel, piece
 from .cell import cell_slots, gate_panels
-from .packing import blocks_in, lanes_of, pack_forward
-from .recurrent import pack_biases
+from .packing import blocks_in, lanes_of, pack_biases, pack_forward
 from .sequences import no_options, sequences
 from .tiles import View, add_transposed, transpose_tile
 from .weight_gradients import EXAMPLES, examples_of, locate
@@ -43,7 +42,8 @@ def pack_weights_for_tokens(weights, w_ih, w_hh, b_ih, b_hh, tokens):
     for gate in range(gates):
         for unit in range(0, units, lanes):
             at = (unit * slots // lanes + input_slots[gate]) * lanes
-            bias[gate * padded + unit : gate * padded + unit + lanes] = weights.bias[at : at + lanes]
+            for lane in range(lanes):
+                bias[gate * padded + unit + lane] = weights.bias[at + lane]
             for token in range(0, V, lanes):
                 if wanted[token : token + lanes].any():
                     columns = View(flat_w, (gate * units + unit) * V + token, V, 0)

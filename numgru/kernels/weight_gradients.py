@@ -88,14 +88,15 @@ def locate(run, examples, row, top, inputs, states, gates):
             if i == run.B:
                 t, i = t - 1, 0
     else:
-        inputs[:] = examples.inputs[top : top + inputs.size]
-        states[:] = examples.states[top : top + inputs.size]
-        gates[:] = examples.gates[top : top + inputs.size]
+        for e in range(inputs.size):
+            inputs[e] = examples.inputs[top + e]
+            states[e] = examples.states[top + e]
+            gates[e] = examples.gates[top + e]
 
 
 @piece
-def _part(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts):
-    """A part's share of all sums; `made` is None for a cell of one stage."""
+def add_part(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts):
+    """Add a part's share of all sums; `made` is None for a cell of one stage."""
     input_slots, all_state_slots, slots = cell_slots(weights)
     of_state, of_made = state_slots(weights)
     gates = len(input_slots)
@@ -106,7 +107,7 @@ def _part(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, close
     state_tiles = (dw_hh.shape[1] + ROWS - 1) // ROWS
     columns = input_tiles + state_tiles
     whole = memory[memory.size // parts * part : memory.size // parts * (part + 1)]
-    panel, held = np.split(whole, (EXAMPLES * example,))
+    panel, held = whole[: EXAMPLES * example], whole[EXAMPLES * example :]
     size = (columns * ROWS * gates + slots) * lanes  # of a block's sums and tiles
     N = examples_of(run, examples)
     at_x, at_y, at_gates = np.empty(EXAMPLES, np.int64), np.empty(EXAMPLES, np.int64), np.empty(EXAMPLES, np.int64)
@@ -116,7 +117,7 @@ def _part(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, close
         unit = block * lanes
         start, stop = max(0, first - block * columns), min(columns, last - block * columns)
         own = 0 if opens and closes else (block - first // columns) * size
-        sums, tiles = np.split(held[own : own + size], (example,))
+        sums, tiles = held[own : own + example], held[own + example : own + size]
         if opens:
             sums[:], tiles[:] = 0, 0
         for top in range(0, N, EXAMPLES):
@@ -169,7 +170,7 @@ def weight_gradients(
     the call before ended; the one that `closes` them adds them to dw and db.
     """
     run = sequences(x, h_0, y, None, gates, batch_first, direction, no_options())
-    _part(weights, run, made_slot(weights), examples, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, 0, 1)
+    add_part(weights, run, made_slot(weights), examples, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, 0, 1)
 
 
 @parallel_kernel
@@ -181,4 +182,4 @@ def weight_gradients_parallel(
     for part in prange(parts):
         run = sequences(x, h_0, y, None, gates, batch_first, direction, no_options())
         made = made_slot(weights)
-        _part(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts)
+        add_part(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ..kernels import linear, threads
-from ..kernels.packing import aligned_empty, blocks_of, pack_backward, pack_forward
+from ..kernels.packing import aligned_empty, blocks_of
 from ..kernels.target import TARGET
 from ..kernels.weight_gradients import tiles_of, weight_gradients, weight_gradients_parallel, workspace_size
 from . import _check
@@ -112,7 +112,7 @@ class Linear(Layer):
         if not need_dx:
             return None
         weights = self._weights(self.in_features, O)
-        pack_backward(weight, weights.packed)
+        linear.pack_weight_backward(weight, weights.packed)
         return self._affine(dy, weights, self.in_features)
 
     def _add_gradients(self, dy: FloatArray, x: FloatArray) -> None:
@@ -150,7 +150,7 @@ class Linear(Layer):
 
     def _map(self, x: FloatArray) -> FloatArray:
         weights = self._weights(self.out_features, self.in_features)
-        pack_forward(self.parameters["weight"], (1,), weights.packed)
+        linear.pack_weight(self.parameters["weight"], weights.packed)
         if "bias" in self.parameters:
             weights.start[: self.out_features] = self.parameters["bias"]
         return self._affine(x, weights, self.out_features)

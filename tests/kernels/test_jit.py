@@ -1,4 +1,4 @@
-"""The cache of compiled kernels: what is damaged or can't be written costs time and nothing else."""
+"""How kernels are compiled, and their cache: what is damaged or can't be written costs time and nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from numba.core import caching
 
 import numgru
-from numgru.kernels import _jit
+from numgru.kernels import _jit, threads
 from tests.cases import run_elsewhere
 
 PACKAGE = Path(numgru.__file__).parent
@@ -223,3 +223,9 @@ def test_nothing_is_written_into_the_package(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     assert use_copy(tmp_path, tmp_path / "file" / "cache") == ["2", "1"]
     assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "file"])
+
+
+def test_a_piece_has_no_code_that_python_could_call():
+    for _ in range(2):  # before and after it has been compiled
+        with pytest.raises(TypeError):
+            threads.share(10, 0, 2, 1)
