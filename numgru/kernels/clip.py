@@ -176,14 +176,19 @@ def measure_parallel(x, order, limit, norms, beyond, parts):
 
 @piece
 def _multiply_chunks(x, factor, part, parts):
+    """From the last chunk to the first: of what was just measured, the end is still in the caches."""
+    chunks = (x.size + CHUNK - 1) // CHUNK
     far = x.size * x.itemsize > _FAR
-    first, last = share(x.size, part, parts, CHUNK)
-    for start in range(first, last, LANES):
-        block = x[start : min(start + LANES, last)]
-        if far:
-            _ask_for_more(block)
-        for i in range(block.size):
-            block[i] *= factor
+    first, last = share(chunks, part, parts, 1)
+    for c in range(last - 1, first - 1, -1):
+        end = min((c + 1) * CHUNK, x.size)
+        step = LANES if far else CHUNK
+        for start in range(c * CHUNK, end, step):
+            block = x[start : min(start + step, end)]
+            if far:
+                _ask_for_more(block)
+            for i in range(block.size):
+                block[i] *= factor
 
 
 @kernel

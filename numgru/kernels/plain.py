@@ -15,7 +15,7 @@ from ._jit import kernel, piece
 from .cell import cell_slots, made_slot
 from .packing import blocks_in, lanes_of, pack_layer, pack_layer_backward
 from .recurrent import backward_rows, forward_rows
-from .sequences import Gradients, no_flow, no_options, sequences
+from .sequences import Flow, Gradients, no_options, sequences
 from .weight_gradients import add_part
 
 
@@ -57,9 +57,12 @@ def plain_kernels(kind: Any) -> Plain:
 
     @kernel
     def train_backward(
-        w_input, w_state, bias, parameters, gradients, x, h_0, y, c, gates, dy, dx, dh, batch_first, memory
+        w_input, w_state, bias, parameters, gradients, x, h_0, y, c, gates, dy, dx, dh, batch_first, memory, squares
     ):  # fmt: skip
-        """Pack the weights again, then dx (None: not wanted), dh_0 in place of dh_n, and the parameters' gradients."""
+        """Pack the weights again, then dx (None: not wanted), dh_0 in place of dh_n, and the parameters' gradients.
+
+        `squares` (T, B, block), unless it's None, gets the sums of squares of what flows from step to step.
+        """
         weights = kind(w_input, w_state, bias)
         I, (states, B, H) = x.shape[2], h_0.shape
         w_ih, w_hh, _, _ = _parts(weights, parameters, I, H)
@@ -70,7 +73,8 @@ def plain_kernels(kind: Any) -> Plain:
         for row in range(states * B):
             for unit in range(H):
                 carry[row * padded + unit] = flat_dh[row * H + unit]
-        backward_rows(weights, run, Gradients(dy.ravel(), dx, flat_dh, carry, no_flow()), 0, B)
+        flow = Flow(1, squares, np.inf, np.inf, None, None)
+        backward_rows(weights, run, Gradients(dy.ravel(), dx, flat_dh, carry, flow), 0, B)
         dw_ih, dw_hh, db_ih, db_hh = _parts(weights, gradients, I, H)
         made = made_slot(weights)
         add_part(weights, run, made, None, dw_ih, dw_hh, db_ih, db_hh, True, True, memory, 0, 1)

@@ -12,7 +12,7 @@ from numba import prange
 
 from ._jit import kernel, parallel_kernel, piece
 from .cell import cell_slots, stage_widths
-from .few_rows import CHUNK, HALF, backward_few, columns_of, forward_few
+from .few_rows import CHUNK, HALF, QUARTER, backward_few, columns_of, forward_few
 from .flow import flow_stages, set_factors
 from .packing import blocks_in, lanes_of, pack_layer, pack_layer_backward
 from .products import input_gradient_tile
@@ -20,7 +20,7 @@ from .sequences import Gradients, Sequences, active_rows, sequences, steps_of
 from .step import step_backward_tile, step_tile
 from .team import Team
 from .threads import share
-from .tiles import ROWS
+from .tiles import ROWS, WIDE
 
 
 @kernel
@@ -61,9 +61,25 @@ def _split(first, last, few):
 
 
 @piece
+def _end_of_tiles(active, first, last):
+    """The end of the rows that tiles take through the sequence; where lengths differ, all but a few."""
+    if active is None:
+        return _split(first, last, HALF)
+    return last if last - first > HALF else first
+
+
+@piece
+def _end_of_full_tiles(active, first, last):
+    """In one step the end of those in full tiles; where lengths differ, there are smaller ones for what is left."""
+    if active is None:
+        return last
+    return _split(first, last, HALF + QUARTER)
+
+
+@piece
 def forward_rows(weights, run, first, last):
     """Rows first .. last - 1 of the batch, through the whole sequence."""
-    end = _split(first, last, HALF)
+    end = _end_of_tiles(run.options.active, first, last)
     if end > first:
         _forward_tiles(weights, _with_room_for_stages(weights, run, first, end - first), first, end)
     if end < last:
@@ -84,27 +100,34 @@ def _with_room_for_stages(weights, run, first, rows):
 def _forward_tiles(weights, run, first, last):
     t, stop = 0, min(last, active_rows(run, 0))
     while stop > first:
-        end = _split(first, stop, HALF)
+        end = _end_of_full_tiles(run.options.active, first, stop)
         for stage in range(len(stage_widths(weights))):
             for j in range(columns_of(weights, run, stage)):
                 for i in range(first, end, ROWS):
                     step_tile(weights, run, t, stage, i, j, min(ROWS, end - i), 0, ROWS, 1)
-            if end < stop:
-                _last_tiles(run.options.active, weights, run, t, stage, end, stop - end)
+            _last_tiles(run.options.active, weights, run, t, stage, end, stop)
         t += 1
         stop = min(last, active_rows(run, t))
 
 
 @piece
-def _last_tiles(active, weights, run, t, stage, i, count):
+def _last_tiles(active, weights, run, t, stage, first, last):
     """A stage of step t for the last rows that have it, if they are few: not in a batch of one length."""
     if active is None:
         return
     blocks = columns_of(weights, run, stage)
-    for j in range(0, blocks - 1, 2):
-        step_tile(weights, run, t, stage, i, j, count, 0, HALF, 2)
-    for j in range(blocks // 2 * 2, blocks):
-        step_tile(weights, run, t, stage, i, j, count, 0, ROWS, 1)
+    if last - first > QUARTER:
+        for j in range(0, blocks - 1, 2):
+            step_tile(weights, run, t, stage, first, j, min(HALF, last - first), 0, HALF, 2)
+        if blocks % 2:
+            step_tile(weights, run, t, stage, first, blocks - 1, min(HALF, last - first), 0, ROWS, 1)
+        first += HALF
+    if last > first:
+        wide = blocks // WIDE * WIDE
+        for j in range(0, wide, WIDE):
+            step_tile(weights, run, t, stage, first, j, last - first, 0, QUARTER, WIDE)
+        for j in range(wide, blocks):
+            step_tile(weights, run, t, stage, first, j, last - first, 0, ROWS, 1)
 
 
 @piece
@@ -159,13 +182,16 @@ def _shares(run, part, parts):
     for t in range(run.T):
         total += active_rows(run, t)
     first, last, done = run.B, run.B, 0
-    for i in range(run.B):
-        if i % 2 == 0:  # a row that is split off alone costs as much as two
-            if first == run.B and done * parts >= total * part:
-                first = i
-            if last == run.B and part + 1 < parts and done * parts >= total * (part + 1):
-                last = i
-        done += steps_of(run, i)
+    for i in range(0, run.B, QUARTER):  # a row that is split off alone costs as much as that many
+        steps = 0
+        for row in range(i, min(i + QUARTER, run.B)):
+            steps += steps_of(run, row)
+        nearest = (2 * done + steps) * parts  # to the boundary before these rows, not behind them
+        if first == run.B and nearest >= 2 * total * part:
+            first = i
+        if last == run.B and part + 1 < parts and nearest >= 2 * total * (part + 1):
+            last = i
+        done += steps
     return first, last
 
 

@@ -91,9 +91,9 @@ class Sequences(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """How the gradient that flows from step to step is measured and bounded; None: neither, and no code for it.
+    """How the gradient that flows from step to step is measured and bounded; None: no code for it.
 
-    It's there for calls of the third kind, and `max_norm` and `limit` are infinite where there is no bound.
+    Bounds are there for calls of the third kind; `max_norm` and `limit` are infinite where there is none.
     """
 
     has_norms: int = 0
@@ -118,12 +118,6 @@ class Gradients(NamedTuple):
 def no_options():
     """None of it; kernels don't know a tuple's defaults."""
     return Options(0, 0, 0, None, None, None, None, None, 0, None, 0, None, 0, 0, 0, None, None, None, 0)
-
-
-@piece
-def no_flow():
-    """The same."""
-    return Flow(0, None, 0.0, 0.0, None, None)
 
 
 @piece

@@ -71,8 +71,10 @@ class FlowWanted(NamedTuple):
     max_norm: float = np.inf
     norms: FloatArray | None = None  # (T, B), by time and sequence: to be filled
 
-    def __bool__(self) -> bool:
-        return self.limit < np.inf or self.max_norm < np.inf or self.norms is not None
+    @property
+    def has_bounds(self) -> bool:
+        """Whether it's held by any."""
+        return self.limit < np.inf or self.max_norm < np.inf
 
 
 QUIET = Noise()  # none of it
@@ -172,13 +174,19 @@ class Direction:
 
     def train_backward(
         self, tape: PlainTape, parameters: FloatArray, gradients: FloatArray, dy: FloatArray, dx: FloatArray | None,
-        dh: FloatArray,
+        dh: FloatArray, norms: FloatArray | None,
     ) -> None:  # fmt: skip
-        """dx (where it's wanted), dh_0 in place of dh_n, and the parameters' gradients, flat as the parameters."""
+        """dx (where it's wanted), dh_0 in place of dh_n, and the parameters' gradients, flat as the parameters.
+
+        And the norms (T, B) of what flows from step to step, where they are wanted.
+        """
+        squares = None if norms is None else np.empty(norms.size * self.blocks)
         self._plain.train_backward(
             *self._training_weights, parameters, gradients, *tape, dy, None if dx is None else dx.reshape(-1), dh,
-            self.batch_first, self._room("sums", self._size_of_sums),
+            self.batch_first, self._room("sums", self._size_of_sums), squares,
         )  # fmt: skip
+        if norms is not None and squares is not None:
+            norms.reshape(-1, 1)[...] = self._norms_of(squares)
 
     @cached_property
     def _size_of_sums(self) -> int:
@@ -273,7 +281,7 @@ class Direction:
         flat_dx = None if dx is None else dx.reshape(-1)
         flow = self._flow(wanted, batch, not tape.noise.is_quiet)
         if tape.gates is not None:
-            if wanted:
+            if wanted.has_bounds:
                 options = self._segment(batch, tape.x, tape.noise, tape.dropped, 0, batch.T, all_of_it=True)
             else:
                 options = self._options(batch, tape.x, tape.noise, tape.dropped)
@@ -288,7 +296,7 @@ class Direction:
             if last < batch.T:
                 gates[(last - first) * step : (last - first + 1) * step] = gates[:step]
             self._compute_again(tape, first, last, gates[: (last - first) * step])
-            options = self._segment(batch, tape.x, tape.noise, tape.dropped, first, last, all_of_it=bool(wanted))
+            options = self._segment(batch, tape.x, tape.noise, tape.dropped, first, last, all_of_it=wanted.has_bounds)
             c = None if tape.c is None else tape.c[max(first - 1, 0) :]
             part = flow if flow.norms is None else flow._replace(norms=flow.norms[first * batch.B * self.blocks :])
             self._run_backward(weights, tape, c, gates, dy, flat_dx, dh_0, carry, part, options, last - first)
@@ -297,14 +305,15 @@ class Direction:
         return dh_0
 
     def _flow(self, wanted: FlowWanted, batch: Batch, third_kind: bool) -> Flow:
-        """What the kernels need for it, which all calls of the third kind have."""
-        if not (wanted or third_kind):
-            return NO_FLOW
-        rows = self.cell.states * batch.B
+        """What the kernels need for it: for the norms, and in all calls of the third kind."""
         steps = batch.T if wanted.norms is not None else 0
+        norms = np.zeros(steps * batch.B * self.blocks)
+        if not (wanted.has_bounds or third_kind):
+            return Flow(has_norms=1, norms=norms) if steps else NO_FLOW
+        rows = self.cell.states * batch.B
         return Flow(
-            has_norms=int(wanted.norms is not None),
-            norms=np.zeros(steps * batch.B * self.blocks),
+            has_norms=int(steps > 0),
+            norms=norms,
             limit=wanted.limit,
             max_norm=wanted.max_norm,
             squares=np.empty(rows * self.blocks if wanted.max_norm < np.inf else 0),
@@ -312,15 +321,19 @@ class Direction:
         )
 
     def _take_norms(self, flow: Flow, wanted: FlowWanted, batch: Batch) -> None:
+        if wanted.norms is not None and flow.norms is not None:
+            norms = self._norms_of(flow.norms).reshape(batch.T, batch.B)
+            wanted.norms[...] = batch.in_time(norms, self.reverse)
+
+    def _norms_of(self, squares: FloatArray) -> FloatArray:
         """From the blocks' sums of squares, neighbours first, as within the blocks."""
-        if wanted.norms is None or flow.norms is None:
-            return
-        sums = flow.norms.reshape(batch.T, batch.B, self.blocks)
-        while sums.shape[2] > 1:
-            even, odd = sums[..., 0::2], sums[..., 1::2]
+        sums = squares.reshape(-1, self.blocks)
+        while sums.shape[1] > 1:
+            even, odd = sums[:, 0::2], sums[:, 1::2]
             sums = even.copy()
-            sums[..., : odd.shape[2]] += odd
-        wanted.norms[...] = batch.in_time(np.sqrt(sums[..., 0]), self.reverse)
+            sums[:, : odd.shape[1]] += odd
+        norms: FloatArray = np.sqrt(sums)
+        return norms
 
     def _run_backward(
         self, weights: Weights, tape: Tape, c: FloatArray | None, gates: FloatArray, dy: FloatArray,

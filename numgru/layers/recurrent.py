@@ -128,10 +128,7 @@ class Recurrent(CheckedCalls):
 
     def _trains_plainly(self, x: FloatArray) -> bool:
         """Whether that's so of a plain call's training, too."""
-        more = (
-            self.recurrent_dropout or self.checkpoint_every or self.measure_flow
-            or self.clip_flow_value or self.clip_flow_norm
-        )  # fmt: skip
+        more = self.recurrent_dropout or self.checkpoint_every or self.clip_flow_value or self.clip_flow_norm
         return not more and self._directions[0].is_serial(x.shape[0] * x.shape[1])
 
     def _forward(self, x: FloatArray, h_0: Any) -> tuple[FloatArray, FloatArray]:
@@ -152,7 +149,10 @@ class Recurrent(CheckedCalls):
             dh = self._checked_states("dh_n", dh_n, 1, *tape.h_0.shape[1:])[:, 0].copy()
         self._training = None
         dx = np.empty(tape.x.shape, self.dtype) if need_dx else None
-        self._directions[0].train_backward(tape, self._flat_parameters, self.flat_gradients, dy, dx, dh)
+        norms = np.empty(tape.y.shape[:2][:: -1 if self.batch_first else 1]) if self.measure_flow else None
+        self._directions[0].train_backward(tape, self._flat_parameters, self.flat_gradients, dy, dx, dh, norms)
+        if norms is not None:
+            self._gradient_flow = norms[None]
         return dx, dh.reshape(self._state_shape(1, *dh.shape[1:]))
 
     def forward(
@@ -208,8 +208,13 @@ class Recurrent(CheckedCalls):
         """The shape of what users give and get, for one state's."""
         return shape if self._states == 1 else (self._states, *shape)
 
+    def _room(self, shape: tuple[int, ...], call: Call) -> FloatArray:
+        """An array of the input's steps, zero where its sequences have ended: memory that isn't touched costs less."""
+        has_ends = call.batch.is_ragged and not call.listed
+        return np.zeros(shape, self.dtype) if has_ends else np.empty(shape, self.dtype)
+
     def _with_zero_ends(self, values: FloatArray, call: Call) -> FloatArray:
-        """The array, zero where its sequences have ended."""
+        """The same of an array that was given."""
         lengths = call.batch.own_lengths
         if lengths is not None and not call.listed:
             for row, length in enumerate(lengths.tolist()):
@@ -230,7 +235,7 @@ class Recurrent(CheckedCalls):
         shape = (*x.shape[:2], self._width)
         for layer in range(self.num_layers):
             last = layer == self.num_layers - 1
-            y = self._with_zero_ends(np.empty(shape, self.dtype) if out is None or not last else out, call)
+            y = self._with_zero_ends(out, call) if last and out is not None else self._room(shape, call)
             for direction in self._directions[layer * self.num_directions :][: self.num_directions]:
                 at = len(tapes)
                 noise = self._noise(call, direction, masks, keep)
@@ -294,7 +299,7 @@ class Recurrent(CheckedCalls):
                 at = layer * D + direction
                 tape = training.tapes[at]
                 wants_dx = layer > 0 or (need_dx and not call.tokens)
-                part = self._with_zero_ends(np.empty_like(tape.x), call) if wants_dx else None
+                part = self._room(tape.x.shape, call) if wants_dx else None
                 flow = FlowWanted(*self._bounds, norms=None if norms is None else norms[at])
                 dh_0[:, at] = self._directions[at].backward(
                     tape, training.parameters, self.gradients, above, None if dh_n is None else dh_n[:, at], part,
