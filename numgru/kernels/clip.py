@@ -17,13 +17,16 @@ from llvmlite import ir
 from numba import prange, types
 
 from ._jit import intrinsic, kernel, parallel_kernel, piece
+from .target import TARGET
 from .threads import share
 from .vectors import I32, I64, Grid, Kind, Vec, _call, loop
 
 CHUNK = 32768  # values; a chunk that was read is still in the second-level cache when it's read again
 LARGEST = 0  # stands for the order of the infinity norm
 
-_DOUBLES = Kind(64, 8, fma=False)  # the same on any processor: products are rounded before they are added
+# The same on any processor: products are rounded before they are added, or are exact, as those of float32 are.
+_DOUBLES = Kind(64, 8, fma=False)
+_EXACT = Kind(64, 8, TARGET.fma)
 _REGISTERS = 8
 LANES = _REGISTERS * _DOUBLES.lanes
 
@@ -53,7 +56,7 @@ def _ask_for_more(typing_context, x):
 
 
 def _plus_square(b: ir.IRBuilder, kept: Vec, value: Vec) -> Vec:
-    return kept + value * value
+    return value.fma(value, kept)
 
 
 def _plus_size(b: ir.IRBuilder, kept: Vec, value: Vec) -> Vec:
@@ -98,7 +101,7 @@ def _gather(typing_context, x, blocks, order, far, lanes):
         def load(start: Any, r: int) -> Vec:
             place = b.gep(start, [I64(r * _DOUBLES.lanes)], source_etype=number)
             value = b.load(place, typ=ir.VectorType(number, _DOUBLES.lanes), align=bits // 8)
-            return Vec(b, _DOUBLES, value if bits == 64 else b.fpext(value, _DOUBLES.vector))
+            return Vec(b, _DOUBLES, value) if bits == 64 else Vec(b, _EXACT, b.fpext(value, _EXACT.vector))
 
         for r, register in enumerate(loop(b, blocks, [sums.load(0, r) for r in range(_REGISTERS)], body)):
             sums.store(register, 0, r)
@@ -176,19 +179,14 @@ def measure_parallel(x, order, limit, norms, beyond, parts):
 
 @piece
 def _multiply_chunks(x, factor, part, parts):
-    """From the last chunk to the first: of what was just measured, the end is still in the caches."""
-    chunks = (x.size + CHUNK - 1) // CHUNK
     far = x.size * x.itemsize > _FAR
-    first, last = share(chunks, part, parts, 1)
-    for c in range(last - 1, first - 1, -1):
-        end = min((c + 1) * CHUNK, x.size)
-        step = LANES if far else CHUNK
-        for start in range(c * CHUNK, end, step):
-            block = x[start : min(start + step, end)]
-            if far:
-                _ask_for_more(block)
-            for i in range(block.size):
-                block[i] *= factor
+    first, last = share(x.size, part, parts, CHUNK)
+    for start in range(first, last, LANES):
+        block = x[start : min(start + LANES, last)]
+        if far:
+            _ask_for_more(block)
+        for i in range(block.size):
+            block[i] *= factor
 
 
 @kernel
