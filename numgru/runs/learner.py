@@ -137,7 +137,7 @@ class Learner(ABC, Generic[S, D]):
         axes, batch_size, steps = batch_axes(options["batch_axis"]), options["batch_size"], options.get("bptt_steps")
 
         def first(x: NDArray[Any], y: NDArray[Any]) -> Examples:
-            batch = next(Batches(("x", "y"), x, y, axes, batch_size, self.model.dtype, steps).in_order())
+            batch = next(Batches(("x", "y", "lengths"), x, y, axes, batch_size, self.model.dtype, steps).in_order())
             return batch.x, batch.y
 
         training, validation = self._examples(data)

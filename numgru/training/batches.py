@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from ..layers import _check as _check_calls
 from ..layers._check import FloatArray
 from . import _check
+
+IntArray = NDArray[np.int64]
 
 
 class Batch(NamedTuple):
@@ -19,6 +22,7 @@ class Batch(NamedTuple):
     y: FloatArray
     size: float  # how many examples; a window is a part of them
     first: bool = True  # whether the examples begin here
+    lengths: IntArray | None = None  # (size,): their steps that count; None: all
 
 
 class _Source:
@@ -68,24 +72,30 @@ class Batches:
     batch_size : int
     dtype : numpy.dtype
     steps : int, optional
-        Cut every batch into consecutive windows of so many steps; the last may be smaller. Time is then the one of the
-        first two axes that isn't the batch's.
+        Cut every batch into consecutive windows of so many steps; the last may be smaller.
+    lengths : array_like of int, shape (N,), optional
+        The steps of every example that count. Time is then, and if there are windows, the one of the first two axes
+        that isn't the batch's.
+    every_step : bool
+        Whether targets have an axis of time, too, where `lengths` are given.
 
     Raises
     ------
     TypeError, ValueError
-        If one isn't made of real numbers, is empty, lacks an axis, or their lengths differ.
+        If one isn't made of real numbers, is empty, lacks an axis, or their lengths differ; for lengths outside 1 .. T.
     """
 
     def __init__(
         self,
-        names: tuple[str, str],
+        names: tuple[str, str, str],
         x: ArrayLike,
         y: ArrayLike,
         axes: tuple[int, int],
         batch_size: int,
         dtype: np.dtype[np.generic],
         steps: int | None = None,
+        lengths: ArrayLike | None = None,
+        every_step: bool = False,
     ) -> None:
         self._x, self._y = _Source(names[0], x, axes[0], dtype), _Source(names[1], y, axes[1], dtype)
         self.examples, self._batch_size = self._x.length, batch_size
@@ -95,14 +105,27 @@ class Batches:
                 f"along axis {axes[0]}, got {self._y.length} (shape {self._y.array.shape}); see batch_axis"
             )
         self._steps = steps
-        if steps is not None:
-            shapes, time = (self._x.array.shape, self._y.array.shape), 1 - axes[0]
-            if min(map(len, shapes)) < 2 or shapes[0][time] != shapes[1][time]:
-                raise ValueError(
-                    f"{names[1]}: expected a target for every step, as many along axis {time} as {names[0]} has in its "
-                    f"shape {shapes[0]}, got shape {shapes[1]}; see bptt_steps"
-                )
-            self._time, self._duration = time, shapes[0][time]
+        if steps is not None or (lengths is not None and every_step):
+            self._time, self._duration = self._checked_time(names, axes)
+        self._lengths = None if lengths is None else self._checked_lengths(names, lengths, axes[0])
+
+    def _checked_time(self, names: tuple[str, str, str], axes: tuple[int, int]) -> tuple[int, int]:
+        """The axis of time, and how long it is in x and y."""
+        shapes, time = (self._x.array.shape, self._y.array.shape), 1 - axes[0]
+        if axes[0] != axes[1] or min(map(len, shapes)) < 2 or shapes[0][time] != shapes[1][time]:
+            raise ValueError(
+                f"{names[1]}: expected a target for every step, as many along axis {time} as {names[0]} has in its "
+                f"shape {shapes[0]}, got shape {shapes[1]}; see {'bptt_steps' if self._steps else 'lengths'}"
+            )
+        return time, shapes[0][time]
+
+    def _checked_lengths(self, names: tuple[str, str, str], lengths: ArrayLike, axis: int) -> IntArray:
+        shape = self._x.array.shape
+        if axis > 1 or len(shape) < 2:
+            raise ValueError(
+                f"{names[0]}: expected shape (B, T, ...) or (T, B, ...) for lengths, got {shape} with batch_axis={axis}"
+            )
+        return _check_calls.lengths(names[2], lengths, self.examples, shape[1 - axis])
 
     def __len__(self) -> int:
         """Number of batches, of each of their windows if they are cut."""
@@ -112,14 +135,16 @@ class Batches:
     @property
     def description(self) -> list[list[int] | str]:
         """Shapes and dtypes, to tell one data set from another."""
-        arrays = (self._x.array, self._y.array)
+        arrays = [self._x.array, self._y.array] + ([] if self._lengths is None else [self._lengths])
         return [part for array in arrays for part in (list(array.shape), str(array.dtype))]
 
     def in_order(self) -> Iterator[Batch]:
         """Every batch."""
         for start in range(0, self.examples, self._batch_size):
             end = min(start + self._batch_size, self.examples)
-            yield from self._windows(Batch(self._x.slice(start, end), self._y.slice(start, end), end - start))
+            lengths = None if self._lengths is None else self._lengths[start:end]
+            batch = Batch(self._x.slice(start, end), self._y.slice(start, end), end - start, lengths=lengths)
+            yield from self._windows(batch)
 
     def shuffled(self, seed: int, epoch: int) -> Iterator[Batch]:
         """As `in_order`, with the examples in an order that `seed` and `epoch` alone determine.
@@ -129,7 +154,8 @@ class Batches:
         order = np.random.default_rng([seed, epoch]).permutation(self.examples)
         for start in range(0, self.examples, self._batch_size):
             index = order[start : start + self._batch_size]
-            yield from self._windows(Batch(self._x.take(index), self._y.take(index), index.size))
+            lengths = None if self._lengths is None else self._lengths[index]
+            yield from self._windows(Batch(self._x.take(index), self._y.take(index), index.size, lengths=lengths))
 
     def _windows(self, batch: Batch) -> Iterator[Batch]:
         if self._steps is None:

@@ -34,6 +34,8 @@ class Outputs:
         y: FloatArray
         if self._carry:
             y, self._h = self._call(batch.x, None if batch.first else self._h, return_h_n=True)
+        elif batch.lengths is not None:
+            y = self._call(batch.x, lengths=batch.lengths)
         else:
             y = self._call(batch.x)
         return y

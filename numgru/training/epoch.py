@@ -13,8 +13,8 @@ from .batches import Batch
 from .bptt import Outputs
 from .clip import ClipReport
 from .clipping import Clipping
-from .losses import Loss
 from .optimizers import Optimizer
+from .ragged import CountedLoss
 
 
 class TrainingDivergedError(ArithmeticError):
@@ -62,7 +62,7 @@ class Trainer:
     """What every step needs."""
 
     model: Layer
-    loss: Loss
+    loss: CountedLoss
     optimizer: Optimizer
     clipping: Clipping
     on_step: Callable[[Step], object] | None
@@ -81,14 +81,14 @@ class Trainer:
         total, examples, norms, clipped, skipped, seen = 0.0, 0.0, [], 0, 0, 0.0
         for number, batch in enumerate(batches, 1):
             try:
-                step = self._step(outputs, batch, epoch, number)
+                step, weight = self._step(outputs, batch, epoch, number)
             except (FloatingPointError, NonFiniteGradientError) as error:
                 raise TrainingDivergedError(epoch, number, str(error), checkpoint) from error
             seen += batch.size
             if step.report is None or step.report.skipped:
                 skipped += 1
             else:
-                total, examples = total + step.loss * batch.size, examples + batch.size
+                total, examples = total + step.loss * weight, examples + weight
                 clipped += bool(step.report.clipped)
                 norms.append(step.report.norm)
             mean, norm = (total / examples, norms[-1]) if norms else (math.nan, math.nan)
@@ -111,20 +111,21 @@ class Trainer:
         """The mean loss; nothing is trained."""
         outputs, total, examples = Outputs(self.model, self.carry), 0.0, 0.0
         for batch in batches:
-            value, _ = self.loss(outputs(batch), batch.y)
-            total, examples = total + value * batch.size, examples + batch.size
+            value, _, weight = self.loss(outputs(batch), batch)
+            total, examples = total + value * weight, examples + weight
         if not math.isfinite(total):
             raise TrainingDivergedError(epoch, 0, f"the loss is {total}", checkpoint)
         return total / examples
 
-    def _step(self, outputs: Outputs, batch: Batch, epoch: int, number: int) -> Step:
+    def _step(self, outputs: Outputs, batch: Batch, epoch: int, number: int) -> tuple[Step, float]:
+        """One step of training, and the weight of its loss."""
         self.model.zero_grad()
-        value, dprediction = self.loss(outputs(batch), batch.y)
+        value, dprediction, weight = self.loss(outputs(batch), batch)
         if not math.isfinite(value):
             if self.clipping.nonfinite == "skip":
-                return Step(epoch, number, value, None)
+                return Step(epoch, number, value, None), weight
             raise FloatingPointError(f"the loss is {value}")
         self.model.backward(dprediction, need_dx=False)
         report = self.clipping(self.model)
         self.optimizer.step(report)
-        return Step(epoch, number, value, report)
+        return Step(epoch, number, value, report), weight

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from ..layers.base import Layer
@@ -23,6 +21,7 @@ from .history import History
 from .losses import Loss
 from .optimizers import Optimizer
 from .progress import bar_class, run_bar
+from .ragged import CountedLoss, puts_out_every_step
 from .schedules import Schedule
 
 
@@ -35,7 +34,8 @@ def fit(
     optimizer: Optimizer,
     epochs: int,
     batch_size: int = 32,
-    validation: tuple[ArrayLike, ArrayLike] | None = None,
+    validation: tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
+    lengths: ArrayLike | None = None,
     batch_axis: int | tuple[int, int] = 0,
     bptt_steps: int | None = None,
     schedule: Schedule | None = None,
@@ -70,8 +70,11 @@ def fit(
         In all, those before a resume included.
     batch_size : int, at least 1
         The last batch of an epoch may be smaller.
-    validation : (x, y), optional
+    validation : (x, y) or (x, y, lengths), optional
         Evaluated after each epoch.
+    lengths : array_like of int, shape (N,), optional
+        The steps of each of N examples that count, 1 to T, for a model that takes them; not with `bptt_steps`. Where
+        the model puts out every step, y has a target for each, and the loss is the mean over those that count.
     batch_axis : int or (int, int)
         The axis of the examples: 0, or 1 for a sequence of shape (T, B, I); a pair if x and y differ.
     bptt_steps : int, at least 1, optional
@@ -130,8 +133,10 @@ def fit(
             raise ValueError("patience: expected validation=(x, y) with it, got None")
     axes = batch_axes(batch_axis)
     steps = checked_steps(bptt_steps, model, axes)
-    training = Batches(("x", "y"), x, y, axes, batch_size, model.dtype, steps)
-    held_out = _held_out(validation, axes, batch_size, model.dtype, steps)
+    every_step = "lengths" in model.takes and puts_out_every_step(model)
+    _check_lengths("lengths", lengths, model, steps)
+    training = Batches(("x", "y", "lengths"), x, y, axes, batch_size, model.dtype, steps, lengths, every_step)
+    held_out = _held_out(validation, model, axes, batch_size, steps, every_step)
     path = _checkpoint_path(checkpoint, resume)
     bar = bar_class(progress)
     settings = {
@@ -151,7 +156,8 @@ def fit(
     history, best = History(), None
     if path and path.exists():
         history, best = load_checkpoint(path, settings, model, optimizer, schedule)
-    trainer = Trainer(model, loss, optimizer, clipping, on_step, carry=steps is not None)
+    counted = CountedLoss(loss, every_step, axes[1])
+    trainer = Trainer(model, counted, optimizer, clipping, on_step, carry=steps is not None)
     with run_bar(bar, epochs, len(training), len(history)) as advance:
         while len(history) < epochs and (patience is None or len(history) - history.best_epoch < patience):
             epoch = len(history) + 1
@@ -194,18 +200,32 @@ def _check_parts(model: Layer, loss: Loss, optimizer: Optimizer, schedule: Sched
         raise ValueError("schedule: expected the schedule of this optimizer, got one of another")
 
 
+def _check_lengths(name: str, lengths: ArrayLike | None, model: Layer, steps: int | None) -> None:
+    if lengths is not None and "lengths" not in model.takes:
+        raise ValueError(f"{name}: expected None, since no layer of {model!r} takes it, got one")
+    if lengths is not None and steps is not None:
+        raise ValueError(f"{name}: expected None with bptt_steps, whose windows are all of one length, got one")
+
+
 def _held_out(
-    validation: tuple[ArrayLike, ArrayLike] | None,
+    validation: tuple[ArrayLike, ...] | None,
+    model: Layer,
     axes: tuple[int, int],
     batch_size: int,
-    dtype: np.dtype[Any],
     steps: int | None,
+    every_step: bool,
 ) -> Batches | None:
     if validation is None:
         return None
-    if not isinstance(validation, tuple | list) or len(validation) != 2:
-        raise TypeError(f"validation: expected a pair (x, y) or None, got {type(validation).__name__}")
-    return Batches(("validation[0]", "validation[1]"), *validation, axes, batch_size, dtype, steps)
+    if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
+        raise TypeError(
+            f"validation: expected (x, y), (x, y, lengths) or None, got {type(validation).__name__}"
+            + (f" of {len(validation)}" if isinstance(validation, tuple | list) else "")
+        )
+    names = ("validation[0]", "validation[1]", "validation[2]")
+    (x, y), lengths = validation[:2], validation[2] if len(validation) == 3 else None
+    _check_lengths(names[2], lengths, model, steps)
+    return Batches(names, x, y, axes, batch_size, model.dtype, steps, lengths, every_step)
 
 
 def _checkpoint_path(checkpoint: str | os.PathLike[str] | None, resume: bool) -> Path | None:

@@ -399,7 +399,7 @@ X, Y = data()
         ({"batch_axis": (0, 1, 2)}, ValueError, "batch_axis: expected an integer, or two"),
         ({"validation": (X[:0], Y[:0])}, ValueError, r"validation\[0\]: expected at least one example"),
         ({"validation": (X, Y[:3])}, ValueError, r"validation\[1\]: expected 37 examples"),
-        ({"validation": X}, TypeError, r"validation: expected a pair \(x, y\)"),
+        ({"validation": X}, TypeError, r"validation: expected \(x, y\), \(x, y, lengths\) or None"),
         ({"clip_norm": -1}, ValueError, "clip_norm: expected a positive number, got -1"),
         ({"clip_value": np.nan}, ValueError, "clip_value: expected a positive number, got nan"),
         ({"clip_norm": 1, "clip_value": 1}, ValueError, "clip_norm, clip_value: expected at most one, got 1 and 1"),
