@@ -37,18 +37,13 @@ def _gates_of_panels(run: Fields, data: Any, cell: Any, j: Any, depth: Any) -> l
 
 def accumulate(run, sums, places, cell, slots, gates, a, rows, depth, data, j, blocks):
     """Add a w to the sums of some gates, with the weights of all packed in `data`; `slots` is where gates lead."""
-    packed = _gates_of_panels(run, data, cell, j, depth)
-
-    def add(gates):
-        keys = [(m, v, slots[g]) for m, v in places for g in gates]
-        added = sum_rows(
-            run.b, [sums[key] for key in keys], rows, depth, a,
-            lambda k: [panel.load(k, v, place) for v in blocks for panel, place in map(packed.__getitem__, gates)],
-        )  # fmt: skip
-        sums.update(zip(keys, added, strict=True))
-
-    for some in in_registers(gates, len(places)):
-        add(some)
+    packed = [*map(_gates_of_panels(run, data, cell, j, depth).__getitem__, gates)]
+    keys = [(m, v, slots[g]) for m, v in places for g in gates]
+    added = sum_rows(
+        run.b, [sums[key] for key in keys], rows, depth, a,
+        lambda k: [panel.load(k, v, place) for v in blocks for panel, place in packed],
+    )  # fmt: skip
+    sums.update(zip(keys, added, strict=True))
 
 
 @intrinsic
@@ -62,11 +57,11 @@ def project_tile(typingctx, weights, run, t, i, j, count, rows, blocks):
         lanes = run.kind.lanes
         row_of = rows_up_to(b, n_rows, count)
         places = [(m, v) for m in range(n_rows) for v in range(n_blocks)]
-        bias = biases(run, w, cell, j)
+        bias, x = biases(run, w, cell, j), inputs_of(run, run.x, t, i, row_of, TRUE)
         sums = {(m, v, s): bias.load(0, v, s * lanes) for m, v in places for s in cell.input_slots}
-        x = inputs_of(run, run.x, t, i, row_of, TRUE)
-        gates, rows = range(len(cell.input_slots)), range(n_rows)
-        accumulate(run, sums, places, cell, cell.input_slots, gates, x, rows, run.I, w.input, j, range(n_blocks))
+        for gates in in_registers(range(len(cell.input_slots)), len(places)):
+            products = range(n_rows), run.I, w.input, j, range(n_blocks)
+            accumulate(run, sums, places, cell, cell.input_slots, gates, x, *products)
         for s in cell.input_slots:
             slot = sums_of(run, cell, t, i, s, TRUE)
             for m, v in places:

@@ -35,8 +35,8 @@ from .sequences import (
     sums_of,
     sums_of_tokens,
 )
-from .tiles import edge_masks, rows_up_to
-from .vectors import I64, Grid, Rows, Vec, where
+from .tiles import edge_masks, in_registers, rows_up_to
+from .vectors import I64, Grid, Rows, Vec, set_aside, where
 
 
 def _emit_stages(b: ir.IRBuilder, stages: int, stage: Any, emit: Callable[[int], None]) -> None:
@@ -81,36 +81,12 @@ def emit_step(
         block_of = rows_up_to(b, blocks * stage.width, b.sub(b.sdiv(padded(run), I64(lanes)), j))
     places = [(m, v) for m in range(rows) for v in block_of]
     masks = edge_masks(b, run.kind, block_of, b.sub(run.H, unit))
-    input_slots, state_slots = ([slots[g] for g in stage.gates] for slots in (cell.input_slots, cell.state_slots))
-    own_slots = sorted({*input_slots, *state_slots})
-    bias = biases(run, w, cell, j)
-    sums = {(m, v, s): bias.load(0, v, s * lanes) for m, v in places for s in own_slots}
-    if projected:
-        for s in input_slots:
-            slot = sums_of(run, cell, t, i, s)
-            sums.update({(m, v, s): slot.load(row_of[m], v, unit) for m, v in places})
-    if run.tokens is not None:
-        keys = [(m, v, s) for s in input_slots for m, v in places]
-
-        def of_tokens() -> Vec:
-            table = sums_of_tokens(run, w.input, len(cell.input_slots), t, i, row_of)
-            firsts = [b.add(b.mul(I64(gate), padded(run)), unit) for gate in stage.gates]
-            return Vec.stack([table.load(m, v, first) for first in firsts for m, v in places])
-
-        starts = where(b, is_on(run, run.has_tokens), of_tokens, Vec.stack([sums[key] for key in keys]))
-        sums.update(zip(keys, starts, strict=True))
-    if not projected:
-        x = inputs_of(run, run.x, t, i, row_of)
-        accumulate(run, sums, places, cell, cell.input_slots, stage.gates, x, range(rows), run.I, w.input, j, block_of)
-    if number == 0:
-        operand: tuple[Rows | Grid, Sequence[Any]] = states_in_products(run, t, i, row_of), range(rows)
-    else:
-        operand = kept_of(run, cell, t, i, cell.stages[number - 1].makes), row_of
-    accumulate(run, sums, places, cell, cell.state_slots, stage.gates, *operand, run.H, w.state, j, block_of)
+    sums = _sums_of_stage(cell, number, w, run, t, i, j, unit, projected, row_of, block_of, places)
 
     is_last = stage.makes is None
     states = _states_before(cell, run, t, i, row_of) if is_last else [states_in_products(run, t, i, row_of)]
     before = [Vec.stack([state.load(m, v, unit, masks[v]) for m, v in places]) for state in states]
+    own_slots = sorted({s for _, _, s in sums})
     values = {s: Vec.stack([sums[m, v, s] for m, v in places]) for s in own_slots}
     if number > 0:
         for s in {*range(cell.slots)} - {*own_slots}:
@@ -126,6 +102,50 @@ def emit_step(
             slot = kept_of(run, cell, t, i, s)
             for (m, v), value in zip(places, registers, strict=True):
                 slot.store(value, row_of[m], v, unit)
+
+
+def _sums_of_stage(cell, number, w, run, t, i, j, unit, projected, row_of, block_of, places):
+    """The finished sums of a stage's gates, by place and slot."""
+    if number == 0:
+        operand: tuple[Rows | Grid, Sequence[Any]] = states_in_products(run, t, i, row_of), range(len(row_of))
+    else:
+        operand = kept_of(run, cell, t, i, cell.stages[number - 1].makes), row_of
+    x, finished = inputs_of(run, run.x, t, i, row_of), []
+    groups = in_registers(cell.stages[number].gates, len(places))
+    for gates in groups:
+        sums = _starts_of_sums(cell, gates, w, run, t, i, j, unit, projected, row_of, places)
+        if not projected:
+            products = range(len(row_of)), run.I, w.input, j, block_of
+            accumulate(run, sums, places, cell, cell.input_slots, gates, x, *products)
+        accumulate(run, sums, places, cell, cell.state_slots, gates, *operand, run.H, w.state, j, block_of)
+        if gates is not groups[-1]:
+            finished.append(set_aside(run.b, sums))
+    for others in finished:
+        sums |= others()
+    return sums
+
+
+def _starts_of_sums(cell, gates, w, run, t, i, j, unit, projected, row_of, places):
+    """What the sums of some gates start from, by place and slot: the bias, or the input's share."""
+    b, lanes = run.b, run.kind.lanes
+    input_slots, state_slots = ([slots[g] for g in gates] for slots in (cell.input_slots, cell.state_slots))
+    bias = biases(run, w, cell, j)
+    sums = {(m, v, s): bias.load(0, v, s * lanes) for m, v in places for s in sorted({*input_slots, *state_slots})}
+    if projected:
+        for s in input_slots:
+            slot = sums_of(run, cell, t, i, s)
+            sums.update({(m, v, s): slot.load(row_of[m], v, unit) for m, v in places})
+    if run.tokens is not None:
+        keys = [(m, v, s) for s in input_slots for m, v in places]
+
+        def of_tokens() -> Vec:
+            table = sums_of_tokens(run, w.input, len(cell.input_slots), t, i, row_of)
+            firsts = [b.add(b.mul(I64(gate), padded(run)), unit) for gate in gates]
+            return Vec.stack([table.load(m, v, first) for first in firsts for m, v in places])
+
+        starts = where(b, is_on(run, run.has_tokens), of_tokens, Vec.stack([sums[key] for key in keys]))
+        sums.update(zip(keys, starts, strict=True))
+    return sums
 
 
 def _states_before(cell: Any, run: Fields, t: Any, i: Any, row_of: Sequence[Any]) -> list[Rows]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
+from numba.core import cgutils
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
 
@@ -244,6 +245,21 @@ def where(b: ir.IRBuilder, condition: Any, emit: Callable[[], Vec], otherwise: V
         phi.add_incoming(other, before)
         chosen.append(phi)
     return Vec(b, value.kind, *chosen)
+
+
+def set_aside(b: ir.IRBuilder, registers: dict[Any, Vec]) -> Callable[[], dict[Any, Vec]]:
+    """Put registers into memory, so that the loops in between have them all; the result gets them back.
+
+    LLVM by itself keeps what it can, and moves the others about in every pass of a loop.
+    """
+    kind = next(iter(registers.values())).kind
+    memory = cgutils.alloca_once(b, ir.ArrayType(kind.vector, len(registers)))
+    places = {name: b.gep(memory, [I64(0), I64(at)]) for at, name in enumerate(registers)}
+    for name, register in registers.items():
+        b.store(register.registers[0], places[name])
+    # No instruction, but for all that LLVM knows it changes the memory.
+    b.asm(ir.FunctionType(ir.VoidType(), [memory.type]), "", "r,~{memory}", [memory], side_effect=True)
+    return lambda: {name: Vec(b, kind, b.load(place)) for name, place in places.items()}
 
 
 def as_index(value: int | Any) -> Any:
