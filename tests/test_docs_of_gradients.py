@@ -26,7 +26,7 @@ def test_python(capsys: pytest.CaptureFixture[str]) -> None:
 def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(commands, "QUICK", replace(QUICK, lengths=(10,), seeds=1, updates=1))
-    shorter = {"gradients": ["--updates", "1"], "temporal-order": []}
+    shorter = {"gradients": ["--updates", "1"], "temporal-order": ["--quick"]}
     lines = [line for block in blocks_of(PAGE) if block.language == "bash" for line in block.code.splitlines()]
     assert len(lines) == 2
     for line in lines:
