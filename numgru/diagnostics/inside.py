@@ -16,6 +16,7 @@ from .gates import LayerStatistics
 from .plots import BLUE, GREY, ORANGE, finish, new_figure, style_of
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -41,11 +42,7 @@ def gradient_flow_figure(flows: Mapping[str, NDArray[np.float64]]) -> Figure:
         axes.plot(steps, np.nanmedian(seen[steps], axis=1), label=f"{name}, layer {layer}", **style)
         low, high = np.nanmin(seen[steps], axis=1), np.nanmax(seen[steps], axis=1)
         axes.fill_between(steps, low, high, color=style["color"], alpha=0.12, linewidth=0)
-    axes.set_yscale("log")
-    axes.set_xlabel("time step t")
-    axes.set_ylabel("norm of dL/dh at step t (log scale)")
-    axes.set_title("Gradients on their way back through time", loc="left", fontweight="bold")
-    finish(axes)
+    _finish(axes, "time step t", "norm of dL/dh at step t", "Gradients on their way back through time")
     return figure
 
 
@@ -74,12 +71,17 @@ def growth_figure(growths: Mapping[str, Growth]) -> Figure:
         low = np.maximum(mean - 2 * error, mean / 10)
         axes.fill_between(lags, low, mean + 2 * error, color=style["color"], alpha=0.2, linewidth=0)
     axes.axhline(1, color=GREY, linewidth=0.8)
-    axes.set_yscale("log")
-    axes.set_xlabel("lag: steps before the last")
-    axes.set_ylabel("root mean square of J's singular values (log scale)")
-    axes.set_title("Above 1 gradients explode, below it they vanish", loc="left", fontweight="bold")
-    finish(axes)
+    title = "Above 1 gradients explode, below it they vanish"
+    _finish(axes, "lag: steps before the last", "root mean square of J's singular values", title)
     return figure
+
+
+def _finish(axes: Axes, x: str, y: str, title: str) -> None:
+    axes.set_yscale("log")
+    axes.set_xlabel(x)
+    axes.set_ylabel(f"{y} (log scale)")
+    axes.set_title(title, loc="left", fontweight="bold")
+    finish(axes)
 
 
 def gates_figure(statistics: LayerStatistics) -> Figure:

@@ -208,7 +208,7 @@ class Recurrent(CheckedCalls):
         """The shape of what users give and get, for one state's."""
         return shape if self._states == 1 else (self._states, *shape)
 
-    def _room(self, shape: tuple[int, ...], call: Call) -> FloatArray:
+    def _new_steps(self, shape: tuple[int, ...], call: Call) -> FloatArray:
         """An array of the input's steps, zero where its sequences have ended: memory that isn't touched costs less."""
         has_ends = call.batch.is_ragged and not call.listed
         return np.zeros(shape, self.dtype) if has_ends else np.empty(shape, self.dtype)
@@ -235,7 +235,7 @@ class Recurrent(CheckedCalls):
         shape = (*x.shape[:2], self._width)
         for layer in range(self.num_layers):
             last = layer == self.num_layers - 1
-            y = self._with_zero_ends(out, call) if last and out is not None else self._room(shape, call)
+            y = self._with_zero_ends(out, call) if last and out is not None else self._new_steps(shape, call)
             for direction in self._directions[layer * self.num_directions :][: self.num_directions]:
                 at = len(tapes)
                 noise = self._noise(call, direction, masks, keep)
@@ -299,7 +299,7 @@ class Recurrent(CheckedCalls):
                 at = layer * D + direction
                 tape = training.tapes[at]
                 wants_dx = layer > 0 or (need_dx and not call.tokens)
-                part = self._room(tape.x.shape, call) if wants_dx else None
+                part = self._new_steps(tape.x.shape, call) if wants_dx else None
                 flow = FlowWanted(*self._bounds, norms=None if norms is None else norms[at])
                 dh_0[:, at] = self._directions[at].backward(
                     tape, training.parameters, self.gradients, above, None if dh_n is None else dh_n[:, at], part,
