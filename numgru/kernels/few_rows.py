@@ -16,7 +16,7 @@ from .packing import blocks_in
 from .products import input_gradient_tile, project_tile
 from .sequences import active_rows, steps_of
 from .step import step_backward_tile, step_tile
-from .team import claim, meet, others_finish, turn
+from .team import claim, finish, join, meet, parts_of, tiles_of
 from .tiles import ROWS, WIDE
 
 HALF = max(1, ROWS // 2)
@@ -89,36 +89,32 @@ def _active(run, t, first, rows):
 def forward_few(weights, run, first, rows, team):
     """All steps of few rows."""
     blocks = blocks_in(run.H, run.y)
-    phase, finished, total, start = 0, 0, 0, 0
+    phase, start = 0, 0
     now = _active(run, start, first, rows)
+    join(team)
     while now > 0:
-        projections = 0 if now > HALF or run.options.has_tokens else _tiles(blocks, WIDE)
         count = 1  # up to where `sums` begins again, at most
         while (start + count) % CHUNK and _active(run, start + count, first, rows) == now:
             count += 1
-        phase += 1
-        total += projections
-        for o in range(projections):
-            if others_finish(team, o, projections, finished, total):
-                break
-            tile = turn(team, o, projections)
-            if claim(team, tile, phase):
-                _project(weights, run, first, now, start, count, tile)
-                finished += 1
-        meet(team, finished, total)
+        if now <= HALF and not run.options.has_tokens:
+            phase += 1
+            for o in range(parts_of(team)):
+                if claim(team, o, phase):
+                    begin, end = tiles_of(team, o, _tiles(blocks, WIDE))
+                    for tile in range(begin, end):
+                        _project(weights, run, first, now, start, count, tile)
+                    finish(team)
+            meet(team, phase)
         for t in range(start, start + count):
             for stage in range(len(stage_widths(weights))):
-                tiles = _tiles(columns_of(weights, run, stage), _width(now))
                 phase += 1
-                total += tiles
-                for o in range(tiles):
-                    if others_finish(team, o, tiles, finished, total):
-                        break
-                    tile = turn(team, o, tiles)
-                    if claim(team, tile, phase):
-                        _step(weights, run, t, stage, first, now, tile)
-                        finished += 1
-                meet(team, finished, total)
+                for o in range(parts_of(team)):
+                    if claim(team, o, phase):
+                        begin, end = tiles_of(team, o, _tiles(columns_of(weights, run, stage), _width(now)))
+                        for tile in range(begin, end):
+                            _step(weights, run, t, stage, first, now, tile)
+                        finish(team)
+                meet(team, phase)
         start += count
         now = _active(run, start, first, rows)
 
@@ -152,38 +148,45 @@ def _step_backward(weights, run, gradients, t, stage, first, rows, depth, width,
 
 
 @borrower
+def _input_gradient(weights, run, gradients, first, rows, j):
+    """dx of up to two blocks of inputs, for all rows and their steps."""
+    two = j + 2 <= blocks_in(run.I, run.y)
+    for i in range(first, first + rows):
+        for t in range(0, steps_of(run, i), ROWS):
+            count = min(ROWS, steps_of(run, i) - t)
+            if two:
+                input_gradient_tile(weights, run, gradients, t, i, j, count, True, ROWS, 2)
+            else:
+                input_gradient_tile(weights, run, gradients, t, i, j, count, True, ROWS, 1)
+
+
+@borrower
 def backward_few(weights, run, gradients, first, rows, team):
     """All steps of few rows, from the last to the first, and then dx: for several steps at once."""
     state_blocks, input_blocks = blocks_in(run.H, run.y), blocks_in(run.I, run.y)
     width = _width_backward(rows)
-    tiles = _tiles(state_blocks, width)
-    phase, finished, total = 0, 0, 0
+    phase = 0
+    join(team)
     for t in range(run.T - 1, run.options.continued - 2, -1):
         going_on, now = _active(run, t + 1, first, rows), _active(run, t, first, rows)
         for stage in range(len(stage_widths(weights)) - 1 + flow_stages(gradients.flow), -1, -1):
             phase += 1
-            total += tiles
-            for o in range(tiles):
-                if others_finish(team, o, tiles, finished, total):
-                    break
-                tile = turn(team, o, tiles)
-                if claim(team, tile, phase):
-                    _step_backward(weights, run, gradients, t, stage, first, going_on, run.H, width, tile)
-                    _step_backward(weights, run, gradients, t, stage, first + going_on, now - going_on, 0, width, tile)
-                    finished += 1
-            meet(team, finished, total)
+            for o in range(parts_of(team)):
+                if claim(team, o, phase):
+                    begin, end = tiles_of(team, o, _tiles(state_blocks, width))
+                    for tile in range(begin, end):
+                        _step_backward(weights, run, gradients, t, stage, first, going_on, run.H, width, tile)
+                        _step_backward(
+                            weights, run, gradients, t, stage, first + going_on, now - going_on, 0, width, tile
+                        )
+                    finish(team)
+            meet(team, phase)
     if gradients.dx is not None:
-        tiles = _tiles(input_blocks, 2)
-        for o in range(tiles):
-            tile = turn(team, o, tiles)
-            if claim(team, tile, phase + 1):
-                j = tile * 2
-                for i in range(first, first + rows):
-                    for t in range(0, steps_of(run, i), ROWS):
-                        count = min(ROWS, steps_of(run, i) - t)
-                        if j + 2 <= input_blocks:
-                            input_gradient_tile(weights, run, gradients, t, i, j, count, True, ROWS, 2)
-                        else:
-                            input_gradient_tile(weights, run, gradients, t, i, j, count, True, ROWS, 1)
-                finished += 1
-        meet(team, finished, total + tiles)
+        phase += 1
+        for o in range(parts_of(team)):
+            if claim(team, o, phase):
+                begin, end = tiles_of(team, o, _tiles(input_blocks, 2))
+                for tile in range(begin, end):
+                    _input_gradient(weights, run, gradients, first, rows, tile * 2)
+                finish(team)
+        meet(team, phase)

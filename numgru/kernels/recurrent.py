@@ -212,13 +212,13 @@ def forward_parallel(weights, x, h_0, y, c, gates, batch_first, direction, optio
 
 
 @parallel_kernel
-def forward_team(weights, x, h_0, y, c, gates, batch_first, direction, options, words, tiles, parts):
+def forward_team(weights, x, h_0, y, c, gates, batch_first, direction, options, words, parts):
     """The same by a team, for few rows."""
     B = h_0.shape[1]
     sums = _room_for_sums(weights, sequences(x, h_0, y, c, gates, batch_first, direction, options), CHUNK, B)
     for part in prange(parts):
         run = _with_sums(sequences(x, h_0, y, c, gates, batch_first, direction, options), sums, CHUNK, 0, B)
-        forward_few(weights, run, 0, B, Team(words, tiles, parts, part))
+        forward_few(weights, run, 0, B, Team(words, parts, part))
 
 
 @kernel
@@ -241,10 +241,10 @@ def backward_parallel(weights, x, h_0, y, c, gates, dy, dx, dh_0, carry, flow, b
 
 @parallel_kernel
 def backward_team(
-    weights, x, h_0, y, c, gates, dy, dx, dh_0, carry, flow, batch_first, direction, options, words, tiles, parts
+    weights, x, h_0, y, c, gates, dy, dx, dh_0, carry, flow, batch_first, direction, options, words, parts
 ):
     """The same by a team, for few rows."""
     for part in prange(parts):
         run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
         gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry, flow)
-        backward_few(weights, run, gradients, 0, run.B, Team(words, tiles, parts, part))
+        backward_few(weights, run, gradients, 0, run.B, Team(words, parts, part))

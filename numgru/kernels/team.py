@@ -1,12 +1,14 @@
 """Threads that work on one batch row together: they share out the tiles of a phase and meet at its end.
 
 A `prange` gives no promise that its parts run at the same time: one layer runs them one after the other, an
-overloaded machine stops them anywhere. So a part never waits for a tile that nobody has begun. It claims tiles of the
-current phase, its own first and then the others', and waits only for tiles that a running part has claimed; any
-single part could finish all phases alone.
+overloaded machine stops them anywhere. So a part never waits for a share that nobody has begun. While a part is
+*there*, it does its own share of every phase, and spares itself a claim: an atomic exchange holds up a processor for
+as long as a small tile. The share of a part that hasn't come yet, or that has waited so long that it lets others have
+its processor, goes to whoever claims it first; any single part could finish all phases alone.
 
-A team's memory, in words of 8 bytes, each alone on its cache line: per tile the last phase for which it was claimed,
-then per part the tiles it has finished.
+A team's memory, in words of 8 bytes. For each part: the last phase in which its share is spoken for. And elsewhere,
+since only this changes with every phase: how many shares the part has finished, and up to which phase its own were
+left to others.
 """
 
 from __future__ import annotations
@@ -20,55 +22,31 @@ from numba import types
 from numpy.typing import NDArray
 
 from ._jit import intrinsic, piece
+from .threads import share
 from .tiles import pointer
 from .vectors import I64
 
-_LINE = 8  # words
-_PATIENCE = 200  # spins before a part takes over others' tiles
-_SPINS = 2000  # before it offers its processor to somebody else
+_APART = 16  # words: two cache lines, as a processor may fetch the second along with the first
+_SPINS = 2000  # before a part lets somebody else have its processor
+_THERE = 1 << 62  # beyond all phases
 
 
 class Team(NamedTuple):
     """One part's view of its team. For a thread that works alone there is None, and nothing to claim or to wait for."""
 
     words: NDArray[np.int64]
-    tiles: int  # at most, in a phase
     parts: int
     me: int
 
 
-def memory(tiles: int, parts: int) -> NDArray[np.int64]:
+def memory(parts: int) -> NDArray[np.int64]:
     """Memory for a team's one call."""
-    return np.zeros((tiles + parts) * _LINE, np.int64)
+    return np.zeros(2 * parts * _APART, np.int64)
 
 
 def _word(context: Any, b: ir.IRBuilder, words_type: Any, words: Any, index: Any) -> Any:
-    at = b.gep(pointer(context, b, words_type, words), [b.mul(index, I64(_LINE))], source_etype=I64)
+    at = b.gep(pointer(context, b, words_type, words), [index], source_etype=I64)
     return b.bitcast(at, I64.as_pointer())
-
-
-@intrinsic
-def _claim(typingctx, words, index, phase):
-    """Whether word `index` was below `phase` and is now `phase`, by this call."""
-
-    def codegen(context, b, sig, args):
-        word = _word(context, b, sig.args[0], args[0], args[1])
-        before = b.load_atomic(word, "monotonic", 8, typ=I64)
-        open_ = b.icmp_signed("<", before, args[2])
-        # An exchange of the phase with itself, where it's closed, changes nothing.
-        swapped = b.extract_value(b.cmpxchg(word, before, b.select(open_, args[2], before), "acq_rel", "monotonic"), 1)
-        return b.and_(open_, swapped)
-
-    return types.boolean(words, index, phase), codegen
-
-
-@intrinsic
-def _is_open(typingctx, words, index, phase):
-    def codegen(context, b, sig, args):
-        word = _word(context, b, sig.args[0], args[0], args[1])
-        return b.icmp_signed("<", b.load_atomic(word, "monotonic", 8, typ=I64), args[2])
-
-    return types.boolean(words, index, phase), codegen
 
 
 @intrinsic
@@ -93,6 +71,27 @@ def _publish(typingctx, words, index, value):
 
 
 @intrinsic
+def _exchange(typingctx, words, index, value):
+    """Write a word; the result is what it was."""
+
+    def codegen(context, b, sig, args):
+        return b.atomic_rmw("xchg", _word(context, b, sig.args[0], args[0], args[1]), args[2], "acq_rel")
+
+    return types.int64(words, index, value), codegen
+
+
+@intrinsic
+def _replace(typingctx, words, index, before, value):
+    """Write a word if it still is `before`; whether it was."""
+
+    def codegen(context, b, sig, args):
+        word = _word(context, b, sig.args[0], args[0], args[1])
+        return b.extract_value(b.cmpxchg(word, args[2], args[3], "acq_rel", "monotonic"), 1)
+
+    return types.boolean(words, index, before, value), codegen
+
+
+@intrinsic
 def _yield_processor(typingctx):
     """Let another thread run, where the system has a call for it."""
 
@@ -107,60 +106,82 @@ def _yield_processor(typingctx):
 
 
 @piece
-def _own(team, tiles):
-    """A part's own tiles of a phase: the first and last + 1."""
-    return tiles * team.me // team.parts, tiles * (team.me + 1) // team.parts
+def _spoken_for(part):
+    return part * _APART
 
 
 @piece
-def turn(team, o, tiles):
-    """The o-th tile of a phase that a part tries: upwards from its own first, then downwards from there."""
-    if team is None:
-        return o
-    first, last = _own(team, tiles)
-    if o < last - first:
-        return first + o
-    return (first - 1 - (o - (last - first))) % tiles
+def _finished(team, part):
+    return (team.parts + part) * _APART
 
 
 @piece
-def claim(team, tile, phase):
-    """Whether this part is to compute the tile of this phase."""
+def _left(team):
+    return _finished(team, team.me) + 1
+
+
+@piece
+def join(team):
+    """Be there: from now on this part's shares are its own, but those of phases that others have claimed."""
+    if team is not None:
+        team.words[_left(team)] = _exchange(team.words, _spoken_for(team.me), _THERE)
+
+
+@piece
+def _leave(team, phase):
+    """Leave the shares of later phases to others."""
+    _publish(team.words, _spoken_for(team.me), max(phase, team.words[_left(team)]))
+
+
+@piece
+def parts_of(team):
+    """Shares of a phase."""
+    return 1 if team is None else team.parts
+
+
+@piece
+def claim(team, o, phase):
+    """Whether this part is to do a share of the phase: its own (`o` is 0), or that of the o-th part after it."""
     if team is None:
         return True
-    return _is_open(team.words, tile, phase) and _claim(team.words, tile, phase)
+    if o == 0:
+        return phase > team.words[_left(team)]
+    at = _spoken_for((team.me + o) % team.parts)
+    before = _read(team.words, at)
+    return before < phase and _replace(team.words, at, before, phase)
 
 
 @piece
-def _wait(team, finished, total, spins):
-    """Make known that this part has finished that many tiles, and wait a while for all to have finished `total`."""
-    _publish(team.words, team.tiles + team.me, finished)
-    for _ in range(spins):
-        done = 0
-        for part in range(team.parts):
-            done += _read(team.words, team.tiles + part)
-        if done >= total:
-            return True
-    return False
+def tiles_of(team, o, tiles):
+    """The first and last + 1 of the tiles in that share."""
+    return (0, tiles) if team is None else share(tiles, (team.me + o) % team.parts, team.parts, 1)
 
 
 @piece
-def others_finish(team, o, tiles, finished, total):
-    """Whether, after its own tiles (o of `tiles` tried), a part sees the others finish theirs without its help.
-
-    Even to look whether a tile is open takes its word from the cache of the part that is about to claim it.
-    """
-    if team is None:
-        return False
-    first, last = _own(team, tiles)
-    return o == last - first and _wait(team, finished, total, _PATIENCE)
+def finish(team):
+    """Make known that a share is finished."""
+    if team is not None:
+        at = _finished(team, team.me)
+        _publish(team.words, at, team.words[at] + 1)
 
 
 @piece
-def meet(team, finished, total):
-    """Make known that this part has finished that many tiles, and wait until all have finished `total`."""
+def _all_finished(team, phase):
+    done = 0
+    for part in range(team.parts):
+        done += _read(team.words, _finished(team, part))
+    return done >= phase * team.parts
+
+
+@piece
+def meet(team, phase):
+    """Wait until all shares of all phases up to this one are finished."""
     if team is None:
         return
-    if not _wait(team, finished, total, _SPINS):
-        while not _wait(team, finished, total, 1):
-            _yield_processor()
+    for _ in range(_SPINS):
+        if _all_finished(team, phase):
+            return
+    _leave(team, phase)
+    while not _all_finished(team, phase):
+        _yield_processor()
+    join(team)

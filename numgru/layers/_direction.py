@@ -453,7 +453,6 @@ class Direction:
     def _time_loop(self, serial: Any, parallel: Any, team: Any, examples: int, B: int, *arguments: Any) -> None:
         parts = self._parts(examples, B)
         if parts > 1 and TARGET.rows >= B:
-            tiles = max(self.blocks, self.input_blocks)  # of a phase, at most
-            threads.run(serial, team, parts, *arguments, shared=(memory(tiles, parts), tiles))
+            threads.run(serial, team, parts, *arguments, shared=(memory(parts),))
         else:
             threads.run(serial, parallel, parts, *arguments)
