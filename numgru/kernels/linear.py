@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from numba import prange
 from numpy.typing import NDArray
 
-from ._jit import kernel, parallel_kernel, piece
+from ._jit import borrower, kernel, parallel_kernel
 from .packing import blocks_in, lanes_of, pack_backward, pack_forward
 from .threads import share
 from .tiles import ROWS, WIDE, View, affine_tile
@@ -42,37 +42,36 @@ class LinearWeights(NamedTuple):
         return LinearSlots
 
 
-@piece
+@borrower
 def _affine_rows(weights, x, y, first, last):
     lanes = lanes_of(y)
     K, O = x.shape[1], y.shape[1]
-    flat_x, flat_y = x.ravel(), y.ravel()
     blocks = blocks_in(O, y)
     full = first + (last - first) // ROWS * ROWS
     even, wide = blocks // 2 * 2, blocks // WIDE * WIDE
     for i in range(first, full, ROWS):
-        a = View(flat_x, i * K, K, 0)
+        a = View(x, i * K, K, 0)
         for j in range(0, even, 2):
-            s, w, out = _views(weights, flat_y, i, j, K, O, lanes)
+            s, w, out = _views(weights, y, i, j, K, O, lanes)
             affine_tile(s, a, K, w, out, O - j * lanes, ROWS, 2)
         for j in range(even, blocks):
-            s, w, out = _views(weights, flat_y, i, j, K, O, lanes)
+            s, w, out = _views(weights, y, i, j, K, O, lanes)
             affine_tile(s, a, K, w, out, O - j * lanes, ROWS, 1)
     for i in range(full, last):
-        a = View(flat_x, i * K, K, 0)
+        a = View(x, i * K, K, 0)
         for j in range(0, wide, WIDE):
-            s, w, out = _views(weights, flat_y, i, j, K, O, lanes)
+            s, w, out = _views(weights, y, i, j, K, O, lanes)
             affine_tile(s, a, K, w, out, O - j * lanes, 1, WIDE)
         for j in range(wide, blocks):
-            s, w, out = _views(weights, flat_y, i, j, K, O, lanes)
+            s, w, out = _views(weights, y, i, j, K, O, lanes)
             affine_tile(s, a, K, w, out, O - j * lanes, 1, 1)
 
 
-@piece
-def _views(weights, flat_y, i, j, K, O, lanes):
+@borrower
+def _views(weights, y, i, j, K, O, lanes):
     unit = j * lanes
     w = View(weights.packed, unit * K, lanes, lanes * K)
-    return View(weights.start, unit, 0, lanes), w, View(flat_y, i * O + unit, O, lanes)
+    return View(weights.start, unit, 0, lanes), w, View(y, i * O + unit, O, lanes)
 
 
 @kernel

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from ._jit import intrinsic, kernel, piece
+from ._jit import borrower, intrinsic, kernel, piece
 from .cell import cell_slots, gate_panels
 from .target import TARGET
 from .tiles import View, copy_tile, transpose_tile
@@ -44,13 +44,13 @@ def aligned_empty(size: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     return raw[start : start + size * dtype.itemsize].view(dtype)
 
 
-@piece
+@borrower
 def pack_forward(w, panels, packed):
     """w (G U, K), one gate's units after the other, to (block, panel, k, gate, lane).
 
     `panels` says how many gates each panel has: those that a loop over k takes at once.
     """
-    lanes, flat_w = lanes_of(packed), w.ravel()
+    lanes = lanes_of(packed)
     gates = sum(panels)
     units, depth = w.shape[0] // gates, w.shape[1]
     for block in range((units + lanes - 1) // lanes):
@@ -58,25 +58,25 @@ def pack_forward(w, panels, packed):
         for count in panels:
             for gate in range(count):
                 for k in range(0, depth, lanes):
-                    rows = View(flat_w, ((first + gate) * units + unit) * depth + k, depth, 0)
+                    rows = View(w, ((first + gate) * units + unit) * depth + k, depth, 0)
                     at = (block * gates + first) * depth + k * count + gate
                     transpose_tile(rows, units - unit, depth - k, View(packed, at * lanes, count * lanes, 0))
             first += count
 
 
-@piece
+@borrower
 def pack_backward(w, packed):
     """w (R, K), read along its rows: to (block of K, row, lane)."""
-    lanes, flat_w = lanes_of(packed), w.ravel()
+    lanes = lanes_of(packed)
     rows, width = w.shape
     for block in range((width + lanes - 1) // lanes):
         first = block * lanes
         for row in range(rows):
             at = View(packed, (block * rows + row) * lanes, 0, 0)
-            copy_tile(View(flat_w, row * width + first, 0, 0), width - first, at)
+            copy_tile(View(w, row * width + first, 0, 0), width - first, at)
 
 
-@piece
+@borrower
 def pack_layer(weights, w_ih, w_hh, b_ih, b_hh):
     """A recurrent layer's weights for the forward pass; empty biases are zero."""
     pack_forward(w_ih, gate_panels(weights), weights.input)
@@ -84,7 +84,7 @@ def pack_layer(weights, w_ih, w_hh, b_ih, b_hh):
     pack_biases(weights, w_hh.shape[1], b_ih, b_hh)
 
 
-@piece
+@borrower
 def pack_biases(weights, units, b_ih, b_hh):
     """Both biases' sums, by slot; empty ones are zero."""
     input_slots, state_slots, slots = cell_slots(weights)
@@ -98,7 +98,7 @@ def pack_biases(weights, units, b_ih, b_hh):
                 weights.bias[(block * slots + slot) * lanes + lane] += bias[gate * units + unit]
 
 
-@piece
+@borrower
 def pack_layer_backward(weights, w_ih, w_hh, need_dx):
     """The same for the backward pass, which knows no biases."""
     pack_backward(w_hh, weights.state)

@@ -26,7 +26,7 @@ _SUMS = 3 * ROWS  # that a loop can hold in registers, beside what they're made 
 
 
 class View(NamedTuple):
-    """Where a tile's rows and blocks lie in a flat buffer (in numbers, not bytes): the kernels' side of a `Grid`."""
+    """Where a tile's rows and blocks lie in a buffer (in numbers, not bytes): the kernels' side of a `Grid`."""
 
     data: NDArray[Any]
     at: int
@@ -198,6 +198,36 @@ def gradient_tile(typingctx, x, columns_left, panel, slots, dw, count, columns):
         return context.get_dummy_value()
 
     return types.void(x, columns_left, panel, slots, dw, count, columns), codegen
+
+
+@intrinsic
+def direct_gradient_tile(typingctx, x, columns_left, panel, rows_left, dw, count, rows, blocks):
+    """dw[s, c] += sum over e of panel[e, s] x[e, c] for some rows s and registers of columns: not transposed.
+
+    For few examples, of which x is in the cache. The sums are the same chains.
+    """
+    n_rows, n_blocks = rows.literal_value, blocks.literal_value
+
+    def codegen(context, b, sig, args):
+        x_of = _row_of_example(context, b, sig.args[0], args[0])
+        panel, dw = (grid(context, b, sig.args[i], args[i]) for i in (2, 4))
+        masks = edge_masks(b, dw.kind, range(n_blocks), args[1])
+        row_of = rows_up_to(b, n_rows, args[3])
+
+        def example(e, sums):
+            x = x_of(e)
+            return _multiply_add(
+                sums, [panel.broadcast(e, 0, m) for m in row_of], [x.load(0, v, 0, masks[v]) for v in range(n_blocks)]
+            )
+
+        places = [(m, v) for m in range(n_rows) for v in range(n_blocks)]
+        zero = Vec(b, dw.kind, ir.Constant(dw.kind.vector, None))
+        for (m, v), total in zip(places, loop(b, args[5], [zero] * len(places), example), strict=True):
+            with b.if_then(b.icmp_signed("<", I64(m), args[3])):
+                dw.store(dw.load(m, v, mask=masks[v]) + total, m, v, mask=masks[v])
+        return context.get_dummy_value()
+
+    return types.void(x, columns_left, panel, rows_left, dw, count, rows, blocks), codegen
 
 
 @intrinsic

@@ -22,16 +22,17 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from ._jit import kernel, parallel_kernel, piece
+from ._jit import borrower, kernel, parallel_kernel, piece
 from .cell import cell_slots, made_slot, state_slots
 from .packing import blocks_in, lanes_of
 from .sequences import no_options, sequences
 from .target import TARGET
 from .threads import share
-from .tiles import ROWS, Places, View, add_transposed, gradient_tile, panel_tile
+from .tiles import ROWS, Places, View, add_transposed, direct_gradient_tile, gradient_tile, panel_tile
 
 EXAMPLES = 128  # of a panel, which so stays in the first-level cache
 TWO = 2 * ROWS  # columns
+FEW = 32  # examples for which transposed tiles aren't worth their while
 
 
 class Examples(NamedTuple):
@@ -57,25 +58,24 @@ def workspace_size(I: int, H: int, gates: int, slots: int, dtype: np.dtype[Any],
     return parts * (held * (columns * gates + slots) + EXAMPLES * slots) * TARGET.lanes(dtype)
 
 
-@piece
+@borrower
 def _add(dw, tiles, tile, gates, unit, units, first, last):
     """Columns first .. last - 1 of a block of units, transposed, into dw (gate units, width)."""
     lanes, width = lanes_of(dw), dw.shape[1]
-    flat_dw = dw.ravel()
     for gate in range(gates):
         for column in range(first, last, lanes):
             at = ((tile * ROWS + column - first) * gates + gate) * lanes
-            out = View(flat_dw, (gate * units + unit) * width + column, width, 0)
+            out = View(dw, (gate * units + unit) * width + column, width, 0)
             add_transposed(View(tiles, at, gates * lanes, 0), units - unit, last - column, out)
 
 
-@piece
+@borrower
 def examples_of(run, examples):
     """How many they are."""
     return run.T * run.B if examples is None else examples.gates.size
 
 
-@piece
+@borrower
 def locate(run, examples, row, top, inputs, states, gates):
     """Where examples from `top` on lie, as `Examples` says it; `row` numbers of the gates are an example's."""
     if examples is None:
@@ -94,9 +94,29 @@ def locate(run, examples, row, top, inputs, states, gates):
             gates[e] = examples.gates[top + e]
 
 
+@borrower
+def _add_directly(dw, first_gate, slots, x, panel, units, unit, columns, count):
+    """Some columns of a block of units, from few examples: for gates from `first_gate` on, that `slots` belong to."""
+    lanes, width = lanes_of(dw), dw.shape[1]
+    left, right = columns
+    for gate in range(len(slots)):
+        for row in range(0, min(lanes, units - unit), ROWS):
+            for c in range(left, right, 2 * lanes):
+                places = Places(x.data, x.other, x.at, x.first + c)
+                d = View(panel.data, slots[gate] * lanes + row, panel.row, 0)
+                out = View(dw, ((first_gate + gate) * units + unit + row) * width + c, width, lanes)
+                direct_gradient_tile(places, right - c, d, min(lanes, units - unit) - row, out, count, ROWS, 2)
+
+
 @piece
 def add_part(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts):
     """Add a part's share of all sums; `made` is None for a cell of one stage."""
+    at = np.empty((3, EXAMPLES), np.int64)
+    _add_blocks(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, at, part, parts)
+
+
+@borrower
+def _add_blocks(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, at, part, parts):
     input_slots, all_state_slots, slots = cell_slots(weights)
     of_state, of_made = state_slots(weights)
     gates = len(input_slots)
@@ -110,7 +130,8 @@ def add_part(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, cl
     panel, held = whole[: EXAMPLES * example], whole[EXAMPLES * example :]
     size = (columns * ROWS * gates + slots) * lanes  # of a block's sums and tiles
     N = examples_of(run, examples)
-    at_x, at_y, at_gates = np.empty(EXAMPLES, np.int64), np.empty(EXAMPLES, np.int64), np.empty(EXAMPLES, np.int64)
+    few = N <= FEW and opens and closes
+    at_x, at_y, at_gates = at
 
     first, last = share(blocks_in(run.H, memory) * columns, part, parts, 1)
     for block in range(first // columns, (last + columns - 1) // columns):
@@ -118,8 +139,12 @@ def add_part(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, cl
         start, stop = max(0, first - block * columns), min(columns, last - block * columns)
         own = 0 if opens and closes else (block - first // columns) * size
         sums, tiles = held[own : own + example], held[own + example : own + size]
+        columns_of_x = start * ROWS, min(run.I, stop * ROWS)
+        columns_of_h = max(0, start - input_tiles) * ROWS, min(dw_hh.shape[1], (stop - input_tiles) * ROWS)
         if opens:
-            sums[:], tiles[:] = 0, 0
+            sums[:] = 0
+        if opens and not few:
+            tiles[:] = 0
         for top in range(0, N, EXAMPLES):
             count = min(EXAMPLES, N - top)
             locate(run, examples, slots * padded, top, at_x[:count], at_y[:count], at_gates[:count])
@@ -128,6 +153,14 @@ def add_part(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, cl
             x = Places(run.x, run.x, at_x, start * ROWS)
             y = Places(run.y, run.h_0, at_y, max(0, start - input_tiles) * ROWS)
             panel_tile(d, padded, run.H - unit, packed, View(sums, 0, 0, 0), count, x, y, weights)
+            if few:
+                x, y = Places(run.x, run.x, at_x, 0), Places(run.y, run.h_0, at_y, 0)
+                _add_directly(dw_ih, 0, input_slots, x, packed, run.H, unit, columns_of_x, count)
+                _add_directly(dw_hh, 0, of_state, y, packed, run.H, unit, columns_of_h, count)
+                if made is not None:
+                    p = Places(run.gates, run.gates, at_gates, made * padded)
+                    _add_directly(dw_hh, len(of_state), of_made, p, packed, run.H, unit, columns_of_h, count)
+                continue
             for tile in range(start, min(stop, input_tiles)):
                 c = tile * ROWS
                 x = Places(run.x, run.x, at_x, c)
@@ -150,9 +183,9 @@ def add_part(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, cl
                         gradient_tile(p, run.H - c, packed, of_made, dw, count, ROWS)
         if not closes:
             continue
-        for dw, width, before in ((dw_ih, run.I, 0), (dw_hh, dw_hh.shape[1], input_tiles)):
-            left, right = max(0, start - before) * ROWS, min(width, (stop - before) * ROWS)
-            _add(dw, tiles, before + left // ROWS, gates, unit, run.H, left, right)
+        if not few:
+            for dw, (left, right), before in ((dw_ih, columns_of_x, 0), (dw_hh, columns_of_h, input_tiles)):
+                _add(dw, tiles, before + left // ROWS, gates, unit, run.H, left, right)
         if start == 0:
             for db, bias_slots in ((db_ih, input_slots), (db_hh, all_state_slots)):
                 for gate in range(gates if db.size > 0 else 0):
