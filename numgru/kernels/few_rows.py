@@ -16,7 +16,7 @@ from .packing import blocks_in
 from .products import input_gradient_tile, project_tile
 from .sequences import active_rows, steps_of
 from .step import step_backward_tile, step_tile
-from .team import claim, finish, join, meet, parts_of, tiles_of
+from .team import claim, join, meet, parts_of
 from .tiles import ROWS, WIDE
 
 HALF = max(1, ROWS // 2)
@@ -99,21 +99,17 @@ def forward_few(weights, run, first, rows, team):
         if now <= HALF and not run.options.has_tokens:
             phase += 1
             for o in range(parts_of(team)):
-                if claim(team, o, phase):
-                    begin, end = tiles_of(team, o, _tiles(blocks, WIDE))
-                    for tile in range(begin, end):
-                        _project(weights, run, first, now, start, count, tile)
-                    finish(team)
+                begin, end = claim(team, o, phase, _tiles(blocks, WIDE))
+                for tile in range(begin, end):
+                    _project(weights, run, first, now, start, count, tile)
             meet(team, phase)
         for t in range(start, start + count):
             for stage in range(len(stage_widths(weights))):
                 phase += 1
                 for o in range(parts_of(team)):
-                    if claim(team, o, phase):
-                        begin, end = tiles_of(team, o, _tiles(columns_of(weights, run, stage), _width(now)))
-                        for tile in range(begin, end):
-                            _step(weights, run, t, stage, first, now, tile)
-                        finish(team)
+                    begin, end = claim(team, o, phase, _tiles(columns_of(weights, run, stage), _width(now)))
+                    for tile in range(begin, end):
+                        _step(weights, run, t, stage, first, now, tile)
                 meet(team, phase)
         start += count
         now = _active(run, start, first, rows)
@@ -172,21 +168,15 @@ def backward_few(weights, run, gradients, first, rows, team):
         for stage in range(len(stage_widths(weights)) - 1 + flow_stages(gradients.flow), -1, -1):
             phase += 1
             for o in range(parts_of(team)):
-                if claim(team, o, phase):
-                    begin, end = tiles_of(team, o, _tiles(state_blocks, width))
-                    for tile in range(begin, end):
-                        _step_backward(weights, run, gradients, t, stage, first, going_on, run.H, width, tile)
-                        _step_backward(
-                            weights, run, gradients, t, stage, first + going_on, now - going_on, 0, width, tile
-                        )
-                    finish(team)
+                begin, end = claim(team, o, phase, _tiles(state_blocks, width))
+                for tile in range(begin, end):
+                    _step_backward(weights, run, gradients, t, stage, first, going_on, run.H, width, tile)
+                    _step_backward(weights, run, gradients, t, stage, first + going_on, now - going_on, 0, width, tile)
             meet(team, phase)
     if gradients.dx is not None:
         phase += 1
         for o in range(parts_of(team)):
-            if claim(team, o, phase):
-                begin, end = tiles_of(team, o, _tiles(input_blocks, 2))
-                for tile in range(begin, end):
-                    _input_gradient(weights, run, gradients, first, rows, tile * 2)
-                finish(team)
+            begin, end = claim(team, o, phase, _tiles(input_blocks, 2))
+            for tile in range(begin, end):
+                _input_gradient(weights, run, gradients, first, rows, tile * 2)
         meet(team, phase)

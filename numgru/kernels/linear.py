@@ -77,13 +77,13 @@ def _views(weights, y, i, j, K, O, lanes):
 @kernel
 def pack_weight(weight, packed):
     """weight (O, K) for the outputs."""
-    pack_forward(weight, (1,), packed)
+    pack_forward(weight, (1,), packed, 0, 1)
 
 
 @kernel
 def pack_weight_backward(weight, packed):
     """The same for the input's gradient."""
-    pack_backward(weight, packed)
+    pack_backward(weight, packed, 0, 1)
 
 
 @kernel

@@ -13,6 +13,7 @@ from numba import types
 from ._jit import borrower, intrinsic, kernel, piece
 from .cell import cell_slots, gate_panels
 from .target import TARGET
+from .threads import share
 from .tiles import View, copy_tile, transpose_tile
 
 _ALIGNMENT = 64  # bytes of a cache line, and of the widest register
@@ -45,15 +46,16 @@ def aligned_empty(size: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
 
 
 @borrower
-def pack_forward(w, panels, packed):
-    """w (G U, K), one gate's units after the other, to (block, panel, k, gate, lane).
+def pack_forward(w, panels, packed, part, parts):
+    """A part's share of w (G U, K), one gate's units after the other, to (block, panel, k, gate, lane).
 
     `panels` says how many gates each panel has: those that a loop over k takes at once.
     """
     lanes = lanes_of(packed)
     gates = sum(panels)
     units, depth = w.shape[0] // gates, w.shape[1]
-    for block in range((units + lanes - 1) // lanes):
+    begin, end = share((units + lanes - 1) // lanes, part, parts, 1)
+    for block in range(begin, end):
         unit, first = block * lanes, 0
         for count in panels:
             for gate in range(count):
@@ -65,11 +67,12 @@ def pack_forward(w, panels, packed):
 
 
 @borrower
-def pack_backward(w, packed):
-    """w (R, K), read along its rows: to (block of K, row, lane)."""
+def pack_backward(w, packed, part, parts):
+    """The same of w (R, K), read along its rows: to (block of K, row, lane)."""
     lanes = lanes_of(packed)
     rows, width = w.shape
-    for block in range((width + lanes - 1) // lanes):
+    begin, end = share((width + lanes - 1) // lanes, part, parts, 1)
+    for block in range(begin, end):
         first = block * lanes
         for row in range(rows):
             at = View(packed, (block * rows + row) * lanes, 0, 0)
@@ -77,11 +80,12 @@ def pack_backward(w, packed):
 
 
 @borrower
-def pack_layer(weights, w_ih, w_hh, b_ih, b_hh):
-    """A recurrent layer's weights for the forward pass; empty biases are zero."""
-    pack_forward(w_ih, gate_panels(weights), weights.input)
-    pack_forward(w_hh, gate_panels(weights), weights.state)
-    pack_biases(weights, w_hh.shape[1], b_ih, b_hh)
+def pack_layer(weights, w_ih, w_hh, b_ih, b_hh, part, parts):
+    """A part's share of a recurrent layer's weights for the forward pass; empty biases are zero."""
+    pack_forward(w_ih, gate_panels(weights), weights.input, part, parts)
+    pack_forward(w_hh, gate_panels(weights), weights.state, part, parts)
+    if part == 0:
+        pack_biases(weights, w_hh.shape[1], b_ih, b_hh)
 
 
 @borrower
@@ -99,11 +103,11 @@ def pack_biases(weights, units, b_ih, b_hh):
 
 
 @borrower
-def pack_layer_backward(weights, w_ih, w_hh, need_dx):
+def pack_layer_backward(weights, w_ih, w_hh, need_dx, part, parts):
     """The same for the backward pass, which knows no biases."""
-    pack_backward(w_hh, weights.state)
+    pack_backward(w_hh, weights.state, part, parts)
     if need_dx:
-        pack_backward(w_ih, weights.input)
+        pack_backward(w_ih, weights.input, part, parts)
 
 
 @kernel

@@ -51,7 +51,7 @@ def plain_kernels(kind: Any) -> Plain:
         """Pack the weights, then the states into y and c, and what the backward pass needs into `gates`."""
         weights = kind(w_input, w_state, bias)
         w_ih, w_hh, b_ih, b_hh = _parts(weights, parameters, x.shape[2], h_0.shape[2])
-        pack_layer(weights, w_ih, w_hh, b_ih, b_hh)
+        pack_layer(weights, w_ih, w_hh, b_ih, b_hh, 0, 1)
         run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
         forward_rows(weights, run, 0, run.B)
 
@@ -66,7 +66,7 @@ def plain_kernels(kind: Any) -> Plain:
         weights = kind(w_input, w_state, bias)
         I, (states, B, H) = x.shape[2], h_0.shape
         w_ih, w_hh, _, _ = _parts(weights, parameters, I, H)
-        pack_layer_backward(weights, w_ih, w_hh, dx is not None)
+        pack_layer_backward(weights, w_ih, w_hh, dx is not None, 0, 1)
         run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
         padded = blocks_in(H, y) * lanes_of(y)
         carry, flat_dh = np.zeros(states * B * padded, y.dtype), dh.ravel()

@@ -26,13 +26,27 @@ from .tiles import ROWS, WIDE
 @kernel
 def pack_weights(weights, w_ih, w_hh, b_ih, b_hh):
     """Weights for the forward pass; empty biases are zero."""
-    pack_layer(weights, w_ih, w_hh, b_ih, b_hh)
+    pack_layer(weights, w_ih, w_hh, b_ih, b_hh, 0, 1)
+
+
+@parallel_kernel
+def pack_weights_parallel(weights, w_ih, w_hh, b_ih, b_hh, parts):
+    """The same in `parts` shares of the blocks."""
+    for part in prange(parts):
+        pack_layer(weights, w_ih, w_hh, b_ih, b_hh, part, parts)
 
 
 @kernel
 def pack_weights_backward(weights, w_ih, w_hh, need_dx):
     """Weights for the backward pass, which knows no biases."""
-    pack_layer_backward(weights, w_ih, w_hh, need_dx)
+    pack_layer_backward(weights, w_ih, w_hh, need_dx, 0, 1)
+
+
+@parallel_kernel
+def pack_weights_backward_parallel(weights, w_ih, w_hh, need_dx, parts):
+    """The same in `parts` shares of the blocks."""
+    for part in prange(parts):
+        pack_layer_backward(weights, w_ih, w_hh, need_dx, part, parts)
 
 
 @piece

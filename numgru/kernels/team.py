@@ -7,8 +7,8 @@ as long as a small tile. The share of a part that hasn't come yet, or that has w
 its processor, goes to whoever claims it first; any single part could finish all phases alone.
 
 A team's memory, in words of 8 bytes. For each part: the last phase in which its share is spoken for. And elsewhere,
-since only this changes with every phase: how many shares the part has finished, and up to which phase its own were
-left to others.
+since only this changes with every phase: how many shares the part has finished, how many it has taken, and up to which
+phase its own were left to others.
 """
 
 from __future__ import annotations
@@ -116,13 +116,18 @@ def _finished(team, part):
 
 
 @piece
-def _left(team):
+def _taken(team):
     return _finished(team, team.me) + 1
 
 
 @piece
+def _left(team):
+    return _finished(team, team.me) + 2
+
+
+@piece
 def join(team):
-    """Be there: from now on this part's shares are its own, but those of phases that others have claimed."""
+    """Be there: from now on this part does its own share of every phase, but of those that others have claimed."""
     if team is not None:
         team.words[_left(team)] = _exchange(team.words, _spoken_for(team.me), _THERE)
 
@@ -140,29 +145,20 @@ def parts_of(team):
 
 
 @piece
-def claim(team, o, phase):
-    """Whether this part is to do a share of the phase: its own (`o` is 0), or that of the o-th part after it."""
+def claim(team, o, phase, tiles):
+    """The first and last + 1 of the tiles that this part is to do of a share: its own (`o` is 0), or another's."""
     if team is None:
-        return True
+        return 0, tiles
+    part = (team.me + o) % team.parts
     if o == 0:
-        return phase > team.words[_left(team)]
-    at = _spoken_for((team.me + o) % team.parts)
-    before = _read(team.words, at)
-    return before < phase and _replace(team.words, at, before, phase)
-
-
-@piece
-def tiles_of(team, o, tiles):
-    """The first and last + 1 of the tiles in that share."""
-    return (0, tiles) if team is None else share(tiles, (team.me + o) % team.parts, team.parts, 1)
-
-
-@piece
-def finish(team):
-    """Make known that a share is finished."""
-    if team is not None:
-        at = _finished(team, team.me)
-        _publish(team.words, at, team.words[at] + 1)
+        mine = phase > team.words[_left(team)]
+    else:
+        before = _read(team.words, _spoken_for(part))
+        mine = before < phase and _replace(team.words, _spoken_for(part), before, phase)
+    if not mine:
+        return 0, 0
+    team.words[_taken(team)] += 1
+    return share(tiles, part, team.parts, 1)
 
 
 @piece
@@ -175,9 +171,10 @@ def _all_finished(team, phase):
 
 @piece
 def meet(team, phase):
-    """Wait until all shares of all phases up to this one are finished."""
+    """Wait until the shares of all phases up to this one are finished."""
     if team is None:
         return
+    _publish(team.words, _finished(team, team.me), team.words[_taken(team)])
     for _ in range(_SPINS):
         if _all_finished(team, phase):
             return

@@ -115,7 +115,11 @@ def run(
 
 
 def _in_region(parallel: Callable[..., None], parts: int, before: int, args: tuple[Any, ...]) -> None:
-    numba.set_num_threads(min(parts, numba.config.NUMBA_NUM_THREADS))
+    wanted = min(parts, numba.config.NUMBA_NUM_THREADS)
+    if wanted == before:  # setting it takes microseconds
+        parallel(*args, parts)
+        return
+    numba.set_num_threads(wanted)
     try:
         parallel(*args, parts)
     finally:

@@ -30,7 +30,7 @@ def _add_row(total, row):
 def pack_weights_for_tokens(weights, w_ih, w_hh, b_ih, b_hh, tokens):
     """Weights for the forward pass, with the table in the place of the input's: its rows for these tokens."""
     input_slots, _, slots = cell_slots(weights)
-    pack_forward(w_hh, gate_panels(weights), weights.state)
+    pack_forward(w_hh, gate_panels(weights), weights.state, 0, 1)
     pack_biases(weights, w_hh.shape[1], b_ih, b_hh)
     lanes, units, V = lanes_of(w_hh), w_hh.shape[1], w_ih.shape[1]
     padded, gates, flat_w = blocks_in(units, w_hh) * lanes, len(input_slots), w_ih.ravel()

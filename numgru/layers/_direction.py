@@ -81,6 +81,7 @@ QUIET = Noise()  # none of it
 NO_FLOW = Flow()
 PLAIN = Options()  # none of these, either
 _NO_TOKENS = np.empty(0, np.int64)
+_PACKING = 12  # packing a layer's weights takes as long as so many examples
 
 
 class Direction:
@@ -105,9 +106,13 @@ class Direction:
     def pack(self, weights: Weights, parameters: Mapping[str, FloatArray], tokens: FloatArray | None = None) -> None:
         """Fill the weights for forward passes; where the input is tokens, for these `tokens` only."""
         if tokens is None:
-            recurrent.pack_weights(weights, *self._of(parameters))
+            self._run_packing(recurrent.pack_weights, recurrent.pack_weights_parallel, weights, *self._of(parameters))
         else:
             pack_weights_for_tokens(weights, *self._of(parameters), tokens.reshape(-1))
+
+    def _run_packing(self, serial: Any, parallel: Any, *arguments: Any) -> None:
+        parts = threads.parts_for(_PACKING * self._work(1), self.blocks)
+        threads.run(serial, parallel, parts, *arguments)
 
     def pack_for_training(self, parameters: Mapping[str, FloatArray], tokens: FloatArray | None = None) -> Weights:
         """The same in memory that the backward pass's weights take over."""
@@ -277,7 +282,8 @@ class Direction:
         weights = tape.weights
         if tape.gates is None:  # the forward pass's are needed again
             weights = self.weights(*(np.empty_like(part) for part in weights))
-        recurrent.pack_weights_backward(weights, w_ih, w_hh, dx is not None)
+        pack, pack_parallel = recurrent.pack_weights_backward, recurrent.pack_weights_backward_parallel
+        self._run_packing(pack, pack_parallel, weights, w_ih, w_hh, dx is not None)
         flat_dx = None if dx is None else dx.reshape(-1)
         flow = self._flow(wanted, batch, not tape.noise.is_quiet)
         if tape.gates is not None:
