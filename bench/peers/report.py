@@ -43,6 +43,11 @@ class Cell:
         return self.bound.seconds / self.medians[OURS]
 
     @property
+    def ratio_at_limit(self) -> float | None:
+        """What the ratio would be if numgru took no longer than the limit: no work on it can make it larger."""
+        return None if self.ratio is None else self.ratio / self.of_limit
+
+    @property
     def gflops(self) -> float:
         return self.shape.flops(self.job) / self.medians[OURS] / 1e9
 
@@ -60,6 +65,7 @@ class Cell:
             "limit_us": self.bound.seconds * 1e6,
             "limited_by": self.bound.by,
             "of_limit": self.of_limit,
+            "ratio_at_limit": self.ratio_at_limit,
         }
 
 
@@ -113,12 +119,12 @@ def tables(cells: Sequence[Cell]) -> str:
     for (job, threads), group in grouped(cells).items():
         here = [name for name in names if any(name in cell.times for cell in group)]
         lines += ["", f"{job}, {count(threads)}", ""]
-        lines += head(["B,T,I,H", *here, "best peer / numgru", "speed-up", "of the limit", "limit"])
+        lines += head(["B,T,I,H", *here, "best peer / numgru", "speed-up", "of the limit", "limit", "ratio there"])
         for cell in group:
             times = [spread(cell.times[name]) if name in cell.times else "" for name in here]
-            ratio = "" if cell.ratio is None else f"{cell.ratio:.2f}"
-            speed_up = faster[cell.shape, job, threads]
-            lines.append(row([cell.shape, *times, ratio, f"{speed_up:.2f}", f"{cell.of_limit:.0%}", cell.bound.by]))
+            ratio, there = ("" if one is None else f"{one:.2f}" for one in (cell.ratio, cell.ratio_at_limit))
+            speed_up = f"{faster[cell.shape, job, threads]:.2f}"
+            lines.append(row([cell.shape, *times, ratio, speed_up, f"{cell.of_limit:.0%}", cell.bound.by, there]))
     totals = summary(cells)
     if totals:
         lines += ["", *head(["best peer / numgru", "threads", "geometric mean", "smallest", "at B,T,I,H", "peer"])]

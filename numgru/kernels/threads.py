@@ -66,8 +66,16 @@ def set_num_threads(n: int) -> None:
 
 def parts_for(work: int, shares: int) -> int:
     """Into how many parts a call of `work` operations is cut, where it can be cut into `shares` at most."""
-    if _forced.parts:
-        return _forced.parts
+    return _forced.parts or _parts_by_work(work, shares)
+
+
+def parts_for_layer(work: int, shares: int) -> int:
+    """The same where the layer alone decides: what is small is never cut, not even to compile the kernel for it."""
+    parts = _parts_by_work(work, shares)
+    return min(parts, _forced.parts or parts)
+
+
+def _parts_by_work(work: int, shares: int) -> int:
     return 1 if work < SERIAL_WORK or shares < 2 else min(_num_threads, shares)
 
 

@@ -111,8 +111,11 @@ class Direction:
             pack_weights_for_tokens(weights, *self._of(parameters), tokens.reshape(-1))
 
     def _run_packing(self, serial: Any, parallel: Any, *arguments: Any) -> None:
-        parts = threads.parts_for(_PACKING * self._work(1), self.blocks)
-        threads.run(serial, parallel, parts, *arguments)
+        threads.run(serial, parallel, self._packing_parts, *arguments)
+
+    @property
+    def _packing_parts(self) -> int:
+        return threads.parts_for_layer(_PACKING * self._work(1), self.blocks)
 
     def pack_for_training(self, parameters: Mapping[str, FloatArray], tokens: FloatArray | None = None) -> Weights:
         """The same in memory that the backward pass's weights take over."""

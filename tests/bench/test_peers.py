@@ -33,6 +33,7 @@ def test_ratio_to_the_best_peer():
     assert [each.best_peer for each in CELLS] == ["quick", "slow", "quick"]
     assert [each.ratio for each in CELLS] == pytest.approx([2, 8, 0.75])
     assert CELLS[0].of_limit == pytest.approx(0.5)
+    assert [each.ratio_at_limit for each in CELLS] == pytest.approx([4, 8, 3])
     assert CELLS[0].gflops == pytest.approx(2 * 3 * 64 * 128 / 2e-6 / 1e9)
 
 
@@ -72,7 +73,7 @@ def test_speed_up():
 
 def test_tables():
     text = tables(CELLS)
-    assert "| 1,1,64,64 | 2.0 (0.0) | 4.0 (0.0) | 9.0 (0.0) | 2.00 | 1.00 | 50% | arithmetic |" in text
+    assert "| 1,1,64,64 | 2.0 (0.0) | 4.0 (0.0) | 9.0 (0.0) | 2.00 | 1.00 | 50% | arithmetic | 4.00 |" in text
     assert "| inference | 1 | 4.00 | 2.00 | 1,1,64,64 | quick |" in text
     assert beside_table([(CELLS[0], CELLS[2])]).endswith("| inference | 1 | 0.50 | 24.6 | 12.3 | 2.00 |")
 

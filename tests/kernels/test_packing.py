@@ -1,0 +1,61 @@
+"""Packed weights: the same from several threads, and for a large layer without compiling what it doesn't need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numgru.kernels import recurrent
+from numgru.kernels.cell import Weights
+from numgru.kernels.gru import GRUWeights, ResetBeforeWeights
+from numgru.kernels.lstm import LSTMWeights
+from numgru.layers._direction import Direction
+from tests.cases import count_compiled, run_elsewhere
+
+PARTS = 3
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("I", "H"), [(1, 1), (17, 15), (33, 65), (5, 129)])
+@pytest.mark.parametrize("kind", [GRUWeights, ResetBeforeWeights, LSTMWeights])
+def test_several_threads_pack_the_same(kind: type[Weights], I: int, H: int, dtype: Any) -> None:
+    """Also where there are fewer blocks than threads."""
+    rng = np.random.default_rng(0)
+    gates = len(kind.cell().input_slots)
+    w_ih, w_hh = (rng.standard_normal((gates * H, width)).astype(dtype) for width in (I, H))
+    biases = rng.standard_normal((2, gates * H)).astype(dtype)
+    for serial, parallel, arguments in (
+        (recurrent.pack_weights, recurrent.pack_weights_parallel, (w_ih, w_hh, *biases)),
+        (recurrent.pack_weights_backward, recurrent.pack_weights_backward_parallel, (w_ih, w_hh, True)),
+    ):
+        one, more = (Direction(kind, "l0", I, H, H, 0, False, dtype)._training_weights for _ in range(2))
+        for part in (*one, *more):
+            part[...] = np.nan
+        serial(one, *arguments)
+        parallel(more, *arguments, PARTS)
+        assert np.isfinite(one.state).all()
+        for part, expected in zip(more, one, strict=True):
+            np.testing.assert_array_equal(part, expected)
+
+
+def test_nothing_is_compiled_after_the_warmup_of_a_large_layer() -> None:
+    code = "from tests.kernels.test_packing import compiled_later; compiled_later()"
+    assert run_elsewhere(code).split() == ["0"]
+
+
+def compiled_later() -> None:
+    import numgru
+
+    numgru.set_num_threads(2)
+    layer = numgru.GRU(64, 448, seed=0)
+    assert layer._directions[0]._packing_parts == 2, "too small to be packed by two threads: nothing would be tested"
+    numgru.warmup(layer, training=True, need_dx=False)
+    before = count_compiled()
+    for threads in (1, 2):
+        numgru.set_num_threads(threads)
+        for B in (1, 20):
+            layer.backward(layer.forward(np.zeros((10, B, 64), np.float32))[0], need_dx=False)
+            layer(np.zeros((10, B, 64), np.float32))
+    print(count_compiled() - before)
