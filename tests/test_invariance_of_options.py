@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,22 @@ def test_recomputation(combination: frozenset[str], every: int) -> None:
     """Of all gradients, the parameters' too, and with the same noise."""
     drawn = case(combination, SHAPE, **BOTH_WAYS, dropout=0.5)
     assert_same_bits(run(drawn.layer(checkpoint_every=every), drawn.problem), run(drawn.layer(), drawn.problem))
+
+
+@pytest.mark.parametrize("cell", [numgru.GRU, partial(numgru.GRU, reset_after=False), numgru.LSTM, numgru.RNN])
+@pytest.mark.parametrize(("T", "B"), [(2, 1), (2, 16), (32, 1), (3, 11)])
+@pytest.mark.parametrize(("I", "H"), [(1, 1), (33, 15), (16, 33)])
+def test_few_examples(T: int, B: int, I: int, H: int, cell: Any) -> None:
+    """Up to 32 in one call, summed without transposed tiles, and more, beside two calls, which need the tiles."""
+    results = []
+    for every in (None, T - 1):
+        layer = cell(I, H, seed=0, checkpoint_every=every)
+        rng = np.random.default_rng(0)
+        layer.flat_gradients[...] = rng.standard_normal(layer.flat_gradients.size)  # it's added to what is there
+        layer.forward(rng.standard_normal((T, B, I)))
+        layer.backward(rng.standard_normal((T, B, H)))
+        results.append(layer.gradients)
+    assert_same_bits(*results)
 
 
 @pytest.mark.parametrize("combination", [PLAIN, EVERYTHING], ids=["plain", "everything"])
