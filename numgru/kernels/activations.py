@@ -20,9 +20,8 @@ class _Exponential(NamedTuple):
     q: tuple[float, ...]  # highest power first
     ln2_high: float  # n ln2_high is exact in a fused multiply-add
     ln2_low: float
-    round: float  # 1.5 x 2^(mantissa bits): adding it leaves the nearest integer in the lowest bits
     mantissa: int  # bits
-    one: int  # the bits of 1.0
+    bias: int  # of the exponent
     highest: float  # beyond it 2^n is infinite, and sigmoid zero
     lowest: float  # beyond it 2^n would no longer be a normal number
     saturation: float  # beyond it tanh is 1
@@ -39,9 +38,8 @@ _EXPONENTIAL = {
         ),
         ln2_high=0.693145751953125,
         ln2_low=1.428606765330187e-06,
-        round=1.5 * 2**23,
         mantissa=23,
-        one=0x3F800000,
+        bias=127,
         highest=89.0,
         lowest=-87.0,
         saturation=9.5,
@@ -61,9 +59,8 @@ _EXPONENTIAL = {
         ),
         ln2_high=0.6931471803691238,
         ln2_low=1.9082149292705877e-10,
-        round=1.5 * 2**52,
         mantissa=52,
-        one=0x3FF0000000000000,
+        bias=1023,
         highest=710.0,
         lowest=-708.0,
         saturation=20.0,
@@ -72,21 +69,22 @@ _EXPONENTIAL = {
 _LOG2_E = 1.4426950408889634
 
 
-def _two_to_n_and_p(u: Vec) -> tuple[Vec, Vec]:
-    """2^n and p with e^u = 2^n (1 + p)."""
+def _two_to_n_and_p(u: Vec, sign: float = 1.0) -> tuple[Vec, Vec]:
+    """2^n and p with e^(sign u) = 2^n (1 + p)."""
     b, kind = u.b, u.kind
     e = _EXPONENTIAL[kind.bits]
-    shifted = u.fma(_LOG2_E, e.round)
-    n = shifted - e.round
-    s = n.fma(-e.ln2_low, n.fma(-e.ln2_high, u))
+    rounding = 1.5 * 2.0**e.mantissa + e.bias  # leaves the nearest integer, and the bias, in the lowest bits
+    shifted = u.fma(sign * _LOG2_E, rounding)
+    n = shifted - rounding
+    s = n.fma(-e.ln2_low, n.fma(-e.ln2_high, u if sign > 0 else -u))
     q = s.fma(e.q[0], e.q[1])
     for coefficient in e.q[2:]:
         q = q.fma(s, coefficient)
     p = (s * s).fma(q, s)
 
     def power_of_two(register: Any) -> Any:
-        lanes = [ir.Constant(kind.words, [value] * kind.lanes) for value in (e.mantissa, e.one)]
-        return b.bitcast(b.add(b.shl(b.bitcast(register, kind.words), lanes[0]), lanes[1]), kind.vector)
+        to_exponent = ir.Constant(kind.words, [e.mantissa] * kind.lanes)
+        return b.bitcast(b.shl(b.bitcast(register, kind.words), to_exponent), kind.vector)
 
     return shifted.each(power_of_two), p
 
@@ -94,7 +92,7 @@ def _two_to_n_and_p(u: Vec) -> tuple[Vec, Vec]:
 def sigmoid(x: Vec) -> Vec:
     """1 / (1 + e^-x)."""
     e = _EXPONENTIAL[x.kind.bits]
-    two_to_n, p = _two_to_n_and_p((-x).at_most(e.highest).at_least(e.lowest))
+    two_to_n, p = _two_to_n_and_p(x.at_least(-e.highest).at_most(-e.lowest), -1.0)
     return 1.0 / (p + 1.0).fma(two_to_n, 1.0)
 
 
