@@ -57,7 +57,8 @@ def plain_kernels(kind: Any) -> Plain:
 
     @kernel
     def train_backward(
-        w_input, w_state, bias, parameters, gradients, x, h_0, y, c, gates, dy, dx, dh, batch_first, memory, squares
+        w_input, w_state, bias, parameters, gradients, x, h_0, y, c, gates, dy, dx, dh, carry, batch_first, memory,
+        squares,
     ):  # fmt: skip
         """Pack the weights again, then dx (None: not wanted), dh_0 in place of dh_n, and the parameters' gradients.
 
@@ -69,7 +70,8 @@ def plain_kernels(kind: Any) -> Plain:
         pack_layer_backward(weights, w_ih, w_hh, dx is not None, 0, 1)
         run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
         padded = blocks_in(H, y) * lanes_of(y)
-        carry, flat_dh = np.zeros(states * B * padded, y.dtype), dh.ravel()
+        flat_dh = dh.ravel()
+        carry[:] = 0
         for row in range(states * B):
             for unit in range(H):
                 carry[row * padded + unit] = flat_dh[row * H + unit]

@@ -191,7 +191,7 @@ class Direction:
         squares = None if norms is None else np.empty(norms.size * self.blocks)
         self._plain.train_backward(
             *self._training_weights, parameters, gradients, *tape, dy, None if dx is None else dx.reshape(-1), dh,
-            self.batch_first, self._room("sums", self._size_of_sums), squares,
+            self._room_for_carry(dh.shape[1]), self.batch_first, self._room("sums", self._size_of_sums), squares,
         )  # fmt: skip
         if norms is not None and squares is not None:
             norms.reshape(-1, 1)[...] = self._norms_of(squares)
@@ -255,6 +255,9 @@ class Direction:
     def _room_for_gates(self, rows: int) -> FloatArray:
         return self._room("gates", rows * self.cell.slots * self.padded)
 
+    def _room_for_carry(self, B: int) -> FloatArray:
+        return self._room("carry", self.cell.states * B * self.padded)
+
     def _run_forward(
         self, weights: Weights, examples: int, x: FloatArray, h_0: FloatArray, y: FloatArray,
         c: FloatArray | None, gates: FloatArray | None, options: Options,
@@ -277,7 +280,8 @@ class Direction:
     ) -> FloatArray:
         """dx (where it's wanted) and the parameters' gradients; from dh_n to dh_0, both (S, B, H)."""
         batch, lanes, H = tape.batch, TARGET.lanes(self.dtype), self.hidden_size
-        carry = np.zeros((self.cell.states, batch.B, self.blocks * lanes), self.dtype)
+        carry = self._room_for_carry(batch.B).reshape(-1, batch.B, self.padded)
+        carry[...] = 0
         if dh_n is not None:
             carry[..., :H] = dh_n
         dh_0 = np.zeros(tape.h_0.shape, self.dtype)
