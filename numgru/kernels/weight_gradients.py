@@ -117,6 +117,7 @@ def add_part(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, cl
 
 @borrower
 def _add_blocks(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, at, part, parts):
+    """The same, with memory (3, EXAMPLES) for where a panel's examples lie."""
     input_slots, all_state_slots, slots = cell_slots(weights)
     of_state, of_made = state_slots(weights)
     gates = len(input_slots)
