@@ -6,7 +6,7 @@ Shapes: an array of any shape has N values, in C chunks; as units it is (R, K).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Real
@@ -204,7 +204,7 @@ def measure(array: FloatArray, order: int, limit: float | None = None) -> tuple[
     chunks = -(-flat.size // kernels.CHUNK)
     norms, beyond = np.empty(chunks), _NOTHING if limit is None else np.empty(chunks, np.int64)
     _run(kernels.measure, kernels.measure_parallel, chunks, flat, order, flat.dtype.type(limit or 0), norms, beyond)
-    return combined(norms, order), beyond
+    return combined(norms.tolist(), order), beyond
 
 
 def measure_units(array: FloatArray) -> FloatArray:
@@ -215,17 +215,17 @@ def measure_units(array: FloatArray) -> FloatArray:
     return norms
 
 
-def combined(norms: Any, order: int) -> float:
-    """The norm of all parts together, from the norms of the parts."""
+def combined(norms: Sequence[float], order: int) -> float:
+    """The norm of all parts together, from the norms of the parts; NaN or infinite if one of them is."""
     if len(norms) == 1:
         return float(norms[0])
-    norms = np.asarray(norms, np.float64)
-    largest = float(norms.max(initial=0.0))  # NaN if any is
+    if order == 2:
+        return math.hypot(*norms)  # it scales where squares would overflow or underflow
+    largest = float(np.max(norms, initial=0.0))  # NaN if any is
     if order == kernels.LARGEST or not 0 < largest < math.inf:
         return largest
     scale = math.ldexp(1.0, max(-1022, min(1022, -math.frexp(largest)[1])))  # a power of two: exact
-    scaled = norms * scale
-    return math.fsum(scaled) / scale if order == 1 else math.sqrt(math.fsum(scaled * scaled)) / scale
+    return math.fsum(norm * scale for norm in norms) / scale
 
 
 def multiply(array: FloatArray, factor: float) -> None:

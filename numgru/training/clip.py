@@ -219,7 +219,7 @@ def clip_grad_adaptive_(
 
     def units(array: FloatArray) -> tuple[float, FloatArray]:
         norms = arrays_of.measure_units(array)
-        return arrays_of.combined(norms, 2), norms
+        return arrays_of.combined(norms.tolist(), 2), norms
 
     arrays = arrays_of.named(gradients)
     weights = arrays_of.weights_of(arrays, parameters)
