@@ -6,8 +6,7 @@ Shapes: an array of any shape has N values, in C chunks; as units it is (R, K).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, TypeAlias, get_args
@@ -230,9 +229,10 @@ def combined(norms: Sequence[float], order: int) -> float:
 
 def multiply(array: FloatArray, factor: float) -> None:
     """In place array *= factor, the factor rounded to the array's dtype."""
-    with _in_place(array) as flat:
-        for part in factors(factor, flat.dtype):
-            _run(kernels.multiply, kernels.multiply_parallel, -(-flat.size // kernels.CHUNK), flat, part)
+    flat = as_flat(array)
+    for part in factors(factor, flat.dtype):
+        _run(kernels.multiply, kernels.multiply_parallel, -(-flat.size // kernels.CHUNK), flat, part)
+    _put_back(flat, array)
 
 
 def factors(factor: float, dtype: np.dtype[Any]) -> tuple[Any, ...]:
@@ -244,16 +244,18 @@ def factors(factor: float, dtype: np.dtype[Any]) -> tuple[Any, ...]:
 
 def clamp(array: FloatArray, limit: float, beyond: Any) -> None:
     """In place min(max(array, -limit), limit), where `beyond` (C,) says that anything exceeds the limit."""
-    with _in_place(array) as flat:
-        _run(kernels.clamp, kernels.clamp_parallel, len(beyond), flat, flat.dtype.type(limit), beyond)
+    flat = as_flat(array)
+    _run(kernels.clamp, kernels.clamp_parallel, len(beyond), flat, flat.dtype.type(limit), beyond)
+    _put_back(flat, array)
 
 
 def multiply_units(array: FloatArray, unit_factors: FloatArray) -> None:
     """In place every unit times its factor (R,)."""
-    with _in_place(array) as flat:
-        units = _as_units(flat, array.shape)
-        given = unit_factors.astype(flat.dtype)
-        _run(kernels.multiply_units, kernels.multiply_units_parallel, len(units), units, given)
+    flat = as_flat(array)
+    units = _as_units(flat, array.shape)
+    given = unit_factors.astype(flat.dtype)
+    _run(kernels.multiply_units, kernels.multiply_units_parallel, len(units), units, given)
+    _put_back(flat, array)
 
 
 def _run(serial: Any, parallel: Any, shares: int, values: FloatArray, *args: Any) -> None:
@@ -270,10 +272,7 @@ def _as_units(flat: FloatArray, shape: tuple[int, ...]) -> FloatArray:
     return flat.reshape(math.prod(shape[:-1]), shape[-1] if shape else 1)
 
 
-@contextmanager
-def _in_place(array: FloatArray) -> Iterator[FloatArray]:
-    """The array as one run to change; a copy is written back."""
-    flat = as_flat(array)
-    yield flat
-    if not np.may_share_memory(flat, array):
+def _put_back(flat: FloatArray, array: FloatArray) -> None:
+    """Write the changed values into the array, where `as_flat` had to copy it."""
+    if not array.flags.carray:
         array[...] = flat.reshape(array.shape)
