@@ -6,9 +6,9 @@ overloaded machine stops them anywhere. So a part never waits for a share that n
 as long as a small tile. The share of a part that hasn't come yet, or that has waited so long that it lets others have
 its processor, goes to whoever claims it first; any single part could finish all phases alone.
 
-A team's memory, in words of 8 bytes. For each part: the last phase in which its share is spoken for; elsewhere, since
-this changes with every phase, how many shares the part has finished; and where no other part looks, how many it has
-taken, and up to which phase its own were left to others.
+A team's memory, in words of 8 bytes. For each part: the last phase in which its share is spoken for. And elsewhere,
+since only this changes with every phase: how many shares the part has finished, how many it has taken, and up to which
+phase its own were left to others.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Team(NamedTuple):
 
 def memory(parts: int) -> NDArray[np.int64]:
     """Memory for a team's one call."""
-    return np.zeros(3 * parts * _APART, np.int64)
+    return np.zeros(2 * parts * _APART, np.int64)
 
 
 def _word(context: Any, b: ir.IRBuilder, words_type: Any, words: Any, index: Any) -> Any:
@@ -117,12 +117,12 @@ def _finished(team, part):
 
 @piece
 def _taken(team):
-    return (2 * team.parts + team.me) * _APART
+    return _finished(team, team.me) + 1
 
 
 @piece
 def _left(team):
-    return _taken(team) + 1
+    return _finished(team, team.me) + 2
 
 
 @piece
