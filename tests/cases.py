@@ -18,6 +18,7 @@ from numba.core.dispatcher import Dispatcher
 from numpy.typing import DTypeLike, NDArray
 
 import numgru
+from numgru.kernels._jit import SharedKernel
 from numgru.kernels.plain import Plain
 from numgru.layers.recurrent import Recurrent
 from tests import reference
@@ -265,7 +266,8 @@ def count_compiled() -> int:
     """Signatures of all compiled functions of the library."""
     modules = [module for name, module in sys.modules.items() if name.startswith("numgru.")]
     values = [value for module in modules for value in vars(module).values()]
-    values += [part for value in values if isinstance(value, Plain) for part in value]
+    for pack in (Plain, SharedKernel):
+        values += [part for value in values if isinstance(value, pack) for part in value]
     dispatchers = {id(value): value for value in values if isinstance(value, Dispatcher)}
     return sum(len(d.signatures) for d in dispatchers.values())
 

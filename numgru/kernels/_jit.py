@@ -12,7 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import FunctionType
+from typing import Any, NamedTuple
 
 import llvmlite
 import numba
@@ -33,9 +34,18 @@ def kernel(function: Callable[..., Any]) -> Any:
     return _kept(numba.njit(**_OPTIONS)(function))
 
 
-def parallel_kernel(function: Callable[..., Any]) -> Any:
-    """Compile a kernel whose `prange` loops run on several threads."""
-    return _kept(numba.njit(parallel=True, **_OPTIONS)(function))
+class SharedKernel(NamedTuple):
+    """A kernel whose last argument is the number of its shares: for one share, and for threads that share it out."""
+
+    serial: Any
+    parallel: Any
+
+
+def shared_kernel(function: Callable[..., Any]) -> SharedKernel:
+    """Compile a kernel whose work is in `prange` loops over shares, for one thread and for several."""
+    twin = FunctionType(function.__code__, function.__globals__, function.__name__, None, function.__closure__)
+    twin.__qualname__ = f"{function.__qualname__}_parallel"  # what it's called in the cache
+    return SharedKernel(kernel(function), _kept(numba.njit(parallel=True, **_OPTIONS)(twin)))
 
 
 def piece(function: Callable[..., Any]) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from .tiles import ROWS, in_registers
+from .tiles import ROWS, in_registers, memory_of
 from .vectors import Vec
 
 Slots = dict[int, Vec]  # registers by slot
@@ -71,6 +71,17 @@ class Weights(NamedTuple):
     def plain() -> Any:
         """The kernels for calls without options: a `Plain`."""
         raise NotImplementedError
+
+
+def in_memory(weights):
+    """The same with their arrays' memory alone."""
+    raise NotImplementedError
+
+
+@overload(in_memory)
+def _(weights):
+    kind = weights.instance_class
+    return lambda weights: kind(memory_of(weights.input), memory_of(weights.state), memory_of(weights.bias))
 
 
 def _known(fact: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -16,7 +16,7 @@ import numpy as np
 from llvmlite import ir
 from numba import prange, types
 
-from ._jit import intrinsic, kernel, parallel_kernel, piece
+from ._jit import intrinsic, piece, shared_kernel
 from .target import TARGET
 from .threads import share
 from .vectors import I32, I64, Grid, Kind, Vec, _call, loop
@@ -164,15 +164,9 @@ def _measure_chunks(x, order, limit, norms, beyond, part, parts):
             beyond[c] = count
 
 
-@kernel
-def measure(x, order, limit, norms, beyond):
+@shared_kernel
+def measure(x, order, limit, norms, beyond, parts):
     """The norm of every chunk, of order 1, 2 or LARGEST; unless `beyond` is empty, how many |x| exceed the limit."""
-    _measure_chunks(x, order, limit, norms, beyond, 0, 1)
-
-
-@parallel_kernel
-def measure_parallel(x, order, limit, norms, beyond, parts):
-    """The same in `parts` shares of the chunks."""
     for part in prange(parts):
         _measure_chunks(x, order, limit, norms, beyond, part, parts)
 
@@ -189,15 +183,9 @@ def _multiply_chunks(x, factor, part, parts):
             block[i] *= factor
 
 
-@kernel
-def multiply(x, factor):
+@shared_kernel
+def multiply(x, factor, parts):
     """In place x *= factor."""
-    _multiply_chunks(x, factor, 0, 1)
-
-
-@parallel_kernel
-def multiply_parallel(x, factor, parts):
-    """The same in `parts` shares of the chunks."""
     for part in prange(parts):
         _multiply_chunks(x, factor, part, parts)
 
@@ -216,15 +204,9 @@ def _clamp_chunks(x, limit, beyond, part, parts):
                     block[i] = limit if block[i] > limit else (-limit if block[i] < -limit else block[i])
 
 
-@kernel
-def clamp(x, limit, beyond):
+@shared_kernel
+def clamp(x, limit, beyond, parts):
     """In place x = min(max(x, -limit), limit), in the chunks where any value is `beyond` the limit."""
-    _clamp_chunks(x, limit, beyond, 0, 1)
-
-
-@parallel_kernel
-def clamp_parallel(x, limit, beyond, parts):
-    """The same in `parts` shares of the chunks."""
     for part in prange(parts):
         _clamp_chunks(x, limit, beyond, part, parts)
 
@@ -238,15 +220,9 @@ def _measure_units(units, norms, part, parts):
         norms[r] = _norm(units[r], 2, far, lanes, rest)
 
 
-@kernel
-def measure_units(units, norms):
+@shared_kernel
+def measure_units(units, norms, parts):
     """The 2-norm of every unit."""
-    _measure_units(units, norms, 0, 1)
-
-
-@parallel_kernel
-def measure_units_parallel(units, norms, parts):
-    """The same in `parts` shares of the units."""
     for part in prange(parts):
         _measure_units(units, norms, part, parts)
 
@@ -261,14 +237,8 @@ def _multiply_units(units, factors, part, parts):
                 unit[k] *= factor
 
 
-@kernel
-def multiply_units(units, factors):
+@shared_kernel
+def multiply_units(units, factors, parts):
     """In place every unit times its factor."""
-    _multiply_units(units, factors, 0, 1)
-
-
-@parallel_kernel
-def multiply_units_parallel(units, factors, parts):
-    """The same in `parts` shares of the units."""
     for part in prange(parts):
         _multiply_units(units, factors, part, parts)

@@ -14,9 +14,9 @@ from .cell import stage_widths
 from .flow import flow_stages, set_factors
 from .packing import blocks_in
 from .products import input_gradient_tile, project_tile
-from .sequences import active_rows, steps_of
+from .sequences import active_rows, steps_of, with_sums
 from .step import step_backward_tile, step_tile
-from .team import claim, join, meet, parts_of
+from .team import claim, join, meet
 from .tiles import ROWS, WIDE
 
 HALF = max(1, ROWS // 2)
@@ -86,8 +86,9 @@ def _active(run, t, first, rows):
 
 
 @borrower
-def forward_few(weights, run, first, rows, team):
-    """All steps of few rows."""
+def forward_few(weights, run, sums, first, rows, team):
+    """All steps of few rows, with memory for their sums."""
+    run = with_sums(run, sums, CHUNK, first, rows)
     blocks = blocks_in(run.H, run.y)
     phase, start = 0, 0
     now = _active(run, start, first, rows)
@@ -98,7 +99,7 @@ def forward_few(weights, run, first, rows, team):
             count += 1
         if now <= HALF and not run.options.has_tokens:
             phase += 1
-            for o in range(parts_of(team)):
+            for o in range(team.parts):
                 begin, end = claim(team, o, phase, _tiles(blocks, WIDE))
                 for tile in range(begin, end):
                     _project(weights, run, first, now, start, count, tile)
@@ -106,7 +107,7 @@ def forward_few(weights, run, first, rows, team):
         for t in range(start, start + count):
             for stage in range(len(stage_widths(weights))):
                 phase += 1
-                for o in range(parts_of(team)):
+                for o in range(team.parts):
                     begin, end = claim(team, o, phase, _tiles(columns_of(weights, run, stage), _width(now)))
                     for tile in range(begin, end):
                         _step(weights, run, t, stage, first, now, tile)
@@ -167,7 +168,7 @@ def backward_few(weights, run, gradients, first, rows, team):
         going_on, now = _active(run, t + 1, first, rows), _active(run, t, first, rows)
         for stage in range(len(stage_widths(weights)) - 1 + flow_stages(gradients.flow), -1, -1):
             phase += 1
-            for o in range(parts_of(team)):
+            for o in range(team.parts):
                 begin, end = claim(team, o, phase, _tiles(state_blocks, width))
                 for tile in range(begin, end):
                     _step_backward(weights, run, gradients, t, stage, first, going_on, run.H, width, tile)
@@ -175,7 +176,7 @@ def backward_few(weights, run, gradients, first, rows, team):
             meet(team, phase)
     if gradients.dx is not None:
         phase += 1
-        for o in range(parts_of(team)):
+        for o in range(team.parts):
             begin, end = claim(team, o, phase, _tiles(input_blocks, 2))
             for tile in range(begin, end):
                 _input_gradient(weights, run, gradients, first, rows, tile * 2)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from numba import prange
 from numpy.typing import NDArray
 
-from ._jit import borrower, kernel, parallel_kernel
+from ._jit import borrower, kernel, shared_kernel
 from .packing import blocks_in, lanes_of, pack_backward, pack_forward
 from .threads import share
 from .tiles import ROWS, WIDE, View, affine_tile
@@ -86,15 +86,9 @@ def pack_weight_backward(weight, packed):
     pack_backward(weight, packed, 0, 1)
 
 
-@kernel
-def affine(weights, x, y):
-    """y = start + x w for all rows, on the calling thread."""
-    _affine_rows(weights, x, y, 0, x.shape[0])
-
-
-@parallel_kernel
-def affine_parallel(weights, x, y, parts):
-    """The same in `parts` shares of the rows."""
+@shared_kernel
+def affine(weights, x, y, parts):
+    """y = start + x w, in shares of the rows."""
     for part in prange(parts):
         first, last = share(x.shape[0], part, parts, ROWS)
         _affine_rows(weights, x, y, first, last)

@@ -10,41 +10,29 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from ._jit import kernel, parallel_kernel, piece
-from .cell import cell_slots, stage_widths
+from ._jit import borrower, piece, shared_kernel
+from .cell import cell_slots, in_memory, stage_widths
 from .few_rows import CHUNK, HALF, QUARTER, backward_few, columns_of, forward_few
 from .flow import flow_stages, set_factors
 from .packing import blocks_in, lanes_of, pack_layer, pack_layer_backward
 from .products import input_gradient_tile
-from .sequences import Gradients, Sequences, active_rows, sequences, steps_of
+from .sequences import Gradients, active_rows, sequences, steps_of, with_sums
 from .step import step_backward_tile, step_tile
-from .team import Team
+from .team import Team, memory
 from .threads import share
-from .tiles import ROWS, WIDE
+from .tiles import ROWS, WIDE, memory_of
 
 
-@kernel
-def pack_weights(weights, w_ih, w_hh, b_ih, b_hh):
-    """Weights for the forward pass; empty biases are zero."""
-    pack_layer(weights, w_ih, w_hh, b_ih, b_hh, 0, 1)
-
-
-@parallel_kernel
-def pack_weights_parallel(weights, w_ih, w_hh, b_ih, b_hh, parts):
-    """The same in `parts` shares of the blocks."""
+@shared_kernel
+def pack_weights(weights, w_ih, w_hh, b_ih, b_hh, parts):
+    """Weights for the forward pass, in shares of the blocks; empty biases are zero."""
     for part in prange(parts):
         pack_layer(weights, w_ih, w_hh, b_ih, b_hh, part, parts)
 
 
-@kernel
-def pack_weights_backward(weights, w_ih, w_hh, need_dx):
-    """Weights for the backward pass, which knows no biases."""
-    pack_layer_backward(weights, w_ih, w_hh, need_dx, 0, 1)
-
-
-@parallel_kernel
-def pack_weights_backward_parallel(weights, w_ih, w_hh, need_dx, parts):
-    """The same in `parts` shares of the blocks."""
+@shared_kernel
+def pack_weights_backward(weights, w_ih, w_hh, need_dx, parts):
+    """Weights for the backward pass, which knows no biases, in the same shares."""
     for part in prange(parts):
         pack_layer_backward(weights, w_ih, w_hh, need_dx, part, parts)
 
@@ -53,28 +41,19 @@ def pack_weights_backward_parallel(weights, w_ih, w_hh, need_dx, parts):
 def _room_for_sums(weights, run, steps, rows):
     """Memory for sums, where the gates don't give it."""
     padded = blocks_in(run.H, run.y) * lanes_of(run.y)
-    return np.empty(min(steps, run.T) * rows * cell_slots(weights)[2] * padded, run.y.dtype)
-
-
-@piece
-def _with_sums(run, sums, steps, first, rows):
-    """The same with that memory for rows from row `first` on."""
     if run.gates is not None:
-        return run
-    return Sequences(
-        run.x, run.h_0, run.y, run.c_0, run.c, run.c_time, run.gates, sums, min(steps, run.T), rows, first,
-        run.T, run.B, run.I, run.H, run.x_start, run.x_time, run.x_row, run.y_start, run.y_time, run.y_row, run.options,
-    )  # fmt: skip
+        rows = 0
+    return np.empty(min(steps, run.T) * rows * cell_slots(weights)[2] * padded, weights.bias.dtype)
 
 
-@piece
+@borrower
 def _split(first, last, few):
     """The end of the rows that go tile by tile; up to `few` that are left over go another way."""
     full = first + (last - first) // ROWS * ROWS
     return full if last - full <= few else last
 
 
-@piece
+@borrower
 def _end_of_tiles(active, first, last):
     """The end of the rows that tiles take through the sequence; where lengths differ, all but a few."""
     if active is None:
@@ -82,7 +61,7 @@ def _end_of_tiles(active, first, last):
     return last if last - first > HALF else first
 
 
-@piece
+@borrower
 def _end_of_full_tiles(active, first, last):
     """In one step the end of those in full tiles; where lengths differ, there are smaller ones for what is left."""
     if active is None:
@@ -91,27 +70,29 @@ def _end_of_full_tiles(active, first, last):
 
 
 @piece
-def forward_rows(weights, run, first, last):
-    """Rows first .. last - 1 of the batch, through the whole sequence."""
-    end = _end_of_tiles(run.options.active, first, last)
+def shared_memory(weights, run, parts):
+    """What the parts of a team share: its words, and memory for sums. Others need none."""
+    rows = run.B if _is_team(run, parts) else 0
+    return memory(parts if rows else 0), _room_for_sums(weights, run, CHUNK, rows)
+
+
+@piece
+def forward_part(weights, run, words, sums, part, parts):
+    """A part's rows of the batch through the whole sequence, or as one of a team its share of all rows."""
+    team, first, last = _share(run, words, part, parts)
+    end = first if team.parts > 1 else _end_of_tiles(run.options.active, first, last)
     if end > first:
-        _forward_tiles(weights, _with_room_for_stages(weights, run, first, end - first), first, end)
+        kept = _room_for_sums(weights, run, 1, end - first if len(stage_widths(weights)) > 1 else 0)
+        _forward_tiles(in_memory(weights), run, kept, first, end)
     if end < last:
-        rows = last - end
-        few = _with_sums(run, _room_for_sums(weights, run, CHUNK, rows), CHUNK, end, rows)
-        forward_few(weights, few, end, rows, None)
+        room = sums if team.parts > 1 else _room_for_sums(weights, run, CHUNK, last - end)
+        forward_few(in_memory(weights), run, room, end, last - end, team)
 
 
-@piece
-def _with_room_for_stages(weights, run, first, rows):
-    """The same with memory for what stages of a step keep for later ones, if there are any."""
-    if len(stage_widths(weights)) == 1:
-        return run
-    return _with_sums(run, _room_for_sums(weights, run, 1, rows), 1, first, rows)
-
-
-@piece
-def _forward_tiles(weights, run, first, last):
+@borrower
+def _forward_tiles(weights, run, kept, first, last):
+    """Rows first .. last - 1; `kept` is memory for what stages of a step keep for later ones, if there are any."""
+    run = with_sums(run, kept, 1, first, last - first)
     t, stop = 0, min(last, active_rows(run, 0))
     while stop > first:
         end = _end_of_full_tiles(run.options.active, first, stop)
@@ -124,7 +105,7 @@ def _forward_tiles(weights, run, first, last):
         stop = min(last, active_rows(run, t))
 
 
-@piece
+@borrower
 def _last_tiles(active, weights, run, t, stage, first, last):
     """A stage of step t for the last rows that have it, if they are few: not in a batch of one length."""
     if active is None:
@@ -144,10 +125,12 @@ def _last_tiles(active, weights, run, t, stage, first, last):
             step_tile(weights, run, t, stage, first, j, last - first, 0, ROWS, 1)
 
 
-@piece
-def backward_rows(weights, run, gradients, first, last):
-    """The gates' gradients, dx and dh_0 of rows first .. last - 1 of the batch, from the last step to the first."""
-    end = _split(first, last, HALF)
+@borrower
+def backward_part(weights, run, gradients, words, part, parts):
+    """The same from the last step to the first: the gates' gradients, dx and dh_0."""
+    weights = in_memory(weights)
+    team, first, last = _share(run, words, part, parts)
+    end = first if team.parts > 1 else _split(first, last, HALF)
     for t in range(run.T - 1 if end > first else -2, run.options.continued - 2, -1):
         going_on, stop = max(first, min(end, active_rows(run, t + 1))), max(first, min(end, active_rows(run, t)))
         for stage in range(len(stage_widths(weights)) - 1 + flow_stages(gradients.flow), -1, -1):
@@ -156,10 +139,10 @@ def backward_rows(weights, run, gradients, first, last):
         if t >= 0:
             _input_gradients(weights, run, gradients, t, first, stop)
     if end < last:
-        backward_few(weights, run, gradients, end, last - end, None)
+        backward_few(weights, run, gradients, end, last - end, team)
 
 
-@piece
+@borrower
 def _state_gradients(weights, run, gradients, t, stage, first, last, depth):
     """One stage of a step for rows of which all have a step t + 1 (`depth` is H), or none (0)."""
     if stage == len(stage_widths(weights)) - 1:
@@ -176,7 +159,7 @@ def _state_gradients(weights, run, gradients, t, stage, first, last, depth):
             step_backward_tile(weights, run, gradients, t, stage, i, j, min(ROWS, last - i), depth, ROWS, 1)
 
 
-@piece
+@borrower
 def _input_gradients(weights, run, gradients, t, first, last):
     blocks = blocks_in(run.I, run.y)
     for j in range(0, blocks - 1, 2):
@@ -187,9 +170,22 @@ def _input_gradients(weights, run, gradients, t, first, last):
             input_gradient_tile(weights, run, gradients, t, i, j, min(ROWS, last - i), False, ROWS, 1)
 
 
-@piece
-def _shares(run, part, parts):
-    """The rows of a part: as many as the others', or of sequences of different lengths as many steps."""
+@borrower
+def _is_team(run, parts):
+    return parts > 1 and run.B <= ROWS
+
+
+@borrower
+def _share(run, words, part, parts):
+    """A part's team, and its rows first .. last - 1: too few rows for all parts are everybody's."""
+    is_team = _is_team(run, parts)
+    first, last = (0, run.B) if is_team else _rows_of(run, part, parts)
+    return Team(memory_of(words), parts if is_team else 1, part), first, last
+
+
+@borrower
+def _rows_of(run, part, parts):
+    """A part's rows: as many as the others', or of sequences of different lengths as many steps."""
     if run.options.steps == 0:
         return share(run.B, part, parts, ROWS)
     total = 0
@@ -209,56 +205,20 @@ def _shares(run, part, parts):
     return first, last
 
 
-@kernel
-def forward(weights, x, h_0, y, c, gates, batch_first, direction, options):
-    """The whole sequence, on the calling thread."""
-    run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
-    forward_rows(weights, run, 0, run.B)
-
-
-@parallel_kernel
-def forward_parallel(weights, x, h_0, y, c, gates, batch_first, direction, options, parts):
-    """The same in `parts` shares of the batch: rows are independent, so no thread waits for another."""
+@shared_kernel
+def forward(weights, x, h_0, y, c, gates, batch_first, direction, options, parts):
+    """The whole sequence, in shares of the batch, or of few rows' units."""
+    words, sums = shared_memory(weights, sequences(x, h_0, y, c, gates, batch_first, direction, options), parts)
     for part in prange(parts):
         run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
-        first, last = _shares(run, part, parts)
-        forward_rows(weights, run, first, last)
+        forward_part(weights, run, words, sums, part, parts)
 
 
-@parallel_kernel
-def forward_team(weights, x, h_0, y, c, gates, batch_first, direction, options, words, parts):
-    """The same by a team, for few rows."""
-    B = h_0.shape[1]
-    sums = _room_for_sums(weights, sequences(x, h_0, y, c, gates, batch_first, direction, options), CHUNK, B)
-    for part in prange(parts):
-        run = _with_sums(sequences(x, h_0, y, c, gates, batch_first, direction, options), sums, CHUNK, 0, B)
-        forward_few(weights, run, 0, B, Team(words, parts, part))
-
-
-@kernel
-def backward(weights, x, h_0, y, c, gates, dy, dx, dh_0, carry, flow, batch_first, direction, options):
-    """From dy, and the last states' in `carry`, to the gates' gradients (in `gates`), dx and dh_0; on this thread."""
-    run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
-    gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry, flow)
-    backward_rows(weights, run, gradients, 0, run.B)
-
-
-@parallel_kernel
-def backward_parallel(weights, x, h_0, y, c, gates, dy, dx, dh_0, carry, flow, batch_first, direction, options, parts):
-    """The same in `parts` shares of the batch."""
+@shared_kernel
+def backward(weights, x, h_0, y, c, gates, dy, dx, dh_0, carry, flow, batch_first, direction, options, parts):
+    """From dy, and the last states' in `carry`, to the gates' gradients (in `gates`), dx and dh_0; in such shares."""
+    words, _ = shared_memory(weights, sequences(x, h_0, y, c, gates, batch_first, direction, options), parts)
     for part in prange(parts):
         run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
-        gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry, flow)
-        first, last = _shares(run, part, parts)
-        backward_rows(weights, run, gradients, first, last)
-
-
-@parallel_kernel
-def backward_team(
-    weights, x, h_0, y, c, gates, dy, dx, dh_0, carry, flow, batch_first, direction, options, words, parts
-):
-    """The same by a team, for few rows."""
-    for part in prange(parts):
-        run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
-        gradients = Gradients(dy.ravel(), dx, dh_0.ravel(), carry, flow)
-        backward_few(weights, run, gradients, 0, run.B, Team(words, parts, part))
+        gradients = Gradients(memory_of(dy), memory_of(dx), memory_of(dh_0), memory_of(carry), flow)
+        backward_part(weights, run, gradients, words, part, parts)

@@ -30,8 +30,8 @@ from numba.core import cgutils
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from ._jit import piece
-from .tiles import kind_of, pointer
+from ._jit import borrower, piece
+from .tiles import kind_of, memory_of, pointer
 from .vectors import I64, Grid, Kind, Rows
 
 
@@ -64,16 +64,16 @@ class Options(NamedTuple):
 
 
 class Sequences(NamedTuple):
-    """The arrays of one call, flat, with their strides."""
+    """The memory of one call's arrays, with their strides."""
 
-    x: NDArray[Any]
-    h_0: NDArray[Any]
-    y: NDArray[Any]
-    c_0: NDArray[Any] | None  # None: no second state
-    c: NDArray[Any] | None
+    x: Any
+    h_0: Any
+    y: Any
+    c_0: Any  # None: no second state
+    c: Any
     c_time: int
-    gates: NDArray[Any] | None  # None: inference
-    sums: NDArray[Any]  # the gates themselves where those are kept
+    gates: Any  # None: inference
+    sums: Any  # the gates themselves where those are kept
     sums_steps: int
     sums_rows: int
     sums_first: int  # row of the batch
@@ -107,10 +107,10 @@ class Flow(NamedTuple):
 class Gradients(NamedTuple):
     """What the backward pass adds to `Sequences`."""
 
-    dy: NDArray[Any]  # strides of y
-    dx: NDArray[Any] | None  # strides of x; None: not wanted
-    dh_0: NDArray[Any]
-    carry: NDArray[Any]
+    dy: Any  # strides of y
+    dx: Any  # strides of x; None: not wanted
+    dh_0: Any
+    carry: Any
     flow: Flow
 
 
@@ -135,22 +135,44 @@ def sequences(x, h_0, y, c, gates, batch_first, direction, options):
         B, T, x_time, y_time = h_0.shape[1], options.steps, options.x_time, options.y_time
     elif direction == 1:
         x_start, y_start, x_time, y_time = (T - 1) * x_time, (T - 1) * y_time + H, -x_time, -y_time
-    flat_x, flat_y = x.ravel(), y.ravel()
-    sums = flat_y if gates is None else gates  # none yet, where gates aren't kept
-    c_0, flat_c, c_time = _second_state(h_0, c)
+    memory = memory_of(y)
+    sums = memory if gates is None else memory_of(gates)  # none yet, where gates aren't kept
+    c_0, c_time = _second_state(h_0, c)
     return Sequences(
-        flat_x, h_0.ravel(), flat_y, c_0, flat_c, c_time, gates, sums, T, B, 0,
-        T, B, I, H, x_start, x_time, x_row, y_start, y_time, y_row, options,
+        memory_of(x), memory_of(h_0), memory, c_0, memory_of(c), c_time, memory_of(gates), sums, T, B, 0,
+        T, B, I, H, x_start, x_time, x_row, y_start, y_time, y_row, _in_memory(options),
     )  # fmt: skip
 
 
 @piece
+def _in_memory(options):
+    """The same with their arrays' memory."""
+    o = options
+    return Options(
+        o.steps, o.x_time, o.y_time, memory_of(o.x_at), memory_of(o.y_at), memory_of(o.lengths), memory_of(o.active),
+        memory_of(o.resets), o.has_tokens, memory_of(o.tokens), o.has_zoneout, memory_of(o.zoneout), o.zoneout_time,
+        o.zoneout_row, o.has_mask, memory_of(o.mask), memory_of(o.dropped_0), memory_of(o.dropped), o.continued,
+    )  # fmt: skip
+
+
+@borrower
+def with_sums(run, sums, steps, first, rows):
+    """The same with memory for sums of so many steps and of rows from row `first` on, where gates aren't kept."""
+    if run.gates is not None:
+        return run
+    return Sequences(
+        run.x, run.h_0, run.y, run.c_0, run.c, run.c_time, run.gates, memory_of(sums), min(steps, run.T), rows, first,
+        run.T, run.B, run.I, run.H, run.x_start, run.x_time, run.x_row, run.y_start, run.y_time, run.y_row, run.options,
+    )  # fmt: skip
+
+
+@borrower
 def active_rows(run, t):
     """Rows that have a step t; before the first step all, after the last none."""
     return _active_rows(run.options.active, run.T, run.B, t)
 
 
-@piece
+@borrower
 def steps_of(run, i):
     """Steps of row i."""
     return _steps_of(run.options.lengths, run.T, i)
@@ -163,8 +185,8 @@ def _second_state(h_0, c):
 @overload(_second_state)
 def _(h_0, c):
     if isinstance(c, types.NoneType):
-        return lambda h_0, c: (None, None, 0)
-    return lambda h_0, c: (h_0[1].ravel(), c.ravel(), c[0].size if c.shape[0] > 1 else 0)
+        return lambda h_0, c: (None, 0)
+    return lambda h_0, c: (memory_of(h_0[1]), c[0].size if c.shape[0] > 1 else 0)
 
 
 def _active_rows(active, T, B, t):
@@ -212,7 +234,7 @@ def fields_of(context: Any, b: ir.IRBuilder, tuple_type: Any, value: Any) -> Fie
     ):
         if isinstance(member, types.BaseTuple):
             members = vars(fields_of(context, b, member, part)) | members
-        elif isinstance(member, types.Array):
+        elif isinstance(member, (types.Array, types.CPointer)):
             if isinstance(member.dtype, types.Float):
                 members.setdefault("kind", kind_of(member.dtype))  # sums of squares, which are others, come last
             members[name] = pointer(context, b, member, part)

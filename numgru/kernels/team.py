@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numpy.typing import NDArray
 
 from ._jit import intrinsic, piece
 from .threads import share
@@ -32,14 +31,15 @@ _THERE = 1 << 62  # beyond all phases
 
 
 class Team(NamedTuple):
-    """One part's view of its team. For a thread that works alone there is None, and nothing to claim or to wait for."""
+    """One part's view of its team. A part alone has nothing to claim or to wait for, and needs no memory."""
 
-    words: NDArray[np.int64]
+    words: Any  # the `memory_of` its words
     parts: int
     me: int
 
 
-def memory(parts: int) -> NDArray[np.int64]:
+@piece
+def memory(parts):
     """Memory for a team's one call."""
     return np.zeros(2 * parts * _APART, np.int64)
 
@@ -128,7 +128,7 @@ def _left(team):
 @piece
 def join(team):
     """Be there: from now on this part does its own share of every phase, but of those that others have claimed."""
-    if team is not None:
+    if team.parts > 1:
         team.words[_left(team)] = _exchange(team.words, _spoken_for(team.me), _THERE)
 
 
@@ -139,15 +139,9 @@ def _leave(team, phase):
 
 
 @piece
-def parts_of(team):
-    """Shares of a phase."""
-    return 1 if team is None else team.parts
-
-
-@piece
 def claim(team, o, phase, tiles):
     """The first and last + 1 of the tiles that this part is to do of a share: its own (`o` is 0), or another's."""
-    if team is None:
+    if team.parts == 1:
         return 0, tiles
     part = (team.me + o) % team.parts
     if o == 0:
@@ -172,7 +166,7 @@ def _all_finished(team, phase):
 @piece
 def meet(team, phase):
     """Wait until the shares of all phases up to this one are finished."""
-    if team is None:
+    if team.parts == 1:
         return
     _publish(team.words, _finished(team, team.me), team.words[_taken(team)])
     for _ in range(_SPINS):

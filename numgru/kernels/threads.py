@@ -15,7 +15,7 @@ from typing import Any
 import numba
 from numba.np.ufunc import parallel as numba_parallel
 
-from ._jit import piece
+from ._jit import SharedKernel, piece
 
 # Below this many operations a region's fork and join cost more than the second thread saves.
 SERIAL_WORK = 12_000_000
@@ -103,23 +103,21 @@ def share(count, part, parts, step):
     return min(steps * part // parts * step, count), min(steps * (part + 1) // parts * step, count)
 
 
-def run(
-    serial: Callable[..., None], parallel: Callable[..., None], parts: int, *args: Any, shared: tuple[Any, ...] = ()
-) -> None:
-    """Call `parallel(*args, *shared, parts)`, or `serial(*args)`: for one part, or where no region may be entered."""
+def run(kernel: SharedKernel, parts: int, *args: Any) -> None:
+    """Call it with `parts` shares; or with one, where no parallel region may be entered."""
     if parts == 1 or _forked_after_start:
-        serial(*args)
+        kernel.serial(*args, 1)
         return
     before = numba.get_num_threads()  # also starts the threading layer
     if numba.threading_layer() != "workqueue":
-        _in_region(parallel, parts, before, (*args, *shared))
+        _in_region(kernel.parallel, parts, before, args)
     elif _one_region.acquire(blocking=False):  # workqueue aborts the process when two regions are entered at once
         try:
-            _in_region(parallel, parts, before, (*args, *shared))
+            _in_region(kernel.parallel, parts, before, args)
         finally:
             _one_region.release()
     else:
-        serial(*args)
+        kernel.serial(*args, 1)
 
 
 def _in_region(parallel: Callable[..., None], parts: int, before: int, args: tuple[Any, ...]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numpy.typing import NDArray
 
 from ._jit import intrinsic
@@ -28,7 +29,7 @@ _SUMS = 3 * ROWS  # that a loop can hold in registers, beside what they're made 
 class View(NamedTuple):
     """Where a tile's rows and blocks lie in a buffer (in numbers, not bytes): the kernels' side of a `Grid`."""
 
-    data: NDArray[Any]
+    data: Any  # an array, or its `memory_of`
     at: int
     row: int
     block: int
@@ -37,8 +38,8 @@ class View(NamedTuple):
 class Places(NamedTuple):
     """Where some columns of examples lie: at[e] + first in `data`, or where at[e] < 0 -1 - at[e] + first in `other`."""
 
-    data: NDArray[Any]
-    other: NDArray[Any]
+    data: Any  # arrays, or their `memory_of`
+    other: Any
     at: NDArray[np.int64]
     first: int
 
@@ -48,8 +49,20 @@ def kind_of(dtype: Any) -> Kind:
     return Kind(dtype.bitwidth, TARGET.lanes(dtype), TARGET.fma)
 
 
+@intrinsic
+def memory_of(typingctx, array):
+    """An array's memory alone: a word to pass on in place of seven, and nothing that would keep it alive."""
+    if isinstance(array, types.NoneType):
+        return array(array), lambda context, b, sig, args: args[0]
+    if array.layout != "C":
+        raise TypingError(f"expected a C-contiguous array, got {array}")
+    return types.CPointer(array.dtype)(array), lambda context, b, sig, args: pointer(context, b, array, args[0])
+
+
 def pointer(context: Any, b: ir.IRBuilder, array_type: Any, array: Any) -> Any:
     """The array's own data pointer; an address cast through an integer would hide from LLVM what may alias."""
+    if isinstance(array_type, types.CPointer):
+        return array
     return cgutils.create_struct_proxy(array_type)(context, b, value=array).data
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from ._jit import borrower, kernel, parallel_kernel, piece
+from ._jit import borrower, kernel, piece, shared_kernel
 from .cell import cell_slots, gate_panels
 from .packing import blocks_in, lanes_of, pack_biases, pack_forward
 from .sequences import no_options, sequences
@@ -95,24 +95,17 @@ def _part(weights, run, gates, examples, sums, seen, dw, opens, closes, part, pa
                     add_transposed(rows, run.H - unit, V - first, columns)
 
 
-@kernel
+@shared_kernel
 def token_gradients(
-    weights, x, h_0, y, gates, examples, sums, seen, dw, batch_first, direction, opens, closes
+    weights, x, h_0, y, gates, examples, sums, seen, dw, batch_first, direction, opens, closes, parts
 ):  # fmt: skip
     """Add the gradients of each example's gates to its token's sums, and the sums to columns of dw (G H, V).
+
+    In shares of the tokens.
 
     The call that `opens` the sums forgets those before (`seen` (V,) says which); the one that `closes` them adds them
     to dw. Examples and their order are those of weight_gradients.py.
     """
-    run = sequences(x, h_0, y, None, None, batch_first, direction, no_options())
-    _part(weights, run, gates, examples, sums, seen, dw, opens, closes, 0, 1)
-
-
-@parallel_kernel
-def token_gradients_parallel(
-    weights, x, h_0, y, gates, examples, sums, seen, dw, batch_first, direction, opens, closes, parts
-):  # fmt: skip
-    """The same in `parts` shares of the tokens."""
     for part in prange(parts):
         run = sequences(x, h_0, y, None, None, batch_first, direction, no_options())
         _part(weights, run, gates, examples, sums, seen, dw, opens, closes, part, parts)

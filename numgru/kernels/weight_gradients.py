@@ -22,7 +22,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from ._jit import borrower, kernel, parallel_kernel, piece
+from ._jit import borrower, piece, shared_kernel
 from .cell import cell_slots, made_slot, state_slots
 from .packing import blocks_in, lanes_of
 from .sequences import no_options, sequences
@@ -194,25 +194,16 @@ def _add_blocks(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens,
                         db[gate * run.H + unit + lane] += sums[bias_slots[gate] * lanes + lane]
 
 
-@kernel
+@shared_kernel
 def weight_gradients(
-    weights, x, h_0, y, gates, examples, dw_ih, dw_hh, db_ih, db_hh, batch_first, direction, opens, closes, memory
-):
-    """Add the sums over all examples to dw and db (empty: not wanted), on the calling thread.
+    weights, x, h_0, y, gates, examples, dw_ih, dw_hh, db_ih, db_hh, batch_first, direction, opens, closes,
+    memory, parts,
+):  # fmt: skip
+    """Add the sums over all examples to dw and db (empty: not wanted), in shares of the weights.
 
     If `examples` is None, they are all steps of all rows. The call that `opens` the sums begins with zero, others where
     the call before ended; the one that `closes` them adds them to dw and db.
     """
-    run = sequences(x, h_0, y, None, gates, batch_first, direction, no_options())
-    add_part(weights, run, made_slot(weights), examples, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, 0, 1)
-
-
-@parallel_kernel
-def weight_gradients_parallel(
-    weights, x, h_0, y, gates, examples, dw_ih, dw_hh, db_ih, db_hh, batch_first, direction, opens, closes,
-    memory, parts,
-):  # fmt: skip
-    """The same in `parts` shares of the weights."""
     for part in prange(parts):
         run = sequences(x, h_0, y, None, gates, batch_first, direction, no_options())
         made = made_slot(weights)

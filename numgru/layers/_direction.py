@@ -18,10 +18,9 @@ from ..kernels.cell import Weights
 from ..kernels.packing import aligned_empty, blocks_of
 from ..kernels.sequences import Flow, Options
 from ..kernels.target import TARGET
-from ..kernels.team import memory
 from ..kernels.tiles import WIDE
-from ..kernels.tokens import pack_weights_for_tokens, token_gradients, token_gradients_parallel
-from ..kernels.weight_gradients import Examples, tiles_of, weight_gradients, weight_gradients_parallel, workspace_size
+from ..kernels.tokens import pack_weights_for_tokens, token_gradients
+from ..kernels.weight_gradients import Examples, tiles_of, weight_gradients, workspace_size
 from ._batch import Batch
 from ._check import FloatArray
 
@@ -106,12 +105,9 @@ class Direction:
     def pack(self, weights: Weights, parameters: Mapping[str, FloatArray], tokens: FloatArray | None = None) -> None:
         """Fill the weights for forward passes; where the input is tokens, for these `tokens` only."""
         if tokens is None:
-            self._run_packing(recurrent.pack_weights, recurrent.pack_weights_parallel, weights, *self._of(parameters))
+            threads.run(recurrent.pack_weights, self._packing_parts, weights, *self._of(parameters))
         else:
             pack_weights_for_tokens(weights, *self._of(parameters), tokens.reshape(-1))
-
-    def _run_packing(self, serial: Any, parallel: Any, *arguments: Any) -> None:
-        threads.run(serial, parallel, self._packing_parts, *arguments)
 
     @property
     def _packing_parts(self) -> int:
@@ -163,21 +159,17 @@ class Direction:
         """The states into y, from a plain batch; returns the last second state (1, B, H), if there is one."""
         examples, B = y.shape[0] * y.shape[1], h_0.shape[1]
         c = self._room_for_cells(1, B)
-        if self._parts(examples, B) == 1:
-            self._plain.infer(*weights, x, h_0, y, c, self.batch_first)
-        else:
-            self._run_forward(weights, examples, x, h_0, y, c, None, PLAIN)
+        threads.run(self._plain.infer, self._parts(examples, B), *weights, x, h_0, y, c, self.batch_first)
         return c
 
-    def is_serial(self, examples: int) -> bool:
-        """Whether a training pass with so many runs on the calling thread."""
-        return threads.parts_for(self._work(examples), 2) == 1
-
     def train(self, parameters: FloatArray, x: FloatArray, h_0: FloatArray, y: FloatArray) -> PlainTape:
-        """The same with the layer's flat parameters, for `train_backward`, on the calling thread."""
+        """The same with the layer's flat parameters, for `train_backward`."""
         examples, B = y.shape[0] * y.shape[1], h_0.shape[1]
         gates, c = self._room_for_gates(examples), self._room_for_cells(examples // B, B)
-        self._plain.train(*self._training_weights, parameters, x, h_0, y, c, gates, self.batch_first)
+        threads.run(
+            self._plain.train, self._training_parts(examples),
+            *self._training_weights, parameters, x, h_0, y, c, gates, self.batch_first, self._parts(examples, B),
+        )  # fmt: skip
         return PlainTape(x, h_0, y, c, gates)
 
     def train_backward(
@@ -188,16 +180,25 @@ class Direction:
 
         And the norms (T, B) of what flows from step to step, where they are wanted.
         """
+        examples, B = dy.shape[0] * dy.shape[1], dh.shape[1]
+        parts = self._training_parts(examples)
         squares = None if norms is None else np.empty(norms.size * self.blocks)
-        self._plain.train_backward(
+        threads.run(
+            self._plain.train_backward, parts,
             *self._training_weights, parameters, gradients, *tape, dy, None if dx is None else dx.reshape(-1), dh,
-            self._room_for_carry(dh.shape[1]), self.batch_first, self._room("sums", self._size_of_sums), squares,
+            self._room_for_carry(B), self.batch_first, self._room("sums", parts * self._size_of_sums), squares,
+            self._parts(examples, B),
         )  # fmt: skip
         if norms is not None and squares is not None:
             norms.reshape(-1, 1)[...] = self._norms_of(squares)
 
+    def _training_parts(self, examples: int) -> int:
+        """Shares of all that isn't the way through time: weights are packed, and gradients summed."""
+        return threads.parts_for(self._work(examples + _PACKING), 2 * self.blocks)
+
     @cached_property
     def _size_of_sums(self) -> int:
+        """Of a part."""
         return workspace_size(self.input_size, self.hidden_size, self.gates, self.cell.slots, self.dtype, 1)
 
     def _room_for_cells(self, steps: int, B: int) -> FloatArray | None:
@@ -262,8 +263,8 @@ class Direction:
         self, weights: Weights, examples: int, x: FloatArray, h_0: FloatArray, y: FloatArray,
         c: FloatArray | None, gates: FloatArray | None, options: Options,
     ) -> None:  # fmt: skip
-        self._time_loop(
-            recurrent.forward, recurrent.forward_parallel, recurrent.forward_team, examples, h_0.shape[1],
+        threads.run(
+            recurrent.forward, self._parts(examples, h_0.shape[1]),
             weights, self._features(x), h_0, y, c, gates, self.batch_first, self.reverse, options,
         )  # fmt: skip
 
@@ -289,8 +290,7 @@ class Direction:
         weights = tape.weights
         if tape.gates is None:  # the forward pass's are needed again
             weights = self.weights(*(np.empty_like(part) for part in weights))
-        pack, pack_parallel = recurrent.pack_weights_backward, recurrent.pack_weights_backward_parallel
-        self._run_packing(pack, pack_parallel, weights, w_ih, w_hh, dx is not None)
+        threads.run(recurrent.pack_weights_backward, self._packing_parts, weights, w_ih, w_hh, dx is not None)
         flat_dx = None if dx is None else dx.reshape(-1)
         flow = self._flow(wanted, batch, not tape.noise.is_quiet)
         if tape.gates is not None:
@@ -352,9 +352,9 @@ class Direction:
         self, weights: Weights, tape: Tape, c: FloatArray | None, gates: FloatArray, dy: FloatArray,
         dx: FloatArray | None, dh_0: FloatArray, carry: FloatArray, flow: Flow, options: Options, steps: int,
     ) -> None:  # fmt: skip
-        self._time_loop(
-            recurrent.backward, recurrent.backward_parallel, recurrent.backward_team, steps * tape.batch.B,
-            tape.batch.B, weights, self._features(tape.x), tape.h_0, tape.y, c, gates, dy, dx, dh_0,
+        threads.run(
+            recurrent.backward, self._parts(steps * tape.batch.B, tape.batch.B),
+            weights, self._features(tape.x), tape.h_0, tape.y, c, gates, dy, dx, dh_0,
             carry.reshape(-1), flow, self.batch_first, self.reverse, options,
         )  # fmt: skip
 
@@ -440,7 +440,7 @@ class Direction:
             size = self.input_size * self.gates * self.padded
             parts = threads.parts_for(10 * batch.T * batch.B * self.gates * H, self.input_size)
             threads.run(
-                token_gradients, token_gradients_parallel, parts,
+                token_gradients, parts,
                 weights, x, tape.h_0, y, gates, examples, self._room("token sums", size), self._seen, w_ih,
                 self.batch_first, self.reverse, opens, closes,
             )  # fmt: skip
@@ -449,7 +449,7 @@ class Direction:
         parts = threads.parts_for(self._work(batch.T * batch.B), self.blocks * (tiles_of(I) + tiles_of(H)))
         size = workspace_size(I, H, self.gates, self.cell.slots, self.dtype, parts, 1 if whole else self.blocks)
         threads.run(
-            weight_gradients, weight_gradients_parallel, parts,
+            weight_gradients, parts,
             weights, x, tape.h_0, y, gates, examples, w_ih, *others,
             self.batch_first, self.reverse, opens, closes, self._room("sums", size),
         )  # fmt: skip
@@ -462,10 +462,3 @@ class Direction:
     def _work(self, examples: int) -> int:
         """Operations of a forward pass, in lanes that are switched off as well."""
         return 2 * examples * self.gates * self.padded * (self.input_size + self.hidden_size)
-
-    def _time_loop(self, serial: Any, parallel: Any, team: Any, examples: int, B: int, *arguments: Any) -> None:
-        parts = self._parts(examples, B)
-        if parts > 1 and TARGET.rows >= B:
-            threads.run(serial, team, parts, *arguments, shared=(memory(parts),))
-        else:
-            threads.run(serial, parallel, parts, *arguments)

@@ -6,7 +6,7 @@ Shapes: H hidden, L layers, D directions, S states of the cell.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -158,10 +158,10 @@ class RecurrentWeights(Layer):
         return self.num_directions * self.hidden_size
 
     @property
-    def small_inputs(self) -> Sequence[tuple[int, ...]]:
-        """One step of one sequence, and of more than fill a tile."""
+    def small_input(self) -> tuple[int, ...]:
+        """One step of as many sequences as several threads would share out."""
         B = TARGET.rows + 1
-        return (1, 1, self.input_size), (B, 1, self.input_size) if self.batch_first else (1, B, self.input_size)
+        return (B, 1, self.input_size) if self.batch_first else (1, B, self.input_size)
 
     def _require_one_direction(self) -> None:
         if self.bidirectional:

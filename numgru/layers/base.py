@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
 from math import prod
 from typing import Any, ClassVar
@@ -165,7 +165,7 @@ class Layer:
     @property
     def input_shape(self) -> Shape:
         """The shape of an input, with letters for lengths that any call may choose."""
-        *lengths, features = self.small_inputs[0]
+        *lengths, features = self.small_input
         axes = "BT" if getattr(self, "batch_first", False) else "TB"
         return (*axes[-len(lengths) :], features)
 
@@ -188,8 +188,8 @@ class Layer:
         return self.dtype
 
     @property
-    def small_inputs(self) -> Sequence[tuple[int, ...]]:
-        """Shapes of small inputs that between them need every kernel of the layer."""
+    def small_input(self) -> tuple[int, ...]:
+        """The shape of a small input that needs every kernel of the layer."""
         raise NotImplementedError
 
     def zero_grad(self) -> None:

@@ -5,7 +5,6 @@ Shapes: V different tokens, E numbers for each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -118,9 +117,9 @@ class Embedding(Layer):
         return np.dtype(np.int64)
 
     @property
-    def small_inputs(self) -> Sequence[tuple[int, ...]]:
+    def small_input(self) -> tuple[int, ...]:
         """One token."""
-        return ((1, 1),)
+        return (1, 1)
 
     @property
     def input_shape(self) -> Shape:

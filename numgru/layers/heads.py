@@ -5,7 +5,6 @@ Shapes: T time, B batch, H features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -130,9 +129,9 @@ class _Head(Layer):
         raise NotImplementedError
 
     @property
-    def small_inputs(self) -> Sequence[tuple[int, ...]]:
+    def small_input(self) -> tuple[int, ...]:
         """One step of one sequence of one feature."""
-        return ((1, 1, 1),)
+        return (1, 1, 1)
 
     @property
     def input_shape(self) -> Shape:

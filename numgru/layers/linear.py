@@ -5,7 +5,6 @@ Shapes: N rows (every axis of x but the last), K inputs, O outputs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from ..kernels import linear, threads
 from ..kernels.packing import aligned_empty, blocks_of
 from ..kernels.target import TARGET
-from ..kernels.weight_gradients import tiles_of, weight_gradients, weight_gradients_parallel, workspace_size
+from ..kernels.weight_gradients import tiles_of, weight_gradients, workspace_size
 from . import _check
 from ._check import FloatArray
 from .base import Layer
@@ -127,16 +126,16 @@ class Linear(Layer):
         no_state, none = np.empty((1, 0, O), self.dtype), np.empty(0, self.dtype)
         d = self.gradients
         threads.run(
-            weight_gradients, weight_gradients_parallel, parts,
+            weight_gradients, parts,
             linear.LinearWeights(none, none), x[None], no_state, dy[None], slots.reshape(-1),
             None, d["weight"], no_state[0, :, :0], d.get("bias", none), none, False, 0, True, True,
             aligned_empty(workspace_size(K, 0, 1, 1, self.dtype, parts), self.dtype),
         )  # fmt: skip
 
     @property
-    def small_inputs(self) -> Sequence[tuple[int, ...]]:
+    def small_input(self) -> tuple[int, ...]:
         """One row."""
-        return ((1, self.in_features),)
+        return (1, self.in_features)
 
     def output_shape(self, shape: Shape) -> Shape:
         """With O for K."""
@@ -164,5 +163,5 @@ class Linear(Layer):
         y = np.empty((*x.shape[:-1], outputs), self.dtype)
         rows = x.reshape(-1, x.shape[-1])
         parts = threads.parts_for(2 * rows.size * outputs, -(-rows.shape[0] // TARGET.rows))
-        threads.run(linear.affine, linear.affine_parallel, parts, weights, rows, y.reshape(-1, outputs))
+        threads.run(linear.affine, parts, weights, rows, y.reshape(-1, outputs))
         return y

@@ -126,10 +126,10 @@ class Recurrent(CheckedCalls):
         h_n = y[:, -1].copy()[None] if self.batch_first else y[-1:].copy()
         return h_n if c is None else np.stack([h_n, c[-1:]])
 
-    def _trains_plainly(self, x: FloatArray) -> bool:
+    @property
+    def _trains_plainly(self) -> bool:
         """Whether that's so of a plain call's training, too."""
-        more = self.recurrent_dropout or self.checkpoint_every or self.clip_flow_value or self.clip_flow_norm
-        return not more and self._directions[0].is_serial(x.shape[0] * x.shape[1])
+        return not (self.recurrent_dropout or self.checkpoint_every or self.clip_flow_value or self.clip_flow_norm)
 
     def _forward(self, x: FloatArray, h_0: Any) -> tuple[FloatArray, FloatArray]:
         """A plain call's `forward`."""
@@ -167,7 +167,7 @@ class Recurrent(CheckedCalls):
 
         Parameters, returns and errors as for a call.
         """
-        if self._is_plain(x, lengths, reset) and self._trains_plainly(x):
+        if self._is_plain(x, lengths, reset) and self._trains_plainly:
             return self._forward(x, h_0)
         call = self._checked(x, h_0, lengths, reset)
         self._begin_training()

@@ -5,7 +5,7 @@ Shapes: T time, B batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import repeat
 from typing import Any, Literal, overload
 
@@ -172,9 +172,9 @@ class Sequential(Layer):
         return self.layers[0].input_dtype
 
     @property
-    def small_inputs(self) -> Sequence[tuple[int, ...]]:
+    def small_input(self) -> tuple[int, ...]:
         """The first layer's."""
-        return self.layers[0].small_inputs
+        return self.layers[0].small_input
 
     @property
     def input_shape(self) -> Shape:

@@ -36,14 +36,13 @@ def warmup(model: Layer, *, training: bool = False, need_dx: bool = True) -> Non
         for at, layer in enumerate(model.layers):
             warmup(layer, training=training, need_dx=need_dx or at > 0)
         return
-    for shape in model.small_inputs:
-        x = np.zeros(shape, model.input_dtype)
-        for parts in (1, 2) if threads.get_num_threads() > 1 else (1,):
-            with threads.in_parts(parts):
-                model(x)
-                model(x)  # finds the weights packed, which is a kernel of its own
-                if training:
-                    _train(model, x, need_dx)
+    x = np.zeros(model.small_input, model.input_dtype)
+    for parts in (1, 2) if threads.get_num_threads() > 1 else (1,):
+        with threads.in_parts(parts):
+            model(x)
+            model(x)  # finds the weights packed, which is a kernel of its own
+            if training:
+                _train(model, x, need_dx)
 
 
 def _train(layer: Layer, x: FloatArray, need_dx: bool) -> None:

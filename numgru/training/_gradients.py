@@ -202,7 +202,7 @@ def measure(array: FloatArray, order: int, limit: float | None = None) -> tuple[
     flat = as_flat(array)
     chunks = -(-flat.size // kernels.CHUNK)
     norms, beyond = np.empty(chunks), _NOTHING if limit is None else np.empty(chunks, np.int64)
-    _run(kernels.measure, kernels.measure_parallel, chunks, flat, order, flat.dtype.type(limit or 0), norms, beyond)
+    _run(kernels.measure, chunks, flat, order, flat.dtype.type(limit or 0), norms, beyond)
     return combined(norms.tolist(), order), beyond
 
 
@@ -210,7 +210,7 @@ def measure_units(array: FloatArray) -> FloatArray:
     """The 2-norm of every unit, shape (R,)."""
     units = _as_units(as_flat(array), array.shape)
     norms = np.empty(len(units))
-    _run(kernels.measure_units, kernels.measure_units_parallel, len(units), units, norms)
+    _run(kernels.measure_units, len(units), units, norms)
     return norms
 
 
@@ -231,7 +231,7 @@ def multiply(array: FloatArray, factor: float) -> None:
     """In place array *= factor, the factor rounded to the array's dtype."""
     flat = as_flat(array)
     for part in factors(factor, flat.dtype):
-        _run(kernels.multiply, kernels.multiply_parallel, -(-flat.size // kernels.CHUNK), flat, part)
+        _run(kernels.multiply, -(-flat.size // kernels.CHUNK), flat, part)
     _put_back(flat, array)
 
 
@@ -245,7 +245,7 @@ def factors(factor: float, dtype: np.dtype[Any]) -> tuple[Any, ...]:
 def clamp(array: FloatArray, limit: float, beyond: Any) -> None:
     """In place min(max(array, -limit), limit), where `beyond` (C,) says that anything exceeds the limit."""
     flat = as_flat(array)
-    _run(kernels.clamp, kernels.clamp_parallel, len(beyond), flat, flat.dtype.type(limit), beyond)
+    _run(kernels.clamp, len(beyond), flat, flat.dtype.type(limit), beyond)
     _put_back(flat, array)
 
 
@@ -254,12 +254,12 @@ def multiply_units(array: FloatArray, unit_factors: FloatArray) -> None:
     flat = as_flat(array)
     units = _as_units(flat, array.shape)
     given = unit_factors.astype(flat.dtype)
-    _run(kernels.multiply_units, kernels.multiply_units_parallel, len(units), units, given)
+    _run(kernels.multiply_units, len(units), units, given)
     _put_back(flat, array)
 
 
-def _run(serial: Any, parallel: Any, shares: int, values: FloatArray, *args: Any) -> None:
-    threads.run(serial, parallel, threads.parts_for(_OPERATIONS * values.size, shares), values, *args)
+def _run(kernel: Any, shares: int, values: FloatArray, *args: Any) -> None:
+    threads.run(kernel, threads.parts_for(_OPERATIONS * values.size, shares), values, *args)
 
 
 def as_flat(array: FloatArray) -> FloatArray:

@@ -11,8 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numba import prange
 from numba.core import caching
+from numpy.typing import NDArray
 
 import numgru
 from numgru.kernels import _jit, threads
@@ -26,6 +29,11 @@ posix = pytest.mark.skipif(os.name != "posix", reason="permission bits")
 
 def double(x: int) -> int:
     return 2 * x
+
+
+def share_out(counts: NDArray[np.int64], parts: int) -> None:
+    for part in prange(parts):
+        counts[part] += 1
 
 
 @pytest.fixture
@@ -71,6 +79,18 @@ def test_kept(cache: Path) -> None:
     assert compiled()
     assert (len(files(cache, ".nbi")), len(files(cache, ".nbc"))) == (1, 1)
     assert not compiled()
+
+
+def test_both_forms_of_a_shared_kernel_are_kept(cache: Path) -> None:
+    """Each is found again by its own name: one isn't taken for the other."""
+    for from_cache in (False, True):
+        kernel = _jit.shared_kernel(share_out)
+        for form in kernel:
+            counts = np.zeros(5, np.int64)
+            form(counts, 5)
+            np.testing.assert_array_equal(counts, 1)
+            assert bool(form.stats.cache_hits) == from_cache
+    assert len(files(cache, ".nbc")) == 2
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99])

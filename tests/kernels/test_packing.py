@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numgru.kernels import recurrent
+from numgru.kernels import recurrent, threads
 from numgru.kernels.cell import Weights
 from numgru.kernels.gru import GRUWeights, ResetBeforeWeights
 from numgru.kernels.lstm import LSTMWeights
@@ -26,15 +26,15 @@ def test_several_threads_pack_the_same(kind: type[Weights], I: int, H: int, dtyp
     gates = len(kind.cell().input_slots)
     w_ih, w_hh = (rng.standard_normal((gates * H, width)).astype(dtype) for width in (I, H))
     biases = rng.standard_normal((2, gates * H)).astype(dtype)
-    for serial, parallel, arguments in (
-        (recurrent.pack_weights, recurrent.pack_weights_parallel, (w_ih, w_hh, *biases)),
-        (recurrent.pack_weights_backward, recurrent.pack_weights_backward_parallel, (w_ih, w_hh, True)),
+    for kernel, arguments in (
+        (recurrent.pack_weights, (w_ih, w_hh, *biases)),
+        (recurrent.pack_weights_backward, (w_ih, w_hh, True)),
     ):
         one, more = (Direction(kind, "l0", I, H, H, 0, False, dtype)._training_weights for _ in range(2))
         for part in (*one, *more):
             part[...] = np.nan
-        serial(one, *arguments)
-        parallel(more, *arguments, PARTS)
+        threads.run(kernel, 1, one, *arguments)
+        threads.run(kernel, PARTS, more, *arguments)
         assert np.isfinite(one.state).all()
         for part, expected in zip(more, one, strict=True):
             np.testing.assert_array_equal(part, expected)
@@ -50,11 +50,11 @@ def compiled_later() -> None:
 
     numgru.set_num_threads(2)
     layer = numgru.GRU(64, 448, seed=0)
-    assert layer._directions[0]._packing_parts == 2, "too small to be packed by two threads: nothing would be tested"
+    assert layer._directions[0]._training_parts(1) == 2, "too small for two threads: nothing would be tested"
     numgru.warmup(layer, training=True, need_dx=False)
     before = count_compiled()
-    for threads in (1, 2):
-        numgru.set_num_threads(threads)
+    for count in (1, 2):
+        numgru.set_num_threads(count)
         for B in (1, 20):
             layer.backward(layer.forward(np.zeros((10, B, 64), np.float32))[0], need_dx=False)
             layer(np.zeros((10, B, 64), np.float32))
