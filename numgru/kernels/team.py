@@ -41,7 +41,9 @@ class Team(NamedTuple):
 @piece
 def memory(parts):
     """Memory for a team's one call."""
-    return np.zeros(2 * parts * _APART, np.int64)
+    words = np.zeros((2 * parts + 1) * _APART, np.int64)
+    start = -(words.ctypes.data // 8) % _APART
+    return words[start : start + 2 * parts * _APART]
 
 
 def _word(context: Any, b: ir.IRBuilder, words_type: Any, words: Any, index: Any) -> Any:
