@@ -19,6 +19,7 @@ from numba import prange, types
 from ._jit import intrinsic, piece, shared_kernel
 from .target import TARGET
 from .threads import share
+from .tiles import pointer
 from .vectors import I32, I64, Grid, Kind, Vec, _call, loop
 
 CHUNK = 32768  # values; a chunk that was read is still in the second-level cache when it's read again
@@ -31,28 +32,39 @@ _REGISTERS = 8
 LANES = _REGISTERS * _DOUBLES.lanes
 
 _CACHE_LINE = 64
-_AHEAD = 16384  # bytes; processors look ahead less far by themselves
-_FAR = 1 << 24  # bytes of an array that no cache holds; a shorter one gains nothing from being asked for
+# What is read next is asked for so many bytes ahead, if the array has more than so many: processors don't look beyond a
+# page by themselves. Of arrays that the second-level cache may hold, nothing; the last are those that no cache holds.
+_AHEAD = ((0, 0), (1 << 19, 8192), (1 << 24, 16384))
 
 _SAFE_LOW = 2.0**-900  # a sum of squares above it has lost nothing that matters to underflow
 
 
-def _ask(b: ir.IRBuilder, place: Any, size: int, write: int) -> None:
-    """Ask for the `size` bytes that lie `_AHEAD` bytes behind a place; they may lie outside the array."""
+def _ask(b: ir.IRBuilder, place: Any, ahead: Any, size: int, write: int) -> None:
+    """Ask for the `size` bytes that lie `ahead` bytes behind a place; they may lie outside the array."""
     for byte in range(0, size, _CACHE_LINE):
-        line = b.gep(place, [I64(byte + _AHEAD)], source_etype=ir.IntType(8))
+        line = b.gep(place, [b.add(ahead, I64(byte))], source_etype=ir.IntType(8))
         _call(b, "llvm.prefetch.p0", ir.VoidType(), [line, I32(write), I32(3), I32(1)])
 
 
 @intrinsic
-def _ask_for_more(typing_context, x):
-    """Ask for LANES values that lie `_AHEAD` bytes behind the first of `x`, to change them."""
+def _ask_for_more(typing_context, x, ahead):
+    """Ask for LANES values that lie `ahead` bytes behind the first of `x`, to change them."""
 
     def codegen(context, b, signature, args):
-        _ask(b, context.make_array(signature.args[0])(context, b, args[0]).data, LANES * x.dtype.bitwidth // 8, 1)
+        _ask(b, pointer(context, b, x, args[0]), args[1], LANES * x.dtype.bitwidth // 8, 1)
         return context.get_dummy_value()
 
-    return types.void(x), codegen
+    return types.void(x, ahead), codegen
+
+
+@piece
+def _ahead_of(x):
+    """How many bytes ahead an array is asked for; 0: not at all."""
+    ahead = 0
+    for size, distance in _AHEAD:
+        if x.size * x.itemsize > size:
+            ahead = distance
+    return ahead
 
 
 def _plus_square(b: ir.IRBuilder, kept: Vec, value: Vec) -> Vec:
@@ -75,27 +87,27 @@ def _size(b: ir.IRBuilder, value: Vec) -> Vec:
 
 
 @intrinsic
-def _gather(typing_context, x, blocks, order, far, lanes):
+def _gather(typing_context, x, blocks, order, ahead, lanes):
     """Of `blocks` times LANES values, add |x|^order to `lanes` (LANES,), or keep the largest |x| there."""
     bits = x.dtype.bitwidth
     number = ir.FloatType() if bits == 32 else ir.DoubleType()
 
     def codegen(context, b, signature, args):
-        data, kept = (context.make_array(signature.args[at])(context, b, args[at]).data for at in (0, 4))
-        _, blocks, order, far, _ = args
+        data, kept = (pointer(context, b, signature.args[at], args[at]) for at in (0, 4))
+        _, blocks, order, ahead, _ = args
         sums = Grid(b, _DOUBLES, kept, I64(0), I64(0), I64(_DOUBLES.lanes))
         for number_of, gathered in ((2, _plus_square), (1, _plus_size), (LARGEST, _larger)):
             for asks in (0, 1):
-                this = b.and_(b.icmp_signed("==", order, I64(number_of)), b.icmp_signed("==", far, I64(asks)))
-                with b.if_then(this):
-                    emit(b, data, blocks, sums, gathered, asks)
+                asked = b.icmp_signed(">" if asks else "==", ahead, I64(0))
+                with b.if_then(b.and_(b.icmp_signed("==", order, I64(number_of)), asked)):
+                    emit(b, data, blocks, sums, gathered, ahead if asks else None)
         return context.get_dummy_value()
 
-    def emit(b: ir.IRBuilder, data: Any, blocks: Any, sums: Grid, gathered: Any, asks: int) -> None:
+    def emit(b: ir.IRBuilder, data: Any, blocks: Any, sums: Grid, gathered: Any, ahead: Any) -> None:
         def body(k: Any, kept: list[Vec]) -> list[Vec]:
             start = b.gep(data, [b.mul(k, I64(LANES))], source_etype=number)
-            if asks:
-                _ask(b, start, LANES * bits // 8, 0)
+            if ahead is not None:
+                _ask(b, start, ahead, LANES * bits // 8, 0)
             return [gathered(b, register, load(start, r)) for r, register in enumerate(kept)]
 
         def load(start: Any, r: int) -> Vec:
@@ -110,7 +122,7 @@ def _gather(typing_context, x, blocks, order, far, lanes):
 
 
 @piece
-def _power_sum(x, order, far, lanes, rest):
+def _power_sum(x, order, ahead, lanes, rest):
     """Sum of |x|^order, or the largest |x|; `lanes` and `rest` (LANES,) are workspaces, of float64 and x's dtype."""
     blocks = x.size // LANES
     rest[:] = 0.0  # adds nothing
@@ -118,7 +130,7 @@ def _power_sum(x, order, far, lanes, rest):
         rest[i] = x[blocks * LANES + i]
     lanes[:] = 0.0
     for values, count in ((x, blocks), (rest, 1)):
-        _gather(values, count, order, far, lanes)
+        _gather(values, count, order, ahead, lanes)
     half = LANES // 2
     while half:
         for i in range(half):
@@ -131,14 +143,14 @@ def _power_sum(x, order, far, lanes, rest):
 
 
 @piece
-def _norm(x, order, far, lanes, rest):
+def _norm(x, order, ahead, lanes, rest):
     """The norm; the 2-norm also where squares overflow or underflow. NaN or infinity for what is not finite."""
-    total = _power_sum(x, order, far, lanes, rest)
+    total = _power_sum(x, order, ahead, lanes, rest)
     if order != 2:
         return total
     if _SAFE_LOW < total < math.inf:
         return math.sqrt(total)
-    largest = _power_sum(x, LARGEST, far, lanes, rest)
+    largest = _power_sum(x, LARGEST, ahead, lanes, rest)
     if largest == 0.0 or not largest < math.inf:
         return largest
     scale = math.ldexp(1.0, max(-1022, min(1022, -math.frexp(largest)[1])))  # a power of two: exact
@@ -152,11 +164,11 @@ def _norm(x, order, far, lanes, rest):
 @piece
 def _measure_chunks(x, order, limit, norms, beyond, part, parts):
     lanes, rest = np.empty(LANES), np.empty(LANES, x.dtype)
-    far = 1 if x.size * x.itemsize > _FAR else 0
+    ahead = _ahead_of(x)
     first, last = share(norms.size, part, parts, 1)
     for c in range(first, last):
         chunk = x[c * CHUNK : (c + 1) * CHUNK]
-        norms[c] = _norm(chunk, order, far, lanes, rest)
+        norms[c] = _norm(chunk, order, ahead, lanes, rest)
         if beyond.size:
             count = 0
             for i in range(chunk.size):
@@ -173,12 +185,12 @@ def measure(x, order, limit, norms, beyond, parts):
 
 @piece
 def _multiply_chunks(x, factor, part, parts):
-    far = x.size * x.itemsize > _FAR
+    ahead = _ahead_of(x)
     first, last = share(x.size, part, parts, CHUNK)
     for start in range(first, last, LANES):
         block = x[start : min(start + LANES, last)]
-        if far:
-            _ask_for_more(block)
+        if ahead:
+            _ask_for_more(block, ahead)
         for i in range(block.size):
             block[i] *= factor
 
@@ -192,14 +204,14 @@ def multiply(x, factor, parts):
 
 @piece
 def _clamp_chunks(x, limit, beyond, part, parts):
-    far = x.size * x.itemsize > _FAR
+    ahead = _ahead_of(x)
     first, last = share(beyond.size, part, parts, 1)
     for c in range(first, last):
         if beyond[c]:
             for start in range(c * CHUNK, min((c + 1) * CHUNK, x.size), LANES):
                 block = x[start : min(start + LANES, x.size)]
-                if far:
-                    _ask_for_more(block)
+                if ahead:
+                    _ask_for_more(block, ahead)
                 for i in range(block.size):
                     block[i] = limit if block[i] > limit else (-limit if block[i] < -limit else block[i])
 
@@ -214,10 +226,10 @@ def clamp(x, limit, beyond, parts):
 @piece
 def _measure_units(units, norms, part, parts):
     lanes, rest = np.empty(LANES), np.empty(LANES, units.dtype)
-    far = 1 if units.size * units.itemsize > _FAR else 0
+    ahead = _ahead_of(units)
     first, last = share(norms.size, part, parts, 1)
     for r in range(first, last):
-        norms[r] = _norm(units[r], 2, far, lanes, rest)
+        norms[r] = _norm(units[r], 2, ahead, lanes, rest)
 
 
 @shared_kernel
