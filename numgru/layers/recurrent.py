@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, TypeGuard
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,9 +18,10 @@ from ..kernels import one_step
 from ..kernels.cell import Weights
 from . import _check
 from ._batch import Batch
-from ._calls import Call, CheckedCalls, apart, is_listed
+from ._calls import Call, apart, is_listed
 from ._check import FloatArray
 from ._direction import QUIET, Direction, FlowWanted, Noise, PlainTape, Tape
+from ._plain import PlainCalls
 from .base import Parameters
 from .compiled import Compiled
 from .stream import Stream
@@ -36,15 +37,10 @@ class _Training:
     parameters: Parameters
 
 
-class Recurrent(CheckedCalls):
+class Recurrent(PlainCalls):
     """Layers of a recurrent cell."""
 
-    _transient: ClassVar = CheckedCalls._transient | {"_training", "_step_function", "_gradient_flow"}
-
-    def _forget(self) -> None:
-        super()._forget()
-        self._training: _Training | PlainTape | None = None
-        self._gradient_flow: FloatArray | None = None
+    _transient: ClassVar = PlainCalls._transient | {"_step_function"}
 
     def __call__(
         self,
@@ -98,63 +94,6 @@ class Recurrent(CheckedCalls):
         y, tapes = self._through_layers(call, self._weights(call.tokens)[1], None, out)
         return self._results(call, y, tapes)
 
-    def _is_plain(self, x: Any, lengths: Any, reset: Any) -> TypeGuard[FloatArray]:
-        """Whether a call has no options, so that there's a way with the least to do around the kernel."""
-        return (
-            isinstance(x, np.ndarray)
-            and x.ndim == 3
-            and lengths is None
-            and reset is None
-            and self.num_layers == 1
-            and not (self.bidirectional or self.zoneout or self.learn_h_0)
-        )
-
-    def _infer(self, x: FloatArray, h_0: Any, out: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-        """A plain call."""
-        x = self._checked_x(x)
-        before = self._checked_h_0(h_0, x.shape[1 - self.batch_first])[:, 0]
-        shape = (*x.shape[:2], self.hidden_size)
-        if out is None:
-            out = np.empty(shape, self.dtype)
-        else:
-            _check.output("out", out, shape, self.dtype, x, before)
-        _, (weights,) = self._weights()
-        c_n = self._directions[0].infer(weights, x, before, out)
-        return out, self._last_states(out, c_n)
-
-    def _last_states(self, y: FloatArray, c: FloatArray | None) -> FloatArray:
-        h_n = y[:, -1].copy()[None] if self.batch_first else y[-1:].copy()
-        return h_n if c is None else np.stack([h_n, c[-1:]])
-
-    @property
-    def _trains_plainly(self) -> bool:
-        """Whether that's so of a plain call's training, too."""
-        return not (self.recurrent_dropout or self.checkpoint_every or self.clip_flow_value or self.clip_flow_norm)
-
-    def _forward(self, x: FloatArray, h_0: Any) -> tuple[FloatArray, FloatArray]:
-        """A plain call's `forward`."""
-        x = self._checked_x(x)
-        before = self._checked_h_0(h_0, x.shape[1 - self.batch_first])[:, 0]
-        self._begin_training()
-        y = np.empty((*x.shape[:2], self.hidden_size), self.dtype)
-        self._training = tape = self._directions[0].train(self._flat_parameters, x, before, y)
-        return y, self._last_states(y, tape.c)
-
-    def _backward(self, tape: PlainTape, dy: Any, dh_n: Any, need_dx: bool) -> tuple[FloatArray | None, FloatArray]:
-        """The same of `backward`."""
-        dy = _check.array("dy", dy, self.dtype, tape.y.shape)
-        if dh_n is None:
-            dh = np.zeros(tape.h_0.shape, self.dtype)
-        else:
-            dh = self._checked_states("dh_n", dh_n, 1, *tape.h_0.shape[1:])[:, 0].copy()
-        self._training = None
-        dx = np.empty(tape.x.shape, self.dtype) if need_dx else None
-        norms = np.empty(tape.y.shape[:2][:: -1 if self.batch_first else 1]) if self.measure_flow else None
-        self._directions[0].train_backward(tape, self._flat_parameters, self.flat_gradients, dy, dx, dh, norms)
-        if norms is not None:
-            self._gradient_flow = norms[None]
-        return dx, dh.reshape(self._state_shape(1, *dh.shape[1:]))
-
     def forward(
         self,
         x: ArrayLike | Sequence[ArrayLike],
@@ -180,10 +119,6 @@ class Recurrent(CheckedCalls):
         self._training = _Training(call, tapes, masks, parameters)
         return self._results(call, y, tapes)
 
-    def _begin_training(self) -> None:
-        self._training = None  # of the forward pass before, whose gates are overwritten now
-        self._packed = None  # parameters change before the next call, and memory is for the sequence
-
     def _results(self, call: Call, y: FloatArray, tapes: list[Tape]) -> tuple[Any, FloatArray]:
         batch, H = call.batch, self.hidden_size
         h_n = np.empty_like(call.h_0)
@@ -203,10 +138,6 @@ class Recurrent(CheckedCalls):
         """(S, L D, B, H), for the user."""
         given: FloatArray = batch.as_given(states).reshape(self._state_shape(*states.shape[1:]))
         return given
-
-    def _state_shape(self, *shape: int) -> tuple[int, ...]:
-        """The shape of what users give and get, for one state's."""
-        return shape if self._states == 1 else (self._states, *shape)
 
     def _new_steps(self, shape: tuple[int, ...], call: Call) -> FloatArray:
         """An array of the input's steps, zero where its sequences have ended: memory that isn't touched costs less."""
@@ -278,10 +209,9 @@ class Recurrent(CheckedCalls):
         TypeError
             For numbers that aren't real.
         """
-        training = self._training
-        if isinstance(training, PlainTape):
-            return self._backward(training, dy, dh_n, need_dx)
-        training = _check.kept(training)
+        if isinstance(self._training, PlainTape):
+            return self._backward(self._training, dy, dh_n, need_dx)
+        training: _Training = _check.kept(self._training)
         call, batch = training.call, training.call.batch
         checked_dy = self._checked_dy(dy, call)
         if dh_n is not None:
@@ -347,7 +277,7 @@ class Recurrent(CheckedCalls):
         training = _check.kept(self._training)
         if self.checkpoint_every:
             raise ValueError(f"gates: expected checkpoint_every=None, which keeps them, got {self.checkpoint_every}")
-        tapes: list[Any] = [training] if isinstance(training, PlainTape) else training.tapes  # type: ignore[attr-defined]
+        tapes: list[Any] = [training] if isinstance(training, PlainTape) else training.tapes
         return {
             f"{name}_{suffix}": values
             for (suffix, _, _), direction, tape in zip(self._places(), self._directions, tapes, strict=True)
