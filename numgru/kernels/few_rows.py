@@ -10,10 +10,10 @@ Shapes: as in sequences.py; `rows` <= ROWS rows from row `first` on.
 from __future__ import annotations
 
 from ._jit import borrower
-from .cell import stage_widths
+from .cell import cell_slots, stage_widths
 from .flow import flow_stages, set_factors
 from .packing import blocks_in
-from .products import input_gradient_tile, project_tile
+from .products import ask_for_weights, input_gradient_tile, project_tile
 from .sequences import active_rows, steps_of, with_sums
 from .step import step_backward_tile, step_tile
 from .team import claim, join, meet
@@ -21,6 +21,7 @@ from .tiles import ROWS, WIDE
 
 HALF = max(1, ROWS // 2)
 QUARTER = max(1, ROWS // 4)
+_NEAR, _FAR = 4096, 16384  # registers of weights, of 64 bytes: 256 KB, which is soon there anyway, and 1 MB
 CHUNK = 32  # steps whose input's share is computed at once
 
 
@@ -80,6 +81,13 @@ def _step(weights, run, t, stage, first, rows, tile):
 
 
 @borrower
+def _is_worth_asking(weights, run, rows):
+    """Whether tiles wait for weights from the second-level cache: there a processor looks ahead only within a tile."""
+    registers = blocks_in(run.H, run.y) * run.H * len(cell_slots(weights)[1])
+    return rows <= QUARTER and _NEAR < registers < _FAR and len(stage_widths(weights)) == 1
+
+
+@borrower
 def _active(run, t, first, rows):
     """Those of `rows` rows from row `first` on that have a step t."""
     return max(0, min(rows, active_rows(run, t) - first))
@@ -91,6 +99,7 @@ def forward_few(weights, run, sums, first, rows, team):
     run = with_sums(run, sums, CHUNK, first, rows)
     blocks = blocks_in(run.H, run.y)
     phase, start = 0, 0
+    asks = _is_worth_asking(weights, run, rows)
     now = _active(run, start, first, rows)
     join(team)
     while now > 0:
@@ -111,6 +120,8 @@ def forward_few(weights, run, sums, first, rows, team):
                     begin, end = claim(team, o, phase, _tiles(columns_of(weights, run, stage), _width(now)))
                     for tile in range(begin, end):
                         _step(weights, run, t, stage, first, now, tile)
+                        if asks:
+                            ask_for_weights(weights, run, tile + 1 if tile + 1 < end else begin)
                 meet(team, phase)
         start += count
         now = _active(run, start, first, rows)

@@ -13,8 +13,10 @@ from numba import types
 from ._jit import intrinsic
 from .cell import panels_of
 from .sequences import TRUE, Fields, fields_of, gates_of, inputs_of, sums_of
-from .tiles import edge_masks, in_registers, rows_up_to, sum_rows
+from .tiles import WIDE, edge_masks, in_registers, rows_up_to, sum_rows
 from .vectors import I64, Grid, Vec, loop
+
+_ASKED = 384  # registers with which a tile begins: half of a first-level cache
 
 
 def biases(run: Fields, w: Fields, cell: Any, j: Any) -> Grid:
@@ -69,6 +71,27 @@ def project_tile(typingctx, weights, run, t, i, j, count, rows, blocks):
         return context.get_dummy_value()
 
     return types.void(weights, run, t, i, j, count, rows, blocks), codegen
+
+
+@intrinsic
+def ask_for_weights(typingctx, weights, run, tile):
+    """Ask for the state's weights with which a tile begins that is WIDE columns of blocks wide."""
+    cell = weights.instance_class.cell()
+    blocks, panels = WIDE * cell.stages[0].width, panels_of(cell)
+
+    def codegen(context, b, sig, args):
+        w, run = (fields_of(context, b, sig.args[k], args[k]) for k in (0, 1))
+        lanes = run.kind.lanes
+        block = b.mul(run.H, I64(sum(panels) * lanes))
+        first = b.mul(args[2], b.mul(block, I64(blocks)))
+        begin = run.grid(w.state, first, b.mul(run.H, I64(lanes)), block)
+        for register in range(_ASKED // blocks // len(panels)):
+            for v in range(blocks):
+                for panel in range(len(panels)):
+                    begin.prefetch(sum(panels[:panel]), v, register * lanes)
+        return context.get_dummy_value()
+
+    return types.void(weights, run, tile), codegen
 
 
 def zero(run: Fields) -> Vec:
