@@ -10,7 +10,7 @@ Shapes: as in sequences.py; `rows` <= ROWS rows from row `first` on.
 from __future__ import annotations
 
 from ._jit import borrower
-from .cell import cell_slots, stage_widths
+from .cell import Cell, cell_slots, stage_widths
 from .flow import flow_stages, set_factors
 from .packing import blocks_in
 from .products import ask_for_weights, input_gradient_tile, project_tile
@@ -23,6 +23,12 @@ HALF = max(1, ROWS // 2)
 QUARTER = max(1, ROWS // 4)
 _NEAR, _FAR = 4096, 16384  # registers of weights, of 64 bytes: 256 KB, which is soon there anyway, and 1 MB
 CHUNK = 32  # steps whose input's share is computed at once
+
+
+def shares_of(rows: int, blocks: int, cell: type[Cell]) -> int:
+    """Into how many shares a team may cut a step of so many rows; a single wide tile is done before two could meet."""
+    columns = -(-blocks // max(stage.width for stage in cell.stages))
+    return 1 if rows <= QUARTER and blocks <= WIDE else columns // 2
 
 
 @borrower
@@ -61,19 +67,20 @@ def _project(weights, run, first, rows, start, count, tile):
 
 
 @borrower
-def _step(weights, run, t, stage, first, rows, tile):
-    """One tile of a stage of a time step: all rows and some blocks of units."""
-    blocks, width = columns_of(weights, run, stage), _width(rows)
-    j, last = tile * width, min(blocks, tile * width + width)
-    if width == 1:
+def _step(weights, run, t, stage, first, rows, j, last):
+    """One tile of a stage of a time step: all rows, and blocks j .. last - 1 of units."""
+    if _width(rows) == 1:
         step_tile(weights, run, t, stage, first, j, rows, 0, ROWS, 1)
     elif last - j == WIDE and rows == 1:
         step_tile(weights, run, t, stage, first, j, 1, 1, 1, WIDE)
     elif last - j == WIDE:
         step_tile(weights, run, t, stage, first, j, rows, 1, QUARTER, WIDE)
     else:
-        if rows > 1 and last - j > 1:
-            step_tile(weights, run, t, stage, first, j, rows, 1, HALF, 2)
+        if last - j > 1:
+            if rows == 1:
+                step_tile(weights, run, t, stage, first, j, 1, 1, 1, 2)
+            else:
+                step_tile(weights, run, t, stage, first, j, rows, 1, HALF, 2)
             j += 2
         for single in range(j, last):
             for i in range(first, first + rows):
@@ -109,7 +116,7 @@ def forward_few(weights, run, sums, first, rows, team):
         if now <= HALF and not run.options.has_tokens:
             phase += 1
             for o in range(team.parts):
-                begin, end = claim(team, o, phase, _tiles(blocks, WIDE))
+                begin, end = claim(team, o, phase, _tiles(blocks, WIDE), 1)
                 for tile in range(begin, end):
                     _project(weights, run, first, now, start, count, tile)
             meet(team, phase)
@@ -117,11 +124,12 @@ def forward_few(weights, run, sums, first, rows, team):
             for stage in range(len(stage_widths(weights))):
                 phase += 1
                 for o in range(team.parts):
-                    begin, end = claim(team, o, phase, _tiles(columns_of(weights, run, stage), _width(now)))
-                    for tile in range(begin, end):
-                        _step(weights, run, t, stage, first, now, tile)
+                    columns, width = columns_of(weights, run, stage), _width(now)
+                    begin, end = claim(team, o, phase, columns, min(2, width))
+                    for j in range(begin, end, width):
+                        _step(weights, run, t, stage, first, now, j, min(j + width, end))
                         if asks:
-                            ask_for_weights(weights, run, tile + 1 if tile + 1 < end else begin)
+                            ask_for_weights(weights, run, j + width if j + width < end else begin)
                 meet(team, phase)
         start += count
         now = _active(run, start, first, rows)
@@ -180,7 +188,7 @@ def backward_few(weights, run, gradients, first, rows, team):
         for stage in range(len(stage_widths(weights)) - 1 + flow_stages(gradients.flow), -1, -1):
             phase += 1
             for o in range(team.parts):
-                begin, end = claim(team, o, phase, _tiles(state_blocks, width))
+                begin, end = claim(team, o, phase, _tiles(state_blocks, width), 1)
                 for tile in range(begin, end):
                     _step_backward(weights, run, gradients, t, stage, first, going_on, run.H, width, tile)
                     _step_backward(weights, run, gradients, t, stage, first + going_on, now - going_on, 0, width, tile)
@@ -188,7 +196,7 @@ def backward_few(weights, run, gradients, first, rows, team):
     if gradients.dx is not None:
         phase += 1
         for o in range(team.parts):
-            begin, end = claim(team, o, phase, _tiles(input_blocks, 2))
+            begin, end = claim(team, o, phase, _tiles(input_blocks, 2), 1)
             for tile in range(begin, end):
                 _input_gradient(weights, run, gradients, first, rows, tile * 2)
         meet(team, phase)

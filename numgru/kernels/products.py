@@ -74,16 +74,17 @@ def project_tile(typingctx, weights, run, t, i, j, count, rows, blocks):
 
 
 @intrinsic
-def ask_for_weights(typingctx, weights, run, tile):
-    """Ask for the state's weights with which a tile begins that is WIDE columns of blocks wide."""
+def ask_for_weights(typingctx, weights, run, j):
+    """Ask for the state's weights with which a WIDE tile of the only stage begins, from its column j on."""
     cell = weights.instance_class.cell()
-    blocks, panels = WIDE * cell.stages[0].width, panels_of(cell)
+    width, panels = cell.stages[0].width, panels_of(cell)
+    blocks = WIDE * width
 
     def codegen(context, b, sig, args):
         w, run = (fields_of(context, b, sig.args[k], args[k]) for k in (0, 1))
         lanes = run.kind.lanes
         block = b.mul(run.H, I64(sum(panels) * lanes))
-        first = b.mul(args[2], b.mul(block, I64(blocks)))
+        first = b.mul(args[2], b.mul(block, I64(width)))
         begin = run.grid(w.state, first, b.mul(run.H, I64(lanes)), block)
         for register in range(_ASKED // blocks // len(panels)):
             for v in range(blocks):
@@ -91,7 +92,7 @@ def ask_for_weights(typingctx, weights, run, tile):
                     begin.prefetch(sum(panels[:panel]), v, register * lanes)
         return context.get_dummy_value()
 
-    return types.void(weights, run, tile), codegen
+    return types.void(weights, run, j), codegen
 
 
 def zero(run: Fields) -> Vec:

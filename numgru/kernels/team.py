@@ -141,10 +141,10 @@ def _leave(team, phase):
 
 
 @piece
-def claim(team, o, phase, tiles):
-    """The first and last + 1 of the tiles that this part is to do of a share: its own (`o` is 0), or another's."""
+def claim(team, o, phase, count, step):
+    """The first and last + 1 of what this part is to do of a share, its own (`o` is 0) or another's, in whole steps."""
     if team.parts == 1:
-        return 0, tiles
+        return 0, count
     part = (team.me + o) % team.parts
     if o == 0:
         mine = phase > team.words[_left(team)]
@@ -154,7 +154,7 @@ def claim(team, o, phase, tiles):
     if not mine:
         return 0, 0
     team.words[_taken(team)] += 1
-    return share(tiles, part, team.parts, 1)
+    return share(count, part, team.parts, step)
 
 
 @piece

@@ -15,10 +15,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ..kernels import recurrent, threads
 from ..kernels.cell import Weights
+from ..kernels.few_rows import shares_of
 from ..kernels.packing import aligned_empty, blocks_of
 from ..kernels.sequences import Flow, Options
 from ..kernels.target import TARGET
-from ..kernels.tiles import WIDE
+from ..kernels.tiles import ROWS
 from ..kernels.tokens import pack_weights_for_tokens, token_gradients
 from ..kernels.weight_gradients import Examples, tiles_of, weight_gradients, workspace_size
 from ._batch import Batch
@@ -456,7 +457,7 @@ class Direction:
 
     def _parts(self, examples: int, B: int) -> int:
         """Shares of the rows, or where they are too few for all threads, of blocks of units for a team."""
-        shares = -(-B // TARGET.rows) if B > TARGET.rows else self.blocks // WIDE  # noqa: SIM300
+        shares = -(-B // ROWS) if B > ROWS else shares_of(B, self.blocks, self.cell)
         return threads.parts_for(self._work(examples), shares) if shares > 1 else 1
 
     def _work(self, examples: int) -> int:

@@ -33,7 +33,7 @@ def in_parts(parts: int, shape: tuple[int, int, int, int], dtype: Any = np.float
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("parts", [2, 3, 8])
 @pytest.mark.parametrize("B", [1, 2, 3, 4, 5, 8])
-@pytest.mark.parametrize(("T", "I", "H"), [(1, 3, 150), (33, 17, 129), (67, 1, 131)])
+@pytest.mark.parametrize(("T", "I", "H"), [(1, 3, 150), (33, 17, 129), (67, 1, 131), (21, 7, 90)])
 def test_same_bits(T: int, B: int, I: int, H: int, parts: int, dtype: Any) -> None:
     shape = (T, B, I, H)
     assert_same_bits(in_parts(parts, shape, dtype), in_parts(1, shape, dtype))
