@@ -33,8 +33,8 @@ LANES = _REGISTERS * _DOUBLES.lanes
 
 _CACHE_LINE = 64
 # What is read next is asked for so many bytes ahead, if the array has more than so many: processors don't look beyond a
-# page by themselves. Of arrays that the second-level cache may hold, nothing; the last are those that no cache holds.
-_AHEAD = ((0, 0), (1 << 19, 8192), (1 << 24, 16384))
+# page by themselves. The second-level cache may hold shorter arrays, and no cache those beyond the second size.
+_AHEAD = ((1 << 19, 8192), (1 << 24, 16384))
 
 _SAFE_LOW = 2.0**-900  # a sum of squares above it has lost nothing that matters to underflow
 

@@ -21,7 +21,7 @@ from .tiles import ROWS, WIDE
 
 HALF = max(1, ROWS // 2)
 QUARTER = max(1, ROWS // 4)
-_NEAR, _FAR = 4096, 16384  # registers of weights, of 64 bytes: 256 KB, which is soon there anyway, and 1 MB
+_NEAR, _FAR = 4096, 16384  # registers of weights: 256 KB and 1 MB where a register has 64 bytes
 CHUNK = 32  # steps whose input's share is computed at once
 
 

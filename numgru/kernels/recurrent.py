@@ -127,7 +127,7 @@ def _last_tiles(active, weights, run, t, stage, first, last):
 
 @borrower
 def backward_part(weights, run, gradients, words, part, parts):
-    """The same from the last step to the first: the gates' gradients, dx and dh_0."""
+    """As `forward_part`, from the last step to the first: the gates' gradients, dx and dh_0."""
     weights = in_memory(weights)
     team, first, last = _share(run, words, part, parts)
     end = first if team.parts > 1 else _split(first, last, HALF)

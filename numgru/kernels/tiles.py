@@ -29,7 +29,7 @@ _SUMS = 3 * ROWS  # that a loop can hold in registers, beside what they're made 
 class View(NamedTuple):
     """Where a tile's rows and blocks lie in a buffer (in numbers, not bytes): the kernels' side of a `Grid`."""
 
-    data: Any  # an array, or its `memory_of`
+    data: NDArray[Any]
     at: int
     row: int
     block: int

@@ -39,6 +39,11 @@ def is_listed(x: Any) -> bool:
     return isinstance(x, list) and all(isinstance(one, np.ndarray) for one in x)
 
 
+def unnested(x: Any) -> Any:
+    """x as an array, if it's the rows of one as nested lists."""
+    return _check.real("x", x) if isinstance(x, list) and not is_listed(x) else x
+
+
 def apart(values: FloatArray, call: Call) -> Any:
     """A list of sequences, where one was given."""
     if not call.listed or call.batch.own_starts is None:

@@ -18,7 +18,7 @@ from ..kernels import one_step
 from ..kernels.cell import Weights
 from . import _check
 from ._batch import Batch
-from ._calls import Call, apart, is_listed
+from ._calls import Call, apart, unnested
 from ._check import FloatArray
 from ._direction import QUIET, Direction, FlowWanted, Noise, PlainTape, Tape
 from ._plain import PlainCalls
@@ -82,8 +82,7 @@ class Recurrent(PlainCalls):
         TypeError
             For numbers of a wrong kind.
         """
-        if isinstance(x, list) and not is_listed(x):
-            x = _check.real("x", x)
+        x = unnested(x)
         if self._is_plain(x, lengths, reset):
             return self._infer(x, h_0, out)
         call = self._checked(x, h_0, lengths, reset)
@@ -106,6 +105,7 @@ class Recurrent(PlainCalls):
 
         Parameters, returns and errors as for a call.
         """
+        x = unnested(x)
         if self._is_plain(x, lengths, reset) and self._trains_plainly:
             return self._forward(x, h_0)
         call = self._checked(x, h_0, lengths, reset)

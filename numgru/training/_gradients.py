@@ -15,6 +15,7 @@ import numpy as np
 
 from ..kernels import clip as kernels
 from ..kernels import threads
+from ..kernels._jit import SharedKernel
 from ..layers._check import FloatArray
 from ..layers.base import Layer, Parameters, Views
 
@@ -258,7 +259,7 @@ def multiply_units(array: FloatArray, unit_factors: FloatArray) -> None:
     _put_back(flat, array)
 
 
-def _run(kernel: Any, shares: int, values: FloatArray, *args: Any) -> None:
+def _run(kernel: SharedKernel, shares: int, values: FloatArray, *args: Any) -> None:
     threads.run(kernel, threads.parts_for(_OPERATIONS * values.size, shares), values, *args)
 
 
