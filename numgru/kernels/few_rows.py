@@ -2,7 +2,7 @@
 
 Weights are what few rows cost: they're read for every time step. So the input's share of the sums is computed for
 several steps at once, the input's weights read once for all of them, and the tiles get wider as the rows get fewer.
-Where a team shares the work, a phase is all tiles that don't depend on each other.
+A team shares the units out; its phases are the stages of all steps (team.py).
 
 Shapes: as in sequences.py; `rows` <= ROWS rows from row `first` on.
 """
@@ -16,7 +16,7 @@ from .packing import blocks_in
 from .products import ask_for_weights, input_gradient_tile, project_tile
 from .sequences import active_rows, steps_of, with_sums
 from .step import step_backward_tile, step_tile
-from .team import claim, join, meet
+from .team import blocks_of_share, claim, finish, give_up, join, wait
 from .tiles import ROWS, WIDE
 
 HALF = max(1, ROWS // 2)
@@ -32,14 +32,15 @@ def shares_of(rows: int, blocks: int, cell: type[Cell]) -> int:
 
 
 @borrower
-def _tiles(blocks, width):
-    return (blocks + width - 1) // width
+def columns_of(weights, run, stage):
+    """Blocks of units as a stage counts them."""
+    return _columns(weights, stage, blocks_in(run.H, run.y))
 
 
 @borrower
-def columns_of(weights, run, stage):
-    """Blocks of units as a stage counts them."""
-    return _tiles(blocks_in(run.H, run.y), stage_widths(weights)[stage])
+def _columns(weights, stage, blocks):
+    width = stage_widths(weights)[stage]
+    return (blocks + width - 1) // width
 
 
 @borrower
@@ -51,10 +52,8 @@ def _width(rows):
 
 
 @borrower
-def _project(weights, run, first, rows, start, count, tile):
-    """One tile of a phase that prepares `count` steps: WIDE blocks of units, for all rows and steps."""
-    blocks = blocks_in(run.H, run.y)
-    j, last = tile * WIDE, min(blocks, tile * WIDE + WIDE)
+def _project(weights, run, first, rows, start, count, j, last):
+    """The input's share of `count` steps' sums, for all rows and blocks j .. last - 1 of units, up to WIDE of them."""
     # Steps fill a tile's rows; a few that are left over are wide tiles of their own.
     wide = 2 * (count % ROWS) <= ROWS and last - j == WIDE
     full = start + (count // ROWS * ROWS if wide else count)
@@ -67,24 +66,25 @@ def _project(weights, run, first, rows, start, count, tile):
 
 
 @borrower
-def _step(weights, run, t, stage, first, rows, j, last):
-    """One tile of a stage of a time step: all rows, and blocks j .. last - 1 of units."""
+def _step(weights, run, team, phase, t, stage, first, rows, j, last):
+    """One tile of a stage of a time step: all rows, and blocks j .. last - 1 of units. As `step_tile`."""
     if _width(rows) == 1:
-        step_tile(weights, run, t, stage, first, j, rows, 0, ROWS, 1)
-    elif last - j == WIDE and rows == 1:
-        step_tile(weights, run, t, stage, first, j, 1, 1, 1, WIDE)
-    elif last - j == WIDE:
-        step_tile(weights, run, t, stage, first, j, rows, 1, QUARTER, WIDE)
-    else:
-        if last - j > 1:
-            if rows == 1:
-                step_tile(weights, run, t, stage, first, j, 1, 1, 1, 2)
-            else:
-                step_tile(weights, run, t, stage, first, j, rows, 1, HALF, 2)
-            j += 2
-        for single in range(j, last):
-            for i in range(first, first + rows):
-                step_tile(weights, run, t, stage, i, single, 1, 1, 1, 1)
+        return step_tile(weights, run, team, phase, t, stage, first, j, rows, 0, ROWS, 1)
+    if last - j == WIDE:
+        if rows == 1:
+            return step_tile(weights, run, team, phase, t, stage, first, j, 1, 1, 1, WIDE)
+        return step_tile(weights, run, team, phase, t, stage, first, j, rows, 1, QUARTER, WIDE)
+    in_time = True
+    if last - j > 1:
+        if rows == 1:
+            in_time = step_tile(weights, run, team, phase, t, stage, first, j, 1, 1, 1, 2)
+        else:
+            in_time = step_tile(weights, run, team, phase, t, stage, first, j, rows, 1, HALF, 2)
+        j += 2
+    for single in range(j, last):
+        for i in range(first, first + rows):
+            in_time = in_time and step_tile(weights, run, team, phase, t, stage, i, single, 1, 1, 1, 1)
+    return in_time
 
 
 @borrower
@@ -101,36 +101,47 @@ def _active(run, t, first, rows):
 
 
 @borrower
+def _forward_share(weights, run, team, part, phase, t, stage, first, rows, start, count):
+    """A share of a stage of step t, which is among `count` steps from step `start` on that are prepared at once.
+
+    False where it must be begun again, because what others do came late.
+    """
+    begin, end = blocks_of_share(blocks_in(run.H, run.y), part, team.parts)
+    if t == start and stage == 0 and rows <= HALF and not run.options.has_tokens:
+        for j in range(begin, end, WIDE):
+            _project(weights, run, first, rows, start, count, j, min(j + WIDE, end))
+    begin, end, width = begin // stage_widths(weights)[stage], _columns(weights, stage, end), _width(rows)
+    asks = _is_worth_asking(weights, run, rows)
+    for j in range(begin, end, width):
+        if not _step(weights, run, team, phase, t, stage, first, rows, j, min(j + width, end)):
+            return False
+        if asks:
+            ask_for_weights(weights, run, j + width if j + width < end else begin)
+    return True
+
+
+@borrower
 def forward_few(weights, run, sums, first, rows, team):
     """All steps of few rows, with memory for their sums."""
     run = with_sums(run, sums, CHUNK, first, rows)
-    blocks = blocks_in(run.H, run.y)
-    phase, start = 0, 0
-    asks = _is_worth_asking(weights, run, rows)
+    phase, start, left = 0, 0, join(team)
     now = _active(run, start, first, rows)
-    join(team)
     while now > 0:
         count = 1  # up to where `sums` begins again, at most
         while (start + count) % CHUNK and _active(run, start + count, first, rows) == now:
             count += 1
-        if now <= HALF and not run.options.has_tokens:
-            phase += 1
-            for o in range(team.parts):
-                begin, end = claim(team, o, phase, _tiles(blocks, WIDE), 1)
-                for tile in range(begin, end):
-                    _project(weights, run, first, now, start, count, tile)
-            meet(team, phase)
         for t in range(start, start + count):
             for stage in range(len(stage_widths(weights))):
                 phase += 1
                 for o in range(team.parts):
-                    columns, width = columns_of(weights, run, stage), _width(now)
-                    begin, end = claim(team, o, phase, columns, min(2, width))
-                    for j in range(begin, end, width):
-                        _step(weights, run, t, stage, first, now, j, min(j + width, end))
-                        if asks:
-                            ask_for_weights(weights, run, j + width if j + width < end else begin)
-                meet(team, phase)
+                    part = (team.me + o) % team.parts
+                    mine, left = claim(team, part, phase, left)
+                    while mine and not _forward_share(
+                        weights, run, team, part, phase, t, stage, first, now, start, count
+                    ):
+                        mine, left = give_up(team, phase, left)
+                    if mine:
+                        finish(team, part, phase)
         start += count
         now = _active(run, start, first, rows)
 
@@ -142,25 +153,42 @@ def _width_backward(rows):
 
 
 @borrower
-def _step_backward(weights, run, gradients, t, stage, first, rows, depth, width, tile):
+def _step_backward(weights, run, gradients, team, phase, t, stage, first, rows, depth, j, last):
     """One tile of a stage of a time step, backwards: all rows, all with a step t + 1 (`depth` is H) or none (0)."""
-    if rows == 0:
-        return
     if stage == len(stage_widths(weights)) - 1:  # every thread computes them: the same
         set_factors(run, gradients.flow, first, first + rows, depth)
-    j, last = tile * width, min(blocks_in(run.H, run.y), tile * width + width)
-    if last - j == WIDE and rows == 1:
-        step_backward_tile(weights, run, gradients, t, stage, first, j, 1, depth, 1, WIDE)
-    elif last - j == WIDE:
-        step_backward_tile(weights, run, gradients, t, stage, first, j, rows, depth, QUARTER, WIDE)
-    else:
-        if last - j > 1:
-            if rows > HALF:
-                step_backward_tile(weights, run, gradients, t, stage, first, j, rows, depth, ROWS, 2)
-            else:
-                step_backward_tile(weights, run, gradients, t, stage, first, j, rows, depth, HALF, 2)
-        if (last - j) % 2:
-            step_backward_tile(weights, run, gradients, t, stage, first, last - 1, rows, depth, ROWS, 1)
+    if last - j == WIDE:
+        if rows == 1:
+            return step_backward_tile(weights, run, gradients, team, phase, t, stage, first, j, 1, depth, 1, WIDE)
+        return step_backward_tile(weights, run, gradients, team, phase, t, stage, first, j, rows, depth, QUARTER, WIDE)
+    in_time = True
+    if last - j > 1:
+        if rows > HALF:
+            in_time = step_backward_tile(weights, run, gradients, team, phase, t, stage, first, j, rows, depth, ROWS, 2)
+        else:
+            in_time = step_backward_tile(weights, run, gradients, team, phase, t, stage, first, j, rows, depth, HALF, 2)
+    if (last - j) % 2:
+        j = last - 1
+        in_time = in_time and step_backward_tile(
+            weights, run, gradients, team, phase, t, stage, first, j, rows, depth, ROWS, 1
+        )
+    return in_time
+
+
+@borrower
+def _backward_share(weights, run, gradients, team, part, phase, t, stage, first, rows):
+    """A share of a stage of step t. False as in `_forward_share`."""
+    going_on, now = _active(run, t + 1, first, rows), _active(run, t, first, rows)
+    begin, end = blocks_of_share(blocks_in(run.H, run.y), part, team.parts)
+    width = _width_backward(rows)
+    for j in range(begin, end, width):
+        last = min(j + width, end)
+        for from_row, to_row, depth in ((0, going_on, run.H), (going_on, now, 0)):
+            if from_row < to_row and not _step_backward(
+                weights, run, gradients, team, phase, t, stage, first + from_row, to_row - from_row, depth, j, last
+            ):
+                return False
+    return True
 
 
 @borrower
@@ -179,24 +207,27 @@ def _input_gradient(weights, run, gradients, first, rows, j):
 @borrower
 def backward_few(weights, run, gradients, first, rows, team):
     """All steps of few rows, from the last to the first, and then dx: for several steps at once."""
-    state_blocks, input_blocks = blocks_in(run.H, run.y), blocks_in(run.I, run.y)
-    width = _width_backward(rows)
-    phase = 0
-    join(team)
+    phase, left = 0, join(team)
     for t in range(run.T - 1, run.options.continued - 2, -1):
-        going_on, now = _active(run, t + 1, first, rows), _active(run, t, first, rows)
         for stage in range(len(stage_widths(weights)) - 1 + flow_stages(gradients.flow), -1, -1):
             phase += 1
+            if flow_stages(gradients.flow):  # which looks at all units before any sum
+                left = wait(team, phase - 1, max(phase - 1, left))
             for o in range(team.parts):
-                begin, end = claim(team, o, phase, _tiles(state_blocks, width), 1)
-                for tile in range(begin, end):
-                    _step_backward(weights, run, gradients, t, stage, first, going_on, run.H, width, tile)
-                    _step_backward(weights, run, gradients, t, stage, first + going_on, now - going_on, 0, width, tile)
-            meet(team, phase)
+                part = (team.me + o) % team.parts
+                mine, left = claim(team, part, phase, left)
+                while mine and not _backward_share(weights, run, gradients, team, part, phase, t, stage, first, rows):
+                    mine, left = give_up(team, phase, left)
+                if mine:
+                    finish(team, part, phase)
     if gradients.dx is not None:
         phase += 1
+        left = wait(team, phase - 1, max(phase - 1, left))
         for o in range(team.parts):
-            begin, end = claim(team, o, phase, _tiles(input_blocks, 2), 1)
-            for tile in range(begin, end):
-                _input_gradient(weights, run, gradients, first, rows, tile * 2)
-        meet(team, phase)
+            part = (team.me + o) % team.parts
+            mine, left = claim(team, part, phase, left)
+            if mine:
+                begin, end = blocks_of_share(blocks_in(run.I, run.y), part, team.parts)
+                for j in range(begin, end, 2):
+                    _input_gradient(weights, run, gradients, first, rows, j)
+                finish(team, part, phase)

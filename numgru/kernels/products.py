@@ -37,13 +37,13 @@ def _gates_of_panels(run: Fields, data: Any, cell: Any, j: Any, depth: Any) -> l
     return found
 
 
-def accumulate(run, sums, places, cell, slots, gates, a, rows, depth, data, j, blocks):
+def accumulate(run, sums, places, cell, slots, gates, a, rows, depth, data, j, blocks, arrivals=None):
     """Add a w to the sums of some gates, with the weights of all packed in `data`; `slots` is where gates lead."""
     packed = [*map(_gates_of_panels(run, data, cell, j, depth).__getitem__, gates)]
     keys = [(m, v, slots[g]) for m, v in places for g in gates]
     added = sum_rows(
         run.b, [sums[key] for key in keys], rows, depth, a,
-        lambda k: [panel.load(k, v, place) for v in blocks for panel, place in packed],
+        lambda k: [panel.load(k, v, place) for v in blocks for panel, place in packed], arrivals,
     )  # fmt: skip
     sums.update(zip(keys, added, strict=True))
 
@@ -100,7 +100,7 @@ def zero(run: Fields) -> Vec:
     return Vec(run.b, run.kind, ir.Constant(run.kind.vector, None))
 
 
-def through_gates(run, da, first_gate, gates, data, j, start, row_of, blocks, depth):
+def through_gates(run, da, first_gate, gates, data, j, start, row_of, blocks, depth, arrivals=None):
     """start + the gradients `da`, those from `first_gate` on, times the weights of `gates` gates.
 
     The weights are packed as (block, gate, unit, LANES).
@@ -114,7 +114,11 @@ def through_gates(run, da, first_gate, gates, data, j, start, row_of, blocks, de
         for other in range(1, len(da)):
             at = b.select(b.icmp_signed("==", g, I64(other)), da[other].at, at)
         a = run.grid(da[0].data, at, da[0].row, da[0].block)
-        return sum_rows(b, sums, row_of, depth, a, lambda k: [packed.load(b.add(first, k), v) for v in range(blocks)])
+
+        def weights(k):
+            return [packed.load(b.add(first, k), v) for v in range(blocks)]
+
+        return sum_rows(b, sums, row_of, depth, a, weights, arrivals)
 
     return loop(b, I64(len(da)), start, gate)
 

@@ -71,9 +71,9 @@ def _end_of_full_tiles(active, first, last):
 
 @piece
 def shared_memory(weights, run, parts):
-    """What the parts of a team share: its words, and memory for sums. Others need none."""
+    """What all parts share: a team's words and memory for sums, or the words of those that are alone."""
     rows = run.B if _is_team(run, parts) else 0
-    return memory(parts if rows else 0), _room_for_sums(weights, run, CHUNK, rows)
+    return memory(parts if rows else 1, run.H, lanes_of(run.y)), _room_for_sums(weights, run, CHUNK, rows)
 
 
 @piece
@@ -99,7 +99,7 @@ def _forward_tiles(weights, run, kept, first, last):
         for stage in range(len(stage_widths(weights))):
             for j in range(columns_of(weights, run, stage)):
                 for i in range(first, end, ROWS):
-                    step_tile(weights, run, t, stage, i, j, min(ROWS, end - i), 0, ROWS, 1)
+                    step_tile(weights, run, None, 0, t, stage, i, j, min(ROWS, end - i), 0, ROWS, 1)
             _last_tiles(run.options.active, weights, run, t, stage, end, stop)
         t += 1
         stop = min(last, active_rows(run, t))
@@ -113,16 +113,16 @@ def _last_tiles(active, weights, run, t, stage, first, last):
     blocks = columns_of(weights, run, stage)
     if last - first > QUARTER:
         for j in range(0, blocks - 1, 2):
-            step_tile(weights, run, t, stage, first, j, min(HALF, last - first), 0, HALF, 2)
+            step_tile(weights, run, None, 0, t, stage, first, j, min(HALF, last - first), 0, HALF, 2)
         if blocks % 2:
-            step_tile(weights, run, t, stage, first, blocks - 1, min(HALF, last - first), 0, ROWS, 1)
+            step_tile(weights, run, None, 0, t, stage, first, blocks - 1, min(HALF, last - first), 0, ROWS, 1)
         first += HALF
     if last > first:
         wide = blocks // WIDE * WIDE
         for j in range(0, wide, WIDE):
-            step_tile(weights, run, t, stage, first, j, last - first, 0, QUARTER, WIDE)
+            step_tile(weights, run, None, 0, t, stage, first, j, last - first, 0, QUARTER, WIDE)
         for j in range(wide, blocks):
-            step_tile(weights, run, t, stage, first, j, last - first, 0, ROWS, 1)
+            step_tile(weights, run, None, 0, t, stage, first, j, last - first, 0, ROWS, 1)
 
 
 @borrower
@@ -151,12 +151,12 @@ def _state_gradients(weights, run, gradients, t, stage, first, last, depth):
     end = _split(first, last, HALF)
     for j in range(0, blocks - 1, 2):
         for i in range(first, end, ROWS):
-            step_backward_tile(weights, run, gradients, t, stage, i, j, min(ROWS, end - i), depth, ROWS, 2)
+            step_backward_tile(weights, run, gradients, None, 0, t, stage, i, j, min(ROWS, end - i), depth, ROWS, 2)
         if end < last:
-            step_backward_tile(weights, run, gradients, t, stage, end, j, last - end, depth, HALF, 2)
+            step_backward_tile(weights, run, gradients, None, 0, t, stage, end, j, last - end, depth, HALF, 2)
     for j in range(blocks // 2 * 2, blocks):
         for i in range(first, last, ROWS):
-            step_backward_tile(weights, run, gradients, t, stage, i, j, min(ROWS, last - i), depth, ROWS, 1)
+            step_backward_tile(weights, run, gradients, None, 0, t, stage, i, j, min(ROWS, last - i), depth, ROWS, 1)
 
 
 @borrower
@@ -180,7 +180,8 @@ def _share(run, words, part, parts):
     """A part's team, and its rows first .. last - 1: too few rows for all parts are everybody's."""
     is_team = _is_team(run, parts)
     first, last = (0, run.B) if is_team else _rows_of(run, part, parts)
-    return Team(memory_of(words), parts if is_team else 1, part), first, last
+    parts, me = (parts, np.int64(part)) if is_team else (1, 0)  # indices of a prange are unsigned
+    return Team(memory_of(words), parts, me), first, last
 
 
 @borrower

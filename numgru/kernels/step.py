@@ -35,6 +35,7 @@ from .sequences import (
     sums_of,
     sums_of_tokens,
 )
+from .team import Arrivals, emit_unless_late
 from .tiles import edge_masks, in_registers, rows_up_to
 from .vectors import I64, Grid, Rows, Vec, set_aside, where
 
@@ -49,27 +50,32 @@ def _emit_stages(b: ir.IRBuilder, stages: int, stage: Any, emit: Callable[[int],
 
 
 @intrinsic
-def step_tile(typingctx, weights, run, t, stage, i, j, count, projected, rows, blocks):
+def step_tile(typingctx, weights, run, team, phase, t, stage, i, j, count, projected, rows, blocks):
     """A stage of step t for `count` <= `rows` rows from row i and `blocks` blocks of units from block j on.
 
     Blocks are counted in the stage's width. If not `projected`, the input's share of the sums is computed here, too.
+    With a team (or None) the result says whether what others had to do for this phase came in time: else nothing is
+    done.
     """
     cell, n_rows, n_blocks = weights.instance_class.cell(), rows.literal_value, blocks.literal_value
 
     def codegen(context, b, sig, args):
         w, run = (fields_of(context, b, sig.args[k], args[k]) for k in (0, 1))
-        t, stage, i, j, count = args[2:7]
-        _emit_stages(b, len(cell.stages), stage, lambda number: emit_step(
-            cell, number, w, run, t, i, j, count, projected.literal_value, n_rows, n_blocks
-        ))  # fmt: skip
-        return context.get_dummy_value()
+        t, stage, i, j, count = args[4:9]
 
-    return types.void(weights, run, t, stage, i, j, count, projected, rows, blocks), codegen
+        def emit(arrivals):
+            _emit_stages(b, len(cell.stages), stage, lambda number: emit_step(
+                cell, number, w, run, t, i, j, count, projected.literal_value, n_rows, n_blocks, arrivals
+            ))  # fmt: skip
+
+        return emit_unless_late(context, b, sig.args[2], args[2], args[3], emit)
+
+    return types.boolean(weights, run, team, phase, t, stage, i, j, count, projected, rows, blocks), codegen
 
 
 def emit_step(
     cell: Any, number: int, w: Fields, run: Fields, t: Any, i: Any, j: Any, count: Any, projected: int, rows: int,
-    blocks: int,
+    blocks: int, arrivals: Arrivals | None,
 ) -> None:  # fmt: skip
     """Sums over x and h, or what the stage before has made, then the cell, and its results into memory."""
     b, lanes, stage = run.b, run.kind.lanes, cell.stages[number]
@@ -81,7 +87,7 @@ def emit_step(
         block_of = rows_up_to(b, blocks * stage.width, b.sub(b.sdiv(padded(run), I64(lanes)), j))
     places = [(m, v) for m in range(rows) for v in block_of]
     masks = edge_masks(b, run.kind, block_of, b.sub(run.H, unit))
-    sums = _sums_of_stage(cell, number, w, run, t, i, j, unit, projected, row_of, block_of, places)
+    sums = _sums_of_stage(cell, number, w, run, t, i, j, unit, projected, row_of, block_of, places, arrivals)
 
     is_last = stage.makes is None
     states = _states_before(cell, run, t, i, row_of) if is_last else [states_in_products(run, t, i, row_of)]
@@ -104,7 +110,7 @@ def emit_step(
                 slot.store(value, row_of[m], v, unit)
 
 
-def _sums_of_stage(cell, number, w, run, t, i, j, unit, projected, row_of, block_of, places):
+def _sums_of_stage(cell, number, w, run, t, i, j, unit, projected, row_of, block_of, places, arrivals):
     """The finished sums of a stage's gates, by place and slot."""
     if number == 0:
         operand: tuple[Rows | Grid, Sequence[Any]] = states_in_products(run, t, i, row_of), range(len(row_of))
@@ -117,7 +123,8 @@ def _sums_of_stage(cell, number, w, run, t, i, j, unit, projected, row_of, block
         if not projected:
             products = range(len(row_of)), run.I, w.input, j, block_of
             accumulate(run, sums, places, cell, cell.input_slots, gates, x, *products)
-        accumulate(run, sums, places, cell, cell.state_slots, gates, *operand, run.H, w.state, j, block_of)
+        accumulate(run, sums, places, cell, cell.state_slots, gates, *operand, run.H, w.state, j, block_of, arrivals)
+        arrivals = None  # all of it is there
         if gates is not groups[-1]:
             finished.append(set_aside(run.b, sums))
     for others in finished:
@@ -187,34 +194,39 @@ def _zoneout_of(run: Fields, t: Any, i: Any, row_of: list[Any], state: int) -> R
 
 
 @intrinsic
-def step_backward_tile(typingctx, weights, run, gradients, t, stage, i, j, count, depth, rows, blocks):
+def step_backward_tile(typingctx, weights, run, gradients, team, phase, t, stage, i, j, count, depth, rows, blocks):
     """The gradient of what a stage of step t made, and from it those of its sums, for `count` <= `rows` rows.
 
     `depth` is H, or 0 for rows without a step t + 1. Before the first step, at t = -1, dh is dh_0 and there are no
-    gates. A stage beyond the cell's sums what flows into the state, where its norm is bounded.
+    gates. A stage beyond the cell's sums what flows into the state, where its norm is bounded. Team and result are as
+    those of `step_tile`.
     """
     cell, n_rows, n_blocks = weights.instance_class.cell(), rows.literal_value, blocks.literal_value
 
     def codegen(context, b, sig, args):
         w, run, d = (fields_of(context, b, sig.args[k], args[k]) for k in (0, 1, 2))
-        t, stage, i, j, count, depth = args[3:9]
+        t, stage, i, j, count, depth = args[5:11]
 
-        def emit(number):
-            if number == len(cell.stages):
-                _emit_flow(cell, w, run, d, t, i, j, count, depth, n_rows, n_blocks)
-            elif cell.stages[number].makes is None:
-                _emit_state_backward(cell, w, run, d, t, i, j, count, depth, n_rows, n_blocks)
-            else:
-                with b.if_then(b.icmp_signed(">=", t, I64(0))):
-                    _emit_made_backward(cell, number, w, run, d, t, i, j, count, n_rows, n_blocks)
+        def emit(arrivals):
+            def emit_stage(number):
+                if number == len(cell.stages):
+                    _emit_flow(cell, w, run, d, t, i, j, count, depth, n_rows, n_blocks, arrivals)
+                elif cell.stages[number].makes is None:
+                    _emit_state_backward(cell, w, run, d, t, i, j, count, depth, n_rows, n_blocks, arrivals)
+                else:
+                    with b.if_then(b.icmp_signed(">=", t, I64(0))):
+                        _emit_made_backward(cell, number, w, run, d, t, i, j, count, n_rows, n_blocks, arrivals)
 
-        _emit_stages(b, len(cell.stages) + int(d.factors is not None), stage, emit)
-        return context.get_dummy_value()
+            _emit_stages(b, len(cell.stages) + int(d.factors is not None), stage, emit_stage)
 
-    return types.void(weights, run, gradients, t, stage, i, j, count, depth, rows, blocks), codegen
+        return emit_unless_late(context, b, sig.args[3], args[3], args[4], emit)
+
+    return types.boolean(
+        weights, run, gradients, team, phase, t, stage, i, j, count, depth, rows, blocks
+    ), codegen  # fmt: skip
 
 
-def _emit_state_backward(cell, w, run, d, t, i, j, count, depth, rows, blocks):
+def _emit_state_backward(cell, w, run, d, t, i, j, count, depth, rows, blocks, arrivals):
     """dh of step t, complete, and the gradients of the last stage's sums."""
     b, stage = run.b, cell.stages[-1]
     unit = b.mul(j, I64(run.kind.lanes))
@@ -237,7 +249,7 @@ def _emit_state_backward(cell, w, run, d, t, i, j, count, depth, rows, blocks):
         for rows_before in (*states, dy_before):
             rows_before.prefetch(m, v, unit)
     cut = _resets_of(run, later, depth, i, row_of)
-    products = partial(_through_products, cell, w, run, t, i, j, row_of, places, masks, blocks, depth)
+    products = partial(_through_products, cell, w, run, t, i, j, row_of, places, masks, blocks, depth, arrivals)
     if d.factors is None:
         start = [_unless(b, cut[m], outside[at] + direct[at], direct[at]) for at, (m, v) in enumerate(places)]
         dh = products(start)
@@ -285,14 +297,15 @@ def _emit_state_backward(cell, w, run, d, t, i, j, count, depth, rows, blocks):
                         slots[s].store(value, m, v, unit)
 
 
-def _through_products(cell, w, run, t, i, j, row_of, places, masks, blocks, depth, start):
+def _through_products(cell, w, run, t, i, j, row_of, places, masks, blocks, depth, arrivals, start):
     """start + what reaches the state through the products of step t + 1."""
     b, first = run.b, start
     unit, later = b.mul(j, I64(run.kind.lanes)), b.add(t, I64(1))
     if run.dropped is not None:
         first = [_unless(b, is_on(run, run.has_mask), one, zero(run)) for one in start]
     da = [gates_of(run, cell, later, i, cell.state_slots[g]) for g in cell.stages[0].gates]
-    dh = Vec.stack(through_gates(run, da, 0, len(cell.state_slots), w.state, j, first, row_of, blocks, depth))
+    gates = len(cell.state_slots)
+    dh = Vec.stack(through_gates(run, da, 0, gates, w.state, j, first, row_of, blocks, depth, arrivals))
     if run.dropped is None:
         return dh
     factors = states_in(run, run.mask, i, row_of)
@@ -303,7 +316,7 @@ def _through_products(cell, w, run, t, i, j, row_of, places, masks, blocks, dept
     return where(b, is_on(run, run.has_mask), masked, dh)
 
 
-def _emit_flow(cell, w, run, d, t, i, j, count, depth, rows, blocks):
+def _emit_flow(cell, w, run, d, t, i, j, count, depth, rows, blocks, arrivals):
     """What flows into the state of step t, without dy, into `carry`, and the squares of it and of what c gets."""
     b, unit = run.b, run.b.mul(j, I64(run.kind.lanes))
     masks = edge_masks(b, run.kind, range(blocks), b.sub(run.H, unit))
@@ -311,7 +324,7 @@ def _emit_flow(cell, w, run, d, t, i, j, count, depth, rows, blocks):
     places = [(m, v) for m in range(rows) for v in range(blocks)]
     carries = [carry_of(run, d, i, state) for state in range(cell.states)]
     direct, *others = ([carry.load(row_of[m], v, unit) for m, v in places] for carry in carries)
-    flow = _through_products(cell, w, run, t, i, j, row_of, places, masks, blocks, depth, direct)
+    flow = _through_products(cell, w, run, t, i, j, row_of, places, masks, blocks, depth, arrivals, direct)
     for state, gradients in enumerate([flow, *others]):
         for (m, v), value in zip(places, gradients, strict=True):
             with b.if_then(b.icmp_signed("<", I64(m), count)):
@@ -340,7 +353,7 @@ def _finish_step_backward(run, stage, after, kept, before, load_shares):
     return d_before, da
 
 
-def _emit_made_backward(cell, number, w, run, d, t, i, j, count, rows, blocks):
+def _emit_made_backward(cell, number, w, run, d, t, i, j, count, rows, blocks, arrivals):
     """The gradient of what an earlier stage of step t made, and those of its sums."""
     b, stage = run.b, cell.stages[number]
     unit = b.mul(j, I64(run.kind.lanes))
@@ -350,7 +363,8 @@ def _emit_made_backward(cell, number, w, run, d, t, i, j, count, rows, blocks):
     start = [zero(run)] * len(places)
     gates = cell.stages[number + 1].gates
     da = [gates_of(run, cell, t, i, cell.state_slots[g]) for g in gates]
-    made = through_gates(run, da, gates[0], len(cell.state_slots), w.state, j, start, row_of, blocks, run.H)
+    products = len(cell.state_slots), w.state, j, start, row_of, blocks, run.H
+    made = through_gates(run, da, gates[0], *products, arrivals)
     slots = [gates_of(run, cell, t, i, s) for s in range(cell.slots)]
     carry, h = carry_of(run, d, i, 0), states_in_products(run, t, i, row_of)
     for (m, v), d_made in zip(places, made, strict=True):

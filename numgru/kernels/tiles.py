@@ -8,7 +8,7 @@ that is what gives the same bits for any batch size, thread count and register w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from ._jit import intrinsic
 from .target import TARGET
 from .vectors import I64, Grid, Kind, Rows, Vec, as_index, first_lanes, loop, transposed
+
+if TYPE_CHECKING:
+    from .team import Arrivals
 
 ROWS = TARGET.rows
 WIDE = 4  # registers of a one-row tile: with 3 gates, enough independent sums to keep the multipliers busy
@@ -84,15 +87,20 @@ def _multiply_add(sums: Sequence[Vec], column: Sequence[Vec], row: Sequence[Vec]
 
 
 def sum_rows(
-    b: ir.IRBuilder, sums: Sequence[Vec], rows: Sequence[Any], depth: Any, a: Grid, weights: Callable[[Any], list[Vec]]
-) -> list[Vec]:
-    """sums[m, j] + sum_k a[rows[m], k] w[k, j], for rows of `a` that are contiguous in k."""
-    return loop(
-        b,
-        depth,
-        sums,
-        lambda k, sums: _multiply_add(sums, [a.broadcast(m, 0, k) for m in rows], weights(k)),
-    )
+    b: ir.IRBuilder, sums: Sequence[Vec], rows: Sequence[Any], depth: Any, a: Grid, weights: Callable[[Any], list[Vec]],
+    arrivals: Arrivals | None = None,
+) -> list[Vec]:  # fmt: skip
+    """sums[m, j] + sum_k a[rows[m], k] w[k, j], for rows of `a` that are contiguous in k.
+
+    With `arrivals`, `a` is what a team computes, and each share of it is waited for; unless the depth is 0, it's all.
+    """
+
+    def add(k: Any, end: Any, sums: Sequence[Vec]) -> list[Vec]:
+        return loop(
+            b, end, sums, lambda k, sums: _multiply_add(sums, [a.broadcast(m, 0, k) for m in rows], weights(k)), k
+        )
+
+    return add(I64(0), depth, sums) if arrivals is None else arrivals.sums(sums, depth, add)
 
 
 def in_registers(gates: Sequence[Any], sums: int) -> list[Sequence[Any]]:

@@ -14,6 +14,7 @@ from llvmlite import ir
 from numba.core import cgutils
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
+_ZERO = I64(0)
 
 
 class Kind(NamedTuple):
@@ -267,18 +268,20 @@ def as_index(value: int | Any) -> Any:
     return I64(value) if isinstance(value, int) else value
 
 
-def loop(b: ir.IRBuilder, count: Any, start: Sequence[Vec], body: Callable[[Any, list[Vec]], list[Vec]]) -> list[Vec]:
-    """Carry the registers `start` through `body(k, registers)` for k = 0 .. count - 1; count may be zero."""
+def loop(
+    b: ir.IRBuilder, end: Any, start: Sequence[Vec], body: Callable[[Any, list[Vec]], list[Vec]], first: Any = _ZERO
+) -> list[Vec]:
+    """Carry the registers `start` through `body(k, registers)` for k = `first` .. `end` - 1, or for no k."""
     entry = b.block
-    head, inside, end = (b.append_basic_block(name) for name in ("head", "body", "end"))
+    head, inside, after = (b.append_basic_block(name) for name in ("head", "body", "end"))
     b.branch(head)
     b.position_at_end(head)
     k = b.phi(I64)
-    k.add_incoming(I64(0), entry)
+    k.add_incoming(first, entry)
     carried = [b.phi(register.kind.vector) for register in start]
     for phi, register in zip(carried, start, strict=True):
         phi.add_incoming(register.registers[0], entry)
-    b.cbranch(b.icmp_signed("<", k, count), inside, end)
+    b.cbranch(b.icmp_signed("<", k, end), inside, after)
     b.position_at_end(inside)
     registers = [Vec(b, register.kind, phi) for phi, register in zip(carried, start, strict=True)]
     result = body(k, registers)
@@ -287,7 +290,7 @@ def loop(b: ir.IRBuilder, count: Any, start: Sequence[Vec], body: Callable[[Any,
     for phi, register in zip(carried, result, strict=True):
         phi.add_incoming(register.registers[0], last)
     b.branch(head).set_metadata("llvm.loop", _as_written(b.module))
-    b.position_at_end(end)
+    b.position_at_end(after)
     return registers
 
 
