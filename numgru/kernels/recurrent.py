@@ -180,7 +180,7 @@ def _share(run, words, part, parts):
     """A part's team, and its rows first .. last - 1: too few rows for all parts are everybody's."""
     is_team = _is_team(run, parts)
     first, last = (0, run.B) if is_team else _rows_of(run, part, parts)
-    parts, me = (parts, np.int64(part)) if is_team else (1, 0)  # indices of a prange are unsigned
+    parts, me = (parts, int(np.int64(part))) if is_team else (1, 0)  # indices of a prange are unsigned
     return Team(memory_of(words), parts, me), first, last
 
 
