@@ -21,6 +21,7 @@ from .tiles import ROWS, WIDE
 
 HALF = max(1, ROWS // 2)
 QUARTER = max(1, ROWS // 4)
+MOST = max(1, HALF - 1)  # rows of half a tile: a tile of exactly so many leaves nothing undone
 _NEAR, _FAR = 4096, 16384  # registers of weights: 256 KB and 1 MB where a register has 64 bytes
 CHUNK = 32  # steps whose input's share is computed at once
 
@@ -46,8 +47,6 @@ def _columns(weights, stage, blocks):
 @borrower
 def _width(rows):
     """Blocks of a tile of so many rows: the fewer, the more, so that there are enough independent sums."""
-    if rows > HALF:
-        return 1
     return 2 if rows > QUARTER else WIDE
 
 
@@ -66,25 +65,26 @@ def _project(weights, run, first, rows, start, count, j, last):
 
 
 @borrower
-def _step(weights, run, team, phase, t, stage, first, rows, j, last):
-    """One tile of a stage of a time step: all rows, and blocks j .. last - 1 of units. As `step_tile`."""
-    if _width(rows) == 1:
-        return step_tile(weights, run, team, phase, t, stage, first, j, rows, 0, ROWS, 1)
+def _step(weights, run, team, phase, t, stage, i, rows, j, last):
+    """A stage of a time step for up to HALF rows, and blocks j .. last - 1 of units. As `step_tile`."""
     if last - j == WIDE:
         if rows == 1:
-            return step_tile(weights, run, team, phase, t, stage, first, j, 1, 1, 1, WIDE)
-        return step_tile(weights, run, team, phase, t, stage, first, j, rows, 1, QUARTER, WIDE)
+            return step_tile(weights, run, team, phase, t, stage, i, j, 1, 1, 1, WIDE)
+        return step_tile(weights, run, team, phase, t, stage, i, j, rows, 1, QUARTER, WIDE)
     in_time = True
     if last - j > 1:
         if rows == 1:
-            in_time = step_tile(weights, run, team, phase, t, stage, first, j, 1, 1, 1, 2)
+            in_time = step_tile(weights, run, team, phase, t, stage, i, j, 1, 1, 1, 2)
+        elif rows == MOST:
+            in_time = step_tile(weights, run, team, phase, t, stage, i, j, rows, 1, MOST, 2)
         else:
-            in_time = step_tile(weights, run, team, phase, t, stage, first, j, rows, 1, HALF, 2)
+            in_time = step_tile(weights, run, team, phase, t, stage, i, j, rows, 1, HALF, 2)
         j += 2
-    for single in range(j, last):
-        for i in range(first, first + rows):
-            in_time = in_time and step_tile(weights, run, team, phase, t, stage, i, single, 1, 1, 1, 1)
-    return in_time
+    if j == last or not in_time:
+        return in_time
+    if rows == 1:
+        return step_tile(weights, run, team, phase, t, stage, i, j, 1, 1, 1, 1)
+    return step_tile(weights, run, team, phase, t, stage, i, j, rows, 1, HALF, 1)
 
 
 @borrower
@@ -107,14 +107,16 @@ def _forward_share(weights, run, team, part, phase, t, stage, first, rows, start
     False where it must be begun again, because what others do came late.
     """
     begin, end = blocks_of_share(blocks_in(run.H, run.y), part, team.parts)
-    if t == start and stage == 0 and rows <= HALF and not run.options.has_tokens:
+    if t == start and stage == 0 and not run.options.has_tokens:
         for j in range(begin, end, WIDE):
             _project(weights, run, first, rows, start, count, j, min(j + WIDE, end))
     begin, end, width = begin // stage_widths(weights)[stage], _columns(weights, stage, end), _width(rows)
     asks = _is_worth_asking(weights, run, rows)
     for j in range(begin, end, width):
-        if not _step(weights, run, team, phase, t, stage, first, rows, j, min(j + width, end)):
-            return False
+        for i in range(first, first + rows, HALF):
+            few = min(HALF, first + rows - i)
+            if not _step(weights, run, team, phase, t, stage, i, few, j, min(j + width, end)):
+                return False
         if asks:
             ask_for_weights(weights, run, j + width if j + width < end else begin)
     return True

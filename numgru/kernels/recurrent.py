@@ -57,7 +57,7 @@ def _split(first, last, few):
 def _end_of_tiles(active, first, last):
     """The end of the rows that tiles take through the sequence; where lengths differ, all but a few."""
     if active is None:
-        return _split(first, last, HALF)
+        return _split(first, last, ROWS - 1)
     return last if last - first > HALF else first
 
 
