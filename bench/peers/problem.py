@@ -15,15 +15,15 @@ from ..workload import Shape, input_of
 
 Array = NDArray[np.float32]
 
-# Sizes that fill no register, and the next larger ones that do with 16 lanes.
+# Sizes that fill no register, and the nearest ones that do with 16 lanes.
 ROUNDED = {
-    Shape(7, 33, 13, 50): Shape(8, 33, 16, 64),
-    Shape(3, 1000, 5, 17): Shape(3, 1000, 16, 32),
+    Shape(7, 33, 13, 50): Shape(8, 33, 16, 48),
+    Shape(3, 1000, 5, 17): Shape(3, 1000, 16, 16),
 }
 
 
 def beside(shape: Shape) -> Shape | None:
-    """What numgru's own time is set beside: sizes rounded up, full sequences, the usual reset, vectors for tokens."""
+    """What numgru's own time is set beside: sizes rounded, full sequences, the usual reset, vectors for tokens."""
     if shape.tokens:
         return shape._replace(tokens=False, one_hot=True)
     if shape.ragged or shape.reset_before:

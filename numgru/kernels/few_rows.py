@@ -10,7 +10,7 @@ Shapes: as in sequences.py; `rows` <= ROWS rows from row `first` on.
 from __future__ import annotations
 
 from ._jit import borrower
-from .cell import Cell, cell_slots, stage_widths
+from .cell import cell_slots, stage_widths
 from .flow import flow_stages, set_factors
 from .packing import blocks_in
 from .products import ask_for_weights, input_gradient_tile, project_tile
@@ -26,10 +26,9 @@ _NEAR, _FAR = 4096, 16384  # registers of weights: 256 KB and 1 MB where a regis
 CHUNK = 32  # steps whose input's share is computed at once
 
 
-def shares_of(rows: int, blocks: int, cell: type[Cell]) -> int:
+def shares_of(rows: int, blocks: int) -> int:
     """Into how many shares a team may cut a step of so many rows; a single wide tile is done before two could meet."""
-    columns = -(-blocks // max(stage.width for stage in cell.stages))
-    return 1 if rows <= QUARTER and blocks <= WIDE else columns // 2
+    return 1 if rows <= QUARTER and blocks <= WIDE else blocks // 2
 
 
 @borrower

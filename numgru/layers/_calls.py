@@ -83,8 +83,8 @@ class CheckedCalls(RecurrentWeights):
         return Call(x, before, batch, resets, listed, h_0 is not None)
 
     def _checked_x(self, x: Any) -> FloatArray:
-        lengths = ("B", "T") if self.batch_first else ("T", "B")
-        return _check.array("x", x, self.dtype, (*lengths, self.input_size))
+        shape = ("B", "T", self.input_size) if self.batch_first else ("T", "B", self.input_size)
+        return _check.array("x", x, self.dtype, shape)
 
     def _checked_states(self, name: str, states: Any, *shape: int) -> FloatArray:
         """(S, ...)."""

@@ -52,11 +52,12 @@ def _fits(value: Any, dtype: np.dtype[Any], shape: tuple[int | str, ...]) -> boo
     """Whether nothing is to be done; it's asked first, as a step in a loop has no time for more."""
     if not (type(value) is np.ndarray and value.dtype is dtype and value.flags.carray and value.size):
         return False
-    if value.shape == shape:
+    given = value.shape
+    if given == shape:
         return True
-    if value.ndim != len(shape):
+    if len(given) != len(shape):
         return False
-    for length, wanted in zip(value.shape, shape, strict=True):
+    for length, wanted in zip(given, shape):  # noqa: B905, SIM110 (arguments and generators take time)
         if length != wanted and type(wanted) is not str:
             return False
     return True

@@ -98,6 +98,7 @@ class Direction:
         self.names = {short: f"{short}_{suffix}" for short in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
         self.blocks, self.input_blocks = blocks_of(hidden_size, self.dtype), blocks_of(input_size, self.dtype)
         self.padded = self.blocks * TARGET.lanes(self.dtype)
+        self._operations = 2 * self.gates * self.padded * (input_size + hidden_size)  # of an example
         self.none = np.empty(0, self.dtype)
         self._seen = np.zeros(input_size, np.bool_)  # tokens of the last pass
         self._rooms: dict[str, FloatArray] = {}  # memory of training calls, kept for the next one
@@ -457,9 +458,9 @@ class Direction:
 
     def _parts(self, examples: int, B: int) -> int:
         """Shares of the rows, or where they are too few for all threads, of blocks of units for a team."""
-        shares = -(-B // ROWS) if B > ROWS else shares_of(B, self.blocks, self.cell)
+        shares = -(-B // ROWS) if B > ROWS else shares_of(B, self.blocks)
         return threads.parts_for(self._work(examples), shares) if shares > 1 else 1
 
     def _work(self, examples: int) -> int:
         """Operations of a forward pass, in lanes that are switched off as well."""
-        return 2 * examples * self.gates * self.padded * (self.input_size + self.hidden_size)
+        return examples * self._operations

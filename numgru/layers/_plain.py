@@ -44,10 +44,17 @@ class PlainCalls(CheckedCalls):
             and not (self.bidirectional or self.zoneout or self.learn_h_0)
         )
 
+    def _states_before(self, h_0: Any, x: FloatArray) -> FloatArray:
+        """(S, B, H)."""
+        B = x.shape[0 if self.batch_first else 1]
+        if h_0 is None:
+            return np.zeros((self._states, B, self.hidden_size), self.dtype)
+        return self._checked_states("h_0", h_0, 1, B, self.hidden_size)[:, 0]
+
     def _infer(self, x: FloatArray, h_0: Any, out: FloatArray | None) -> tuple[FloatArray, FloatArray]:
         """A plain call."""
         x = self._checked_x(x)
-        before = self._checked_h_0(h_0, x.shape[1 - self.batch_first])[:, 0]
+        before = self._states_before(h_0, x)
         shape = (*x.shape[:2], self.hidden_size)
         if out is None:
             out = np.empty(shape, self.dtype)
@@ -69,7 +76,7 @@ class PlainCalls(CheckedCalls):
     def _forward(self, x: FloatArray, h_0: Any) -> tuple[FloatArray, FloatArray]:
         """A plain call's `forward`."""
         x = self._checked_x(x)
-        before = self._checked_h_0(h_0, x.shape[1 - self.batch_first])[:, 0]
+        before = self._states_before(h_0, x)
         self._begin_training()
         y = np.empty((*x.shape[:2], self.hidden_size), self.dtype)
         self._training = tape = self._directions[0].train(self._flat_parameters, x, before, y)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -91,7 +92,7 @@ class RecurrentWeights(Layer):
         """The packed weights' type, which says what the cell is."""
         raise NotImplementedError
 
-    @property
+    @cached_property
     def _states(self) -> int:
         """S."""
         return self._kind.cell().states

@@ -362,7 +362,8 @@ class Recurrent(PlainCalls):
         TypeError
             For numbers that aren't real.
         """
-        self._require_one_direction()
+        if self.bidirectional:
+            self._require_one_direction()
         dtype = self.dtype
         given = x_t if isinstance(x_t, np.ndarray) else _check.real("x_t", x_t)
         if given.dtype is not dtype and given.dtype.kind in "iu" and np.ndim(h) == given.ndim + 1 + self._states:

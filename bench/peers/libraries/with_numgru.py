@@ -21,11 +21,12 @@ class Layer(Peer):
 
         shape = problem.shape
         self.is_step = shape.T == 1 and shape.layers == 1 and not shape.bidirectional and shape.cell != "LSTM"
+        self.x_t = problem.x[0]
 
     def inference(self, x: Any, h_0: Any) -> tuple[Any, Any]:
         if self.is_step:  # what users call for one step, whose state they keep
-            h_n = self.layer.step(x[0], h_0)
-            return h_n[-1:], h_n
+            h_n = self.layer.step(self.x_t, h_0)
+            return h_n, h_n
         return self.layer(x, h_0, **self.lengths)
 
     def training(self, x: Any, dy: Any) -> list[Any]:
