@@ -36,8 +36,8 @@ from .sequences import (
     sums_of_tokens,
 )
 from .team import Arrivals, emit_unless_late
-from .tiles import edge_masks, in_registers, rows_up_to
-from .vectors import I64, Grid, Rows, Vec, set_aside, where
+from .tiles import ROWS, edge_masks, in_registers, rows_up_to
+from .vectors import I64, Grid, Rows, Vec, align_stack, set_aside, where
 
 
 def _emit_stages(b: ir.IRBuilder, stages: int, stage: Any, emit: Callable[[int], None]) -> None:
@@ -62,6 +62,8 @@ def step_tile(typingctx, weights, run, team, phase, t, stage, i, j, count, proje
     def codegen(context, b, sig, args):
         w, run = (fields_of(context, b, sig.args[k], args[k]) for k in (0, 1))
         t, stage, i, j, count = args[4:9]
+        if n_rows == ROWS:
+            align_stack(b, run.kind)
 
         def emit(arrivals):
             _emit_stages(b, len(cell.stages), stage, lambda number: emit_step(
@@ -206,6 +208,8 @@ def step_backward_tile(typingctx, weights, run, gradients, team, phase, t, stage
     def codegen(context, b, sig, args):
         w, run, d = (fields_of(context, b, sig.args[k], args[k]) for k in (0, 1, 2))
         t, stage, i, j, count, depth = args[5:11]
+        if n_rows == ROWS:
+            align_stack(b, run.kind)
 
         def emit(arrivals):
             def emit_stage(number):

@@ -248,6 +248,16 @@ def where(b: ir.IRBuilder, condition: Any, emit: Callable[[], Vec], otherwise: V
     return Vec(b, value.kind, *chosen)
 
 
+def align_stack(b: ir.IRBuilder, kind: Kind) -> None:
+    """Let registers that find no place in the processor lie on whole cache lines.
+
+    LLVM aligns the stack for what it knows of beforehand, and not for registers that it has to set aside itself.
+    """
+    memory = cgutils.alloca_once(b, kind.vector)
+    memory.align = kind.bits * kind.lanes // 8
+    b.asm(ir.FunctionType(ir.VoidType(), [memory.type]), "", "r", [memory], side_effect=True)  # no instruction
+
+
 def set_aside(b: ir.IRBuilder, registers: dict[Any, Vec]) -> Callable[[], dict[Any, Vec]]:
     """Put registers into memory, so that the loops in between have them all; the result gets them back.
 
