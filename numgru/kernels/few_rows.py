@@ -9,14 +9,15 @@ Shapes: as in sequences.py; `rows` <= ROWS rows from row `first` on.
 
 from __future__ import annotations
 
-from ._jit import borrower
+from ._jit import borrower, inlined
 from .cell import cell_slots, stage_widths
 from .flow import flow_stages, set_factors
-from .packing import blocks_in
+from .packing import blocks_in, lanes_of
 from .products import ask_for_weights, input_gradient_tile, project_tile
 from .sequences import active_rows, steps_of, with_sums
 from .step import step_backward_tile, step_tile
 from .team import blocks_of_share, claim, finish, give_up, join, wait
+from .threads import share
 from .tiles import ROWS, WIDE
 
 HALF = max(1, ROWS // 2)
@@ -63,7 +64,7 @@ def _project(weights, run, first, rows, start, count, j, last):
             project_tile(weights, run, t, i, j, 1, 1, WIDE)
 
 
-@borrower
+@inlined
 def _step(weights, run, team, phase, t, stage, i, rows, j, last):
     """A stage of a time step for up to HALF rows, and blocks j .. last - 1 of units. As `step_tile`."""
     if last - j == WIDE:
@@ -99,13 +100,13 @@ def _active(run, t, first, rows):
     return max(0, min(rows, active_rows(run, t) - first))
 
 
-@borrower
+@inlined
 def _forward_share(weights, run, team, part, phase, t, stage, first, rows, start, count):
     """A share of a stage of step t, which is among `count` steps from step `start` on that are prepared at once.
 
     False where it must be begun again, because what others do came late.
     """
-    begin, end = blocks_of_share(blocks_in(run.H, run.y), part, team.parts)
+    begin, end = blocks_of_share(team, part, lanes_of(run.y))
     if t == start and stage == 0 and not run.options.has_tokens:
         for j in range(begin, end, WIDE):
             _project(weights, run, first, rows, start, count, j, min(j + WIDE, end))
@@ -153,7 +154,7 @@ def _width_backward(rows):
     return 2 if rows > QUARTER else WIDE
 
 
-@borrower
+@inlined
 def _step_backward(weights, run, gradients, team, phase, t, stage, first, rows, depth, j, last):
     """One tile of a stage of a time step, backwards: all rows, all with a step t + 1 (`depth` is H) or none (0)."""
     if stage == len(stage_widths(weights)) - 1:  # every thread computes them: the same
@@ -176,11 +177,11 @@ def _step_backward(weights, run, gradients, team, phase, t, stage, first, rows, 
     return in_time
 
 
-@borrower
+@inlined
 def _backward_share(weights, run, gradients, team, part, phase, t, stage, first, rows):
     """A share of a stage of step t. False as in `_forward_share`."""
     going_on, now = _active(run, t + 1, first, rows), _active(run, t, first, rows)
-    begin, end = blocks_of_share(blocks_in(run.H, run.y), part, team.parts)
+    begin, end = blocks_of_share(team, part, lanes_of(run.y))
     width = _width_backward(rows)
     for j in range(begin, end, width):
         last = min(j + width, end)
@@ -228,7 +229,7 @@ def backward_few(weights, run, gradients, first, rows, team):
             part = (team.me + o) % team.parts
             mine, left = claim(team, part, phase, left)
             if mine:
-                begin, end = blocks_of_share(blocks_in(run.I, run.y), part, team.parts)
+                begin, end = share(blocks_in(run.I, run.y), part, team.parts, 2)
                 for j in range(begin, end, 2):
                     _input_gradient(weights, run, gradients, first, rows, j)
                 finish(team, part, phase)

@@ -26,7 +26,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from ._jit import intrinsic, piece
+from ._jit import inlined, intrinsic, piece
 from .threads import share
 from .tiles import pointer
 from .vectors import I64, Vec, loop
@@ -45,19 +45,13 @@ class Team(NamedTuple):
 
 
 @piece
-def blocks_of_share(blocks, part, parts):
-    """The first and last + 1 of a share's blocks of units: pairs of them, the same in every phase."""
-    return share(blocks, part, parts, 2)
-
-
-@piece
 def memory(parts, units, lanes):
     """Memory for a team's one call, or that all parts which are no team can use."""
     words = np.zeros((2 * parts + 1) * _APART, np.int64)
     start = -(words.ctypes.data // 8) % _APART
     words = words[start : start + 2 * parts * _APART]
     for part in range(parts):
-        _, end = blocks_of_share((units + lanes - 1) // lanes, part, parts)
+        _, end = share((units + lanes - 1) // lanes, part, parts, 2)  # in pairs of blocks
         words[(parts + part) * _APART + 1] = min(end * lanes, units)
     if parts == 1:
         words[_APART] = _THERE
@@ -136,6 +130,13 @@ def _finished(team, part):
 
 
 @piece
+def blocks_of_share(team, part, lanes):
+    """The first and last + 1 of a share's blocks of units, the same in every phase."""
+    first = team.words[_finished(team, part - 1) + 1] if part > 0 else 0
+    return first // lanes, (team.words[_finished(team, part) + 1] + lanes - 1) // lanes
+
+
+@piece
 def join(team):
     """Be there: the result is the last phase in which this part's own share was left to others."""
     return _exchange(team.words, _spoken_for(team.me), _THERE) if team.parts > 1 else 0
@@ -166,7 +167,7 @@ def wait(team, phase, left):
     return join(team)
 
 
-@piece
+@inlined
 def claim(team, part, phase, left):
     """Whether this part is to do a share of a phase, and the new `left`; its own share is asked for first."""
     if part == team.me:
@@ -187,7 +188,7 @@ def give_up(team, phase, left):
     return phase > left, left
 
 
-@piece
+@inlined
 def finish(team, part, phase):
     """Say that a share is finished, and all before it."""
     if team.parts > 1:

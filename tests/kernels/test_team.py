@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from numba.core.dispatcher import Dispatcher
 
-from numgru.kernels import threads
+from numgru.kernels import team, threads
 from tests.cases import Arrays, assert_same_bits, gru_layer, gru_problem, run, run_elsewhere
 from tests.layers.test_concurrency import threading_layers
 
@@ -66,3 +69,117 @@ def overloaded() -> None:
 
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(work, range(3)))
+
+
+class Turns:
+    """Lets one thread go on at a time; which one, a seed decides anew before every access to what they share."""
+
+    def __init__(self, seed: int, parts: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.speed = 10.0 ** -self.rng.integers(0, 4, parts)  # some come late, or are stopped for long
+        self.alive = list(range(parts))
+        self.changed = threading.Condition()
+        self.me = threading.local()
+        self.turn = self._next()
+        self.count = 0
+
+    def _next(self) -> int:
+        speed = self.speed[self.alive]
+        return int(self.rng.choice(self.alive, p=speed / speed.sum())) if self.alive else -1
+
+    def begin(self, part: int) -> None:
+        self.me.part = part
+        with self.changed:
+            self.changed.wait_for(lambda: self.turn == part)
+
+    def pass_on(self) -> None:
+        with self.changed:
+            self.count += 1
+            assert self.count < 100_000, "they wait for each other for ever"
+            self.turn = self._next()
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: self.turn == self.me.part)
+
+    def end(self) -> None:
+        with self.changed:
+            self.alive.remove(self.me.part)
+            self.turn = self._next()
+            self.changed.notify_all()
+
+
+def in_turns(turns: Turns) -> SimpleNamespace:
+    """The functions of team.py as Python runs them, which pass the turn on at each access."""
+
+    def read(words: list[int], index: int) -> int:
+        turns.pass_on()
+        return words[index]
+
+    def publish(words: list[int], index: int, value: int) -> None:
+        turns.pass_on()
+        words[index] = value
+
+    def exchange(words: list[int], index: int, value: int) -> int:
+        turns.pass_on()
+        before, words[index] = words[index], value
+        return before
+
+    def replace(words: list[int], index: int, before: int, value: int) -> bool:
+        turns.pass_on()
+        if words[index] != before:
+            return False
+        words[index] = value
+        return True
+
+    names: dict[str, Any] = dict(vars(team))
+    names |= {
+        name: FunctionType(value.py_func.__code__, names)
+        for name, value in names.items()
+        if isinstance(value, Dispatcher)
+    }
+    names |= {"_read": read, "_publish": publish, "_exchange": exchange, "_replace": replace, "_SPINS": 2}
+    names |= {"_yield_processor": lambda: None}
+    return SimpleNamespace(**names)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_every_share_is_done_once_and_in_time(seed: int) -> None:
+    """Whatever the order in which threads come and go on; some phases and shares have nothing to wait for."""
+    rng = np.random.default_rng([seed, 1])
+    parts, phases = int(rng.integers(2, 5)), int(rng.integers(2, 7))
+    empty, alone = rng.random(parts) < 0.2, rng.random(phases + 1) < 0.2
+    turns = Turns(seed, parts)
+    t = in_turns(turns)
+    words = [0] * (2 * parts * t._APART)
+    done: set[tuple[int, int]] = set()
+
+    def do_share(view: Any, part: int, phase: int) -> bool:
+        """As a tile: it waits for one share after the other, and gives up after a while."""
+        assert phase == 1 or (part, phase - 1) in done
+        for other in range(0 if empty[part] or alone[phase] else parts):
+            if not any(t._read(words, t._finished(view, other)) >= phase - 1 for _ in range(3)):
+                return False
+            assert phase == 1 or (other, phase - 1) in done
+        assert (part, phase) not in done
+        done.add((part, phase))
+        return True
+
+    def work(me: int) -> None:
+        turns.begin(me)
+        try:
+            view = t.Team(words, parts, me)
+            left = t.join(view)
+            for phase in range(1, phases + 1):
+                for o in range(parts):
+                    part = (me + o) % parts
+                    mine, left = t.claim(view, part, phase, left)
+                    while mine and not do_share(view, part, phase):
+                        assert part == me, "whoever claims another's share is never late"
+                        mine, left = t.give_up(view, phase, left)
+                    if mine:
+                        t.finish(view, part, phase)
+        finally:
+            turns.end()
+
+    with ThreadPoolExecutor(parts) as pool:
+        list(pool.map(work, range(parts)))
+    assert len(done) == parts * phases
