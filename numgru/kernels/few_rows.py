@@ -22,7 +22,7 @@ from .tiles import ROWS, WIDE
 
 HALF = max(1, ROWS // 2)
 QUARTER = max(1, ROWS // 4)
-MOST = max(1, HALF - 1)  # rows of half a tile: a tile of exactly so many leaves nothing undone
+MOST = max(1, HALF - 1)  # rows that have tiles of their own, too, so that none is computed in vain
 _NEAR, _FAR = 4096, 16384  # registers of weights: 256 KB and 1 MB where a register has 64 bytes
 CHUNK = 32  # steps whose input's share is computed at once
 

@@ -62,7 +62,7 @@ def step_tile(typingctx, weights, run, team, phase, t, stage, i, j, count, proje
     def codegen(context, b, sig, args):
         w, run = (fields_of(context, b, sig.args[k], args[k]) for k in (0, 1))
         t, stage, i, j, count = args[4:9]
-        if n_rows == ROWS:
+        if n_rows == ROWS:  # smaller tiles got no faster by it
             align_stack(b, run.kind)
 
         def emit(arrivals):
@@ -208,7 +208,7 @@ def step_backward_tile(typingctx, weights, run, gradients, team, phase, t, stage
     def codegen(context, b, sig, args):
         w, run, d = (fields_of(context, b, sig.args[k], args[k]) for k in (0, 1, 2))
         t, stage, i, j, count, depth = args[5:11]
-        if n_rows == ROWS:
+        if n_rows == ROWS:  # smaller tiles got no faster by it
             align_stack(b, run.kind)
 
         def emit(arrivals):

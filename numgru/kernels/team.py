@@ -5,7 +5,7 @@ others still finish the one before: it waits within the sum, where the share of 
 thread runs ahead by this much, and the time that results take from one processor to another is hidden.
 
 A `prange` gives no promise that its parts run at the same time: one layer runs them one after the other, an
-overloaded machine stops them anywhere. So a part never waits for a share that nobody has begun. While a part is
+overloaded machine stops them anywhere. So a part never waits for a share that nobody is there to do. While a part is
 *there*, it does its own share of every phase, and spares itself a claim: an atomic exchange holds up a processor for
 as long as a small tile. The share of a part that hasn't come yet goes to whoever claims it first. So does that of a
 part which has waited so long that it gives the share up, and its processor to others. Any single part could finish all
