@@ -64,7 +64,7 @@ def test_inference_and_training(shape: tuple[int, int, int, int], dtype: Any) ->
 
 @each_dtype
 @each_shape
-@pytest.mark.parametrize("threads", [2, 3, 8])
+@pytest.mark.parametrize("threads", [2, 3, 8, 13])
 def test_threads(threads: int, shape: tuple[int, int, int, int], dtype: Any) -> None:
     problem = gru_problem(*shape, dtype)
     gru = gru_layer(problem)

@@ -29,7 +29,7 @@ CHUNK = 32  # steps whose input's share is computed at once
 
 def shares_of(rows: int, blocks: int) -> int:
     """Into how many shares a team may cut a step of so many rows; a single wide tile is done before two could meet."""
-    return 1 if rows <= QUARTER and blocks <= WIDE else blocks // 2
+    return 1 if rows <= QUARTER and blocks <= WIDE else max(1, blocks // 2)
 
 
 @borrower

@@ -1,7 +1,7 @@
 """A recurrent layer over a whole sequence and, below, backward through time: for any cell.
 
-A thread owns its rows of the batch from the first step to the last, so threads never wait for each other. Only rows
-too few to share out make a team of them (few_rows.py).
+A thread owns its rows of the batch from the first step to the last, so threads never wait for each other. Only where
+there are more threads than tiles of rows, each tile has a team of them (few_rows.py).
 Shapes: as in sequences.py.
 """
 
@@ -18,7 +18,7 @@ from .packing import blocks_in, lanes_of, pack_layer, pack_layer_backward
 from .products import input_gradient_tile
 from .sequences import Gradients, active_rows, sequences, steps_of, with_sums
 from .step import step_backward_tile, step_tile
-from .team import Team, memory
+from .team import Team, memory, words_of
 from .threads import share
 from .tiles import ROWS, WIDE, memory_of
 
@@ -71,21 +71,22 @@ def _end_of_full_tiles(active, first, last):
 
 @piece
 def shared_memory(weights, run, parts):
-    """What all parts share: a team's words and memory for sums, or the words of those that are alone."""
-    rows = run.B if _is_team(run, parts) else 0
-    return memory(parts if rows else 1, run.H, lanes_of(run.y)), _room_for_sums(weights, run, CHUNK, rows)
+    """What all parts share: the teams' words and memory for sums, or the words of those that are alone."""
+    size = _size_of_team(run, parts)
+    words = memory(parts // size if size > 1 else 1, size, run.H, lanes_of(run.y))
+    return words, _room_for_sums(weights, run, CHUNK, run.B if size > 1 else 0)
 
 
 @piece
 def forward_part(weights, run, words, sums, part, parts):
-    """A part's rows of the batch through the whole sequence, or as one of a team its share of all rows."""
+    """A part's rows of the batch through the whole sequence, or as one of a team its share of the team's rows."""
     team, first, last = _share(run, words, part, parts)
     end = first if team.parts > 1 else _end_of_tiles(run.options.active, first, last)
     if end > first:
         kept = _room_for_sums(weights, run, 1, end - first if len(stage_widths(weights)) > 1 else 0)
         _forward_tiles(in_memory(weights), run, kept, first, end)
     if end < last:
-        room = sums if team.parts > 1 else _room_for_sums(weights, run, CHUNK, last - end)
+        room = sums[sums.size // run.B * first :] if team.parts > 1 else _room_for_sums(weights, run, CHUNK, last - end)
         forward_few(in_memory(weights), run, room, end, last - end, team)
 
 
@@ -171,17 +172,23 @@ def _input_gradients(weights, run, gradients, t, first, last):
 
 
 @borrower
-def _is_team(run, parts):
-    return parts > 1 and run.B <= ROWS
+def _size_of_team(run, parts):
+    """Parts that share the units of the same rows: all of them for few rows, else as many as there are for each tile."""
+    if run.B <= ROWS:
+        return parts
+    return 1 if run.options.steps > 0 else max(1, parts // ((run.B + ROWS - 1) // ROWS))
 
 
-@borrower
+@piece
 def _share(run, words, part, parts):
-    """A part's team, and its rows first .. last - 1: too few rows for all parts are everybody's."""
-    is_team = _is_team(run, parts)
-    first, last = (0, run.B) if is_team else _rows_of(run, part, parts)
-    parts, me = (parts, int(np.int64(part))) if is_team else (1, 0)  # indices of a prange are unsigned
-    return Team(memory_of(words), parts, me), first, last
+    """A part's team, and the rows first .. last - 1 of both."""
+    part, size = int(np.int64(part)), _size_of_team(run, parts)  # indices of a prange are unsigned
+    if size == 1:
+        first, last = _rows_of(run, part, parts)
+        return Team(memory_of(words), 1, 0), first, last
+    number, me = divmod(part, size)
+    first = number * ROWS
+    return Team(memory_of(words[words_of(size) * number :]), size, me), first, min(first + ROWS, run.B)
 
 
 @borrower

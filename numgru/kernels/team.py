@@ -45,14 +45,21 @@ class Team(NamedTuple):
 
 
 @piece
-def memory(parts, units, lanes):
-    """Memory for a team's one call, or that all parts which are no team can use."""
-    words = np.zeros((2 * parts + 1) * _APART, np.int64)
+def words_of(parts):
+    """The size of a team's memory."""
+    return 2 * parts * _APART
+
+
+@piece
+def memory(teams, parts, units, lanes):
+    """Memory for one call of teams of so many parts, or that all parts which are no team can use."""
+    words = np.zeros(teams * words_of(parts) + _APART, np.int64)
     start = -(words.ctypes.data // 8) % _APART
-    words = words[start : start + 2 * parts * _APART]
-    for part in range(parts):
-        _, end = share((units + lanes - 1) // lanes, part, parts, 2)  # in pairs of blocks
-        words[(parts + part) * _APART + 1] = min(end * lanes, units)
+    words = words[start : start + teams * words_of(parts)]
+    for team in range(teams):
+        for part in range(parts):
+            _, end = share((units + lanes - 1) // lanes, part, parts, 2)  # in pairs of blocks
+            words[team * words_of(parts) + (parts + part) * _APART + 1] = min(end * lanes, units)
     if parts == 1:
         words[_APART] = _THERE
     return words

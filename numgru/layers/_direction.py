@@ -266,7 +266,7 @@ class Direction:
         c: FloatArray | None, gates: FloatArray | None, options: Options,
     ) -> None:  # fmt: skip
         threads.run(
-            recurrent.forward, self._parts(examples, h_0.shape[1]),
+            recurrent.forward, self._parts(examples, h_0.shape[1], same_length=not options.steps),
             weights, self._features(x), h_0, y, c, gates, self.batch_first, self.reverse, options,
         )  # fmt: skip
 
@@ -355,7 +355,7 @@ class Direction:
         dx: FloatArray | None, dh_0: FloatArray, carry: FloatArray, flow: Flow, options: Options, steps: int,
     ) -> None:  # fmt: skip
         threads.run(
-            recurrent.backward, self._parts(steps * tape.batch.B, tape.batch.B),
+            recurrent.backward, self._parts(steps * tape.batch.B, tape.batch.B, same_length=not options.steps),
             weights, self._features(tape.x), tape.h_0, tape.y, c, gates, dy, dx, dh_0,
             carry.reshape(-1), flow, self.batch_first, self.reverse, options,
         )  # fmt: skip
@@ -456,10 +456,12 @@ class Direction:
             self.batch_first, self.reverse, opens, closes, self._room("sums", size),
         )  # fmt: skip
 
-    def _parts(self, examples: int, B: int) -> int:
-        """Shares of the rows, or where they are too few for all threads, of blocks of units for a team."""
-        shares = -(-B // ROWS) if B > ROWS else shares_of(B, self.blocks)
-        return threads.parts_for(self._work(examples), shares) if shares > 1 else 1
+    def _parts(self, examples: int, B: int, *, same_length: bool = True) -> int:
+        """Shares of the rows, or where they are too few for all threads, of each tile's blocks of units for a team."""
+        tiles = -(-B // ROWS)
+        shares = tiles * shares_of(min(B, ROWS), self.blocks) if same_length or tiles == 1 else tiles
+        parts = threads.parts_for(self._work(examples), shares) if shares > 1 else 1
+        return parts if parts < tiles else parts // tiles * tiles
 
     def _work(self, examples: int) -> int:
         """Operations of a forward pass, in lanes that are switched off as well."""
