@@ -23,7 +23,7 @@ from .tiles import ROWS, WIDE
 HALF = max(1, ROWS // 2)
 QUARTER = max(1, ROWS // 4)
 MOST = max(1, HALF - 1)  # rows that have tiles of their own, too, so that none is computed in vain
-_NEAR, _FAR = 4096, 16384  # registers of weights: 256 KB and 1 MB where a register has 64 bytes
+_NEAR, FAR = 4096, 16384  # registers of weights: 256 KB and 1 MB where a register has 64 bytes
 CHUNK = 32  # steps whose input's share is computed at once
 
 
@@ -69,29 +69,29 @@ def _step(weights, run, team, phase, t, stage, i, rows, j, last):
     """A stage of a time step for up to HALF rows, and blocks j .. last - 1 of units. As `step_tile`."""
     if last - j == WIDE:
         if rows == 1:
-            return step_tile(weights, run, team, phase, t, stage, i, j, 1, 1, 1, WIDE)
-        return step_tile(weights, run, team, phase, t, stage, i, j, rows, 1, QUARTER, WIDE)
+            return step_tile(weights, run, team, phase, t, stage, i, j, 1, 1, None, 1, WIDE)
+        return step_tile(weights, run, team, phase, t, stage, i, j, rows, 1, None, QUARTER, WIDE)
     in_time = True
     if last - j > 1:
         if rows == 1:
-            in_time = step_tile(weights, run, team, phase, t, stage, i, j, 1, 1, 1, 2)
+            in_time = step_tile(weights, run, team, phase, t, stage, i, j, 1, 1, None, 1, 2)
         elif rows == MOST:
-            in_time = step_tile(weights, run, team, phase, t, stage, i, j, rows, 1, MOST, 2)
+            in_time = step_tile(weights, run, team, phase, t, stage, i, j, rows, 1, None, MOST, 2)
         else:
-            in_time = step_tile(weights, run, team, phase, t, stage, i, j, rows, 1, HALF, 2)
+            in_time = step_tile(weights, run, team, phase, t, stage, i, j, rows, 1, None, HALF, 2)
         j += 2
     if j == last or not in_time:
         return in_time
     if rows == 1:
-        return step_tile(weights, run, team, phase, t, stage, i, j, 1, 1, 1, 1)
-    return step_tile(weights, run, team, phase, t, stage, i, j, rows, 1, HALF, 1)
+        return step_tile(weights, run, team, phase, t, stage, i, j, 1, 1, None, 1, 1)
+    return step_tile(weights, run, team, phase, t, stage, i, j, rows, 1, None, HALF, 1)
 
 
 @borrower
 def _is_worth_asking(weights, run, rows):
     """Whether tiles wait for weights from the second-level cache: there a processor looks ahead only within a tile."""
     registers = blocks_in(run.H, run.y) * run.H * len(cell_slots(weights)[1])
-    return rows <= QUARTER and _NEAR < registers < _FAR and len(stage_widths(weights)) == 1
+    return rows <= QUARTER and _NEAR < registers < FAR and len(stage_widths(weights)) == 1
 
 
 @borrower
@@ -161,18 +161,24 @@ def _step_backward(weights, run, gradients, team, phase, t, stage, first, rows, 
         set_factors(run, gradients.flow, first, first + rows, depth)
     if last - j == WIDE:
         if rows == 1:
-            return step_backward_tile(weights, run, gradients, team, phase, t, stage, first, j, 1, depth, 1, WIDE)
-        return step_backward_tile(weights, run, gradients, team, phase, t, stage, first, j, rows, depth, QUARTER, WIDE)
+            return step_backward_tile(weights, run, gradients, team, phase, t, stage, first, j, 1, depth, None, 1, WIDE)
+        return step_backward_tile(
+            weights, run, gradients, team, phase, t, stage, first, j, rows, depth, None, QUARTER, WIDE
+        )  # fmt: skip
     in_time = True
     if last - j > 1:
         if rows > HALF:
-            in_time = step_backward_tile(weights, run, gradients, team, phase, t, stage, first, j, rows, depth, ROWS, 2)
+            in_time = step_backward_tile(
+                weights, run, gradients, team, phase, t, stage, first, j, rows, depth, None, ROWS, 2
+            )  # fmt: skip
         else:
-            in_time = step_backward_tile(weights, run, gradients, team, phase, t, stage, first, j, rows, depth, HALF, 2)
+            in_time = step_backward_tile(
+                weights, run, gradients, team, phase, t, stage, first, j, rows, depth, None, HALF, 2
+            )  # fmt: skip
     if (last - j) % 2:
         j = last - 1
         in_time = in_time and step_backward_tile(
-            weights, run, gradients, team, phase, t, stage, first, j, rows, depth, ROWS, 1
+            weights, run, gradients, team, phase, t, stage, first, j, rows, depth, None, ROWS, 1
         )
     return in_time
 

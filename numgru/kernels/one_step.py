@@ -97,12 +97,12 @@ def _step_rows(weights, run):
         blocks = columns_of(weights, run, stage)
         for j in range(blocks if full else 0):
             for i in range(0, full, ROWS):
-                step_tile(weights, run, None, 0, 0, stage, i, j, min(ROWS, run.B - i), 0, ROWS, 1)
+                step_tile(weights, run, None, 0, 0, stage, i, j, min(ROWS, run.B - i), 0, None, ROWS, 1)
         for i in range(full, run.B):
             for j in range(0, blocks - WIDE + 1, WIDE):
-                step_tile(weights, run, None, 0, 0, stage, i, j, 1, 0, 1, WIDE)
+                step_tile(weights, run, None, 0, 0, stage, i, j, 1, 0, None, 1, WIDE)
             for j in range(blocks // WIDE * WIDE, blocks):
-                step_tile(weights, run, None, 0, 0, stage, i, j, 1, 0, 1, 1)
+                step_tile(weights, run, None, 0, 0, stage, i, j, 1, 0, None, 1, 1)
 
 
 def _like(weights, *parts):

@@ -5,18 +5,62 @@ Shapes: as in sequences.py.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 
 from ._jit import intrinsic
 from .cell import panels_of
 from .sequences import TRUE, Fields, fields_of, gates_of, inputs_of, sums_of
 from .tiles import WIDE, edge_masks, in_registers, rows_up_to, sum_rows
-from .vectors import I64, Grid, Vec, loop
+from .vectors import I64, Grid, Vec, either, loop
 
 _ASKED = 384  # registers with which a tile begins: half of a first-level cache
+
+
+class Ahead(NamedTuple):
+    """A tile's turn among the tiles that take the same weights one after the other.
+
+    Each asks for a part of the weights that come next, so that those from beyond the second-level cache arrive while
+    all of these tiles compute, instead of during the first one.
+    """
+
+    column: int  # with which the next weights begin
+    turn: int
+    turns: int  # 0: nothing is asked for
+
+
+def ahead_of(b: ir.IRBuilder, ahead_type: Any, ahead: Any) -> Ahead | None:
+    """An `Ahead`, or None, as the emitters see it."""
+    return None if isinstance(ahead_type, types.NoneType) else Ahead(*cgutils.unpack_tuple(b, ahead))
+
+
+def _while_asking(
+    b: ir.IRBuilder, ahead: Ahead | None, weights: Callable[[Any], Grid], row: int, depth: Any, blocks: int,
+    add: Callable[[Callable[[Any], None]], Sequence[Vec]],
+) -> Sequence[Vec]:  # fmt: skip
+    """`add(ask)`, where `ask(k)` asks for a bit of a tile's part of the next weights, or for nothing.
+
+    `weights` says where those of a column begin; each block of them has `row` numbers for each k of `depth`.
+    """
+    if ahead is None:
+        return add(lambda k: None)
+
+    def asking() -> Vec:
+        begin, part = weights(ahead.column), b.sdiv(b.add(I64(row - 1), ahead.turns), ahead.turns)
+        first = b.add(begin.at, b.mul(b.mul(ahead.turn, depth), part))
+        soon = Grid(b, begin.kind, begin.data, first, part, begin.block)
+
+        def ask(k: Any) -> None:
+            for v in range(blocks):
+                soon.prefetch(k, v, level=2)
+
+        return Vec.stack(add(ask))
+
+    return list(either(b, b.icmp_signed(">", ahead.turns, I64(0)), asking, lambda: Vec.stack(add(lambda k: None))))
 
 
 def biases(run: Fields, w: Fields, cell: Any, j: Any) -> Grid:
@@ -37,14 +81,22 @@ def _gates_of_panels(run: Fields, data: Any, cell: Any, j: Any, depth: Any) -> l
     return found
 
 
-def accumulate(run, sums, places, cell, slots, gates, a, rows, depth, data, j, blocks, arrivals=None):
+def accumulate(run, sums, places, cell, slots, gates, a, rows, depth, data, j, blocks, arrivals=None, ahead=None):
     """Add a w to the sums of some gates, with the weights of all packed in `data`; `slots` is where gates lead."""
     packed = [*map(_gates_of_panels(run, data, cell, j, depth).__getitem__, gates)]
     keys = [(m, v, slots[g]) for m, v in places for g in gates]
-    added = sum_rows(
-        run.b, [sums[key] for key in keys], rows, depth, a,
-        lambda k: [panel.load(k, v, place) for v in blocks for panel, place in packed], arrivals,
-    )  # fmt: skip
+
+    def add(ask: Callable[[Any], None]) -> list[Vec]:
+        def weights(k: Any) -> list[Vec]:
+            ask(k)
+            return [panel.load(k, v, place) for v in blocks for panel, place in packed]
+
+        return sum_rows(run.b, [sums[key] for key in keys], rows, depth, a, weights, arrivals)
+
+    def panel_from(column: Any) -> Any:
+        return _gates_of_panels(run, data, cell, column, depth)[gates[0]][0]
+
+    added = _while_asking(run.b, ahead, panel_from, len(gates) * run.kind.lanes, depth, len(blocks), add)
     sums.update(zip(keys, added, strict=True))
 
 
@@ -100,27 +152,35 @@ def zero(run: Fields) -> Vec:
     return Vec(run.b, run.kind, ir.Constant(run.kind.vector, None))
 
 
-def through_gates(run, da, first_gate, gates, data, j, start, row_of, blocks, depth, arrivals=None):
+def through_gates(run, da, first_gate, gates, data, j, start, row_of, blocks, depth, arrivals=None, ahead=None):
     """start + the gradients `da`, those from `first_gate` on, times the weights of `gates` gates.
 
     The weights are packed as (block, gate, unit, LANES).
     """
     b, lanes = run.b, run.kind.lanes
     block = b.mul(run.H, I64(gates * lanes))
-    packed = run.grid(data, b.mul(j, block), I64(lanes), block)
 
-    def gate(g, sums):
-        first, at = b.mul(run.H, b.add(g, I64(first_gate))), da[0].at
-        for other in range(1, len(da)):
-            at = b.select(b.icmp_signed("==", g, I64(other)), da[other].at, at)
-        a = run.grid(da[0].data, at, da[0].row, da[0].block)
+    def weights_from(column: Any) -> Any:
+        return run.grid(data, b.mul(column, block), I64(lanes), block)
 
-        def weights(k):
-            return [packed.load(b.add(first, k), v) for v in range(blocks)]
+    packed = weights_from(j)
 
-        return sum_rows(b, sums, row_of, depth, a, weights, arrivals)
+    def add(ask: Callable[[Any], None]) -> list[Vec]:
+        def gate(g: Any, sums: list[Vec]) -> list[Vec]:
+            first, at = b.mul(run.H, b.add(g, I64(first_gate))), da[0].at
+            for other in range(1, len(da)):
+                at = b.select(b.icmp_signed("==", g, I64(other)), da[other].at, at)
+            a = run.grid(da[0].data, at, da[0].row, da[0].block)
 
-    return loop(b, I64(len(da)), start, gate)
+            def weights(k: Any) -> list[Vec]:
+                ask(b.add(first, k))
+                return [packed.load(b.add(first, k), v) for v in range(blocks)]
+
+            return sum_rows(b, sums, row_of, depth, a, weights, arrivals)
+
+        return loop(b, I64(len(da)), start, gate)
+
+    return _while_asking(b, ahead, weights_from, lanes, b.mul(run.H, I64(gates)), blocks, add)
 
 
 @intrinsic

@@ -12,10 +12,10 @@ from numba import prange
 
 from ._jit import borrower, piece, shared_kernel
 from .cell import cell_slots, in_memory, stage_widths
-from .few_rows import CHUNK, HALF, QUARTER, backward_few, columns_of, forward_few
+from .few_rows import CHUNK, FAR, HALF, QUARTER, backward_few, columns_of, forward_few
 from .flow import flow_stages, set_factors
 from .packing import blocks_in, lanes_of, pack_layer, pack_layer_backward
-from .products import input_gradient_tile
+from .products import Ahead, input_gradient_tile
 from .sequences import Gradients, active_rows, sequences, steps_of, with_sums
 from .step import step_backward_tile, step_tile
 from .team import Team, memory, words_of
@@ -98,12 +98,21 @@ def _forward_tiles(weights, run, kept, first, last):
     while stop > first:
         end = _end_of_full_tiles(run.options.active, first, stop)
         for stage in range(len(stage_widths(weights))):
-            for j in range(columns_of(weights, run, stage)):
+            columns = columns_of(weights, run, stage)
+            for j in range(columns):
                 for i in range(first, end, ROWS):
-                    step_tile(weights, run, None, 0, t, stage, i, j, min(ROWS, end - i), 0, ROWS, 1)
+                    ahead = _ahead(weights, run, i, first, end, j + 1 if j + 1 < columns else 0)
+                    step_tile(weights, run, None, 0, t, stage, i, j, min(ROWS, end - i), 0, ahead, ROWS, 1)
             _last_tiles(run.options.active, weights, run, t, stage, end, stop)
         t += 1
         stop = min(last, active_rows(run, t))
+
+
+@borrower
+def _ahead(weights, run, i, first, last, column):
+    """The `Ahead` of the tile at row i of those from `first` to `last`: the next weights are those from `column` on."""
+    registers = blocks_in(run.H, run.y) * (run.I + run.H) * len(cell_slots(weights)[1])
+    return Ahead(column, (i - first) // ROWS, (last - first + ROWS - 1) // ROWS if registers > FAR else 0)
 
 
 @borrower
@@ -114,16 +123,16 @@ def _last_tiles(active, weights, run, t, stage, first, last):
     blocks = columns_of(weights, run, stage)
     if last - first > QUARTER:
         for j in range(0, blocks - 1, 2):
-            step_tile(weights, run, None, 0, t, stage, first, j, min(HALF, last - first), 0, HALF, 2)
+            step_tile(weights, run, None, 0, t, stage, first, j, min(HALF, last - first), 0, None, HALF, 2)
         if blocks % 2:
-            step_tile(weights, run, None, 0, t, stage, first, blocks - 1, min(HALF, last - first), 0, ROWS, 1)
+            step_tile(weights, run, None, 0, t, stage, first, blocks - 1, min(HALF, last - first), 0, None, ROWS, 1)
         first += HALF
     if last > first:
         wide = blocks // WIDE * WIDE
         for j in range(0, wide, WIDE):
-            step_tile(weights, run, None, 0, t, stage, first, j, last - first, 0, QUARTER, WIDE)
+            step_tile(weights, run, None, 0, t, stage, first, j, last - first, 0, None, QUARTER, WIDE)
         for j in range(wide, blocks):
-            step_tile(weights, run, None, 0, t, stage, first, j, last - first, 0, ROWS, 1)
+            step_tile(weights, run, None, 0, t, stage, first, j, last - first, 0, None, ROWS, 1)
 
 
 @borrower
@@ -152,12 +161,14 @@ def _state_gradients(weights, run, gradients, t, stage, first, last, depth):
     end = _split(first, last, HALF)
     for j in range(0, blocks - 1, 2):
         for i in range(first, end, ROWS):
-            step_backward_tile(weights, run, gradients, None, 0, t, stage, i, j, min(ROWS, end - i), depth, ROWS, 2)
+            count, ahead = min(ROWS, end - i), _ahead(weights, run, i, first, end, j + 2 if j + 3 < blocks else 0)
+            step_backward_tile(weights, run, gradients, None, 0, t, stage, i, j, count, depth, ahead, ROWS, 2)
         if end < last:
-            step_backward_tile(weights, run, gradients, None, 0, t, stage, end, j, last - end, depth, HALF, 2)
+            step_backward_tile(weights, run, gradients, None, 0, t, stage, end, j, last - end, depth, None, HALF, 2)
     for j in range(blocks // 2 * 2, blocks):
         for i in range(first, last, ROWS):
-            step_backward_tile(weights, run, gradients, None, 0, t, stage, i, j, min(ROWS, last - i), depth, ROWS, 1)
+            count = min(ROWS, last - i)
+            step_backward_tile(weights, run, gradients, None, 0, t, stage, i, j, count, depth, None, ROWS, 1)
 
 
 @borrower
@@ -173,7 +184,7 @@ def _input_gradients(weights, run, gradients, t, first, last):
 
 @borrower
 def _size_of_team(run, parts):
-    """Parts that share the units of the same rows: all of them for few rows, else as many as there are for each tile."""
+    """Parts that share the units of the same rows: all of them for few rows, else as many as there are a tile."""
     if run.B <= ROWS:
         return parts
     return 1 if run.options.steps > 0 else max(1, parts // ((run.B + ROWS - 1) // ROWS))

@@ -15,7 +15,7 @@ from numba import types
 
 from ._jit import intrinsic
 from .flow import bounded, is_finite, store_squares
-from .products import accumulate, biases, store_tile, through_gates, zero
+from .products import Ahead, accumulate, ahead_of, biases, store_tile, through_gates, zero
 from .sequences import (
     Fields,
     carry_of,
@@ -50,10 +50,11 @@ def _emit_stages(b: ir.IRBuilder, stages: int, stage: Any, emit: Callable[[int],
 
 
 @intrinsic
-def step_tile(typingctx, weights, run, team, phase, t, stage, i, j, count, projected, rows, blocks):
+def step_tile(typingctx, weights, run, team, phase, t, stage, i, j, count, projected, ahead, rows, blocks):
     """A stage of step t for `count` <= `rows` rows from row i and `blocks` blocks of units from block j on.
 
     Blocks are counted in the stage's width. If not `projected`, the input's share of the sums is computed here, too.
+    `ahead` says which weights to ask for meanwhile: an `Ahead`, or None.
     With a team (or None) the result says whether what others had to do for this phase came in time: else nothing is
     done.
     """
@@ -62,26 +63,31 @@ def step_tile(typingctx, weights, run, team, phase, t, stage, i, j, count, proje
     def codegen(context, b, sig, args):
         w, run = (fields_of(context, b, sig.args[k], args[k]) for k in (0, 1))
         t, stage, i, j, count = args[4:9]
+        ahead_of_tile = ahead_of(b, sig.args[10], args[10])
         if n_rows == ROWS:  # smaller tiles got no faster by it
             align_stack(b, run.kind)
 
         def emit(arrivals):
             _emit_stages(b, len(cell.stages), stage, lambda number: emit_step(
-                cell, number, w, run, t, i, j, count, projected.literal_value, n_rows, n_blocks, arrivals
+                cell, number, w, run, t, i, j, count, projected.literal_value, ahead_of_tile, n_rows, n_blocks, arrivals
             ))  # fmt: skip
 
         return emit_unless_late(context, b, sig.args[2], args[2], args[3], emit)
 
-    return types.boolean(weights, run, team, phase, t, stage, i, j, count, projected, rows, blocks), codegen
+    return types.boolean(
+        weights, run, team, phase, t, stage, i, j, count, projected, ahead, rows, blocks
+    ), codegen  # fmt: skip
 
 
 def emit_step(
-    cell: Any, number: int, w: Fields, run: Fields, t: Any, i: Any, j: Any, count: Any, projected: int, rows: int,
-    blocks: int, arrivals: Arrivals | None,
+    cell: Any, number: int, w: Fields, run: Fields, t: Any, i: Any, j: Any, count: Any, projected: int,
+    ahead: Ahead | None, rows: int, blocks: int, arrivals: Arrivals | None,
 ) -> None:  # fmt: skip
     """Sums over x and h, or what the stage before has made, then the cell, and its results into memory."""
     b, lanes, stage = run.b, run.kind.lanes, cell.stages[number]
     j = b.mul(j, I64(stage.width))
+    if ahead is not None:
+        ahead = ahead._replace(column=b.mul(ahead.column, I64(stage.width)))
     unit = b.mul(j, I64(lanes))
     row_of = rows_up_to(b, rows, count)
     block_of: Sequence[Any] = range(blocks)
@@ -89,7 +95,7 @@ def emit_step(
         block_of = rows_up_to(b, blocks * stage.width, b.sub(b.sdiv(padded(run), I64(lanes)), j))
     places = [(m, v) for m in range(rows) for v in block_of]
     masks = edge_masks(b, run.kind, block_of, b.sub(run.H, unit))
-    sums = _sums_of_stage(cell, number, w, run, t, i, j, unit, projected, row_of, block_of, places, arrivals)
+    sums = _sums_of_stage(cell, number, w, run, t, i, j, unit, projected, row_of, block_of, places, arrivals, ahead)
 
     is_last = stage.makes is None
     states = _states_before(cell, run, t, i, row_of) if is_last else [states_in_products(run, t, i, row_of)]
@@ -112,7 +118,7 @@ def emit_step(
                 slot.store(value, row_of[m], v, unit)
 
 
-def _sums_of_stage(cell, number, w, run, t, i, j, unit, projected, row_of, block_of, places, arrivals):
+def _sums_of_stage(cell, number, w, run, t, i, j, unit, projected, row_of, block_of, places, arrivals, ahead):
     """The finished sums of a stage's gates, by place and slot."""
     if number == 0:
         operand: tuple[Rows | Grid, Sequence[Any]] = states_in_products(run, t, i, row_of), range(len(row_of))
@@ -124,8 +130,9 @@ def _sums_of_stage(cell, number, w, run, t, i, j, unit, projected, row_of, block
         sums = _starts_of_sums(cell, gates, w, run, t, i, j, unit, projected, row_of, places)
         if not projected:
             products = range(len(row_of)), run.I, w.input, j, block_of
-            accumulate(run, sums, places, cell, cell.input_slots, gates, x, *products)
-        accumulate(run, sums, places, cell, cell.state_slots, gates, *operand, run.H, w.state, j, block_of, arrivals)
+            accumulate(run, sums, places, cell, cell.input_slots, gates, x, *products, ahead=ahead)
+        state = run.H, w.state, j, block_of
+        accumulate(run, sums, places, cell, cell.state_slots, gates, *operand, *state, arrivals, ahead)
         arrivals = None  # all of it is there
         if gates is not groups[-1]:
             finished.append(set_aside(run.b, sums))
@@ -196,18 +203,21 @@ def _zoneout_of(run: Fields, t: Any, i: Any, row_of: list[Any], state: int) -> R
 
 
 @intrinsic
-def step_backward_tile(typingctx, weights, run, gradients, team, phase, t, stage, i, j, count, depth, rows, blocks):
+def step_backward_tile(
+    typingctx, weights, run, gradients, team, phase, t, stage, i, j, count, depth, ahead, rows, blocks
+):  # fmt: skip
     """The gradient of what a stage of step t made, and from it those of its sums, for `count` <= `rows` rows.
 
     `depth` is H, or 0 for rows without a step t + 1. Before the first step, at t = -1, dh is dh_0 and there are no
-    gates. A stage beyond the cell's sums what flows into the state, where its norm is bounded. Team and result are as
-    those of `step_tile`.
+    gates. A stage beyond the cell's sums what flows into the state, where its norm is bounded. Team, `ahead` and result
+    are as those of `step_tile`.
     """
     cell, n_rows, n_blocks = weights.instance_class.cell(), rows.literal_value, blocks.literal_value
 
     def codegen(context, b, sig, args):
         w, run, d = (fields_of(context, b, sig.args[k], args[k]) for k in (0, 1, 2))
         t, stage, i, j, count, depth = args[5:11]
+        ahead_of_tile = ahead_of(b, sig.args[11], args[11])
         if n_rows == ROWS:  # smaller tiles got no faster by it
             align_stack(b, run.kind)
 
@@ -216,7 +226,9 @@ def step_backward_tile(typingctx, weights, run, gradients, team, phase, t, stage
                 if number == len(cell.stages):
                     _emit_flow(cell, w, run, d, t, i, j, count, depth, n_rows, n_blocks, arrivals)
                 elif cell.stages[number].makes is None:
-                    _emit_state_backward(cell, w, run, d, t, i, j, count, depth, n_rows, n_blocks, arrivals)
+                    _emit_state_backward(
+                        cell, w, run, d, t, i, j, count, depth, ahead_of_tile, n_rows, n_blocks, arrivals
+                    )  # fmt: skip
                 else:
                     with b.if_then(b.icmp_signed(">=", t, I64(0))):
                         _emit_made_backward(cell, number, w, run, d, t, i, j, count, n_rows, n_blocks, arrivals)
@@ -226,11 +238,11 @@ def step_backward_tile(typingctx, weights, run, gradients, team, phase, t, stage
         return emit_unless_late(context, b, sig.args[3], args[3], args[4], emit)
 
     return types.boolean(
-        weights, run, gradients, team, phase, t, stage, i, j, count, depth, rows, blocks
+        weights, run, gradients, team, phase, t, stage, i, j, count, depth, ahead, rows, blocks
     ), codegen  # fmt: skip
 
 
-def _emit_state_backward(cell, w, run, d, t, i, j, count, depth, rows, blocks, arrivals):
+def _emit_state_backward(cell, w, run, d, t, i, j, count, depth, ahead, rows, blocks, arrivals):
     """dh of step t, complete, and the gradients of the last stage's sums."""
     b, stage = run.b, cell.stages[-1]
     unit = b.mul(j, I64(run.kind.lanes))
@@ -253,7 +265,7 @@ def _emit_state_backward(cell, w, run, d, t, i, j, count, depth, rows, blocks, a
         for rows_before in (*states, dy_before):
             rows_before.prefetch(m, v, unit)
     cut = _resets_of(run, later, depth, i, row_of)
-    products = partial(_through_products, cell, w, run, t, i, j, row_of, places, masks, blocks, depth, arrivals)
+    products = partial(_through_products, cell, w, run, t, i, j, row_of, places, masks, blocks, depth, arrivals, ahead)
     if d.factors is None:
         start = [_unless(b, cut[m], outside[at] + direct[at], direct[at]) for at, (m, v) in enumerate(places)]
         dh = products(start)
@@ -301,7 +313,7 @@ def _emit_state_backward(cell, w, run, d, t, i, j, count, depth, rows, blocks, a
                         slots[s].store(value, m, v, unit)
 
 
-def _through_products(cell, w, run, t, i, j, row_of, places, masks, blocks, depth, arrivals, start):
+def _through_products(cell, w, run, t, i, j, row_of, places, masks, blocks, depth, arrivals, ahead, start):
     """start + what reaches the state through the products of step t + 1."""
     b, first = run.b, start
     unit, later = b.mul(j, I64(run.kind.lanes)), b.add(t, I64(1))
@@ -309,7 +321,8 @@ def _through_products(cell, w, run, t, i, j, row_of, places, masks, blocks, dept
         first = [_unless(b, is_on(run, run.has_mask), one, zero(run)) for one in start]
     da = [gates_of(run, cell, later, i, cell.state_slots[g]) for g in cell.stages[0].gates]
     gates = len(cell.state_slots)
-    dh = Vec.stack(through_gates(run, da, 0, gates, w.state, j, first, row_of, blocks, depth, arrivals))
+    products = gates, w.state, j, first, row_of, blocks, depth, arrivals, ahead
+    dh = Vec.stack(through_gates(run, da, 0, *products))
     if run.dropped is None:
         return dh
     factors = states_in(run, run.mask, i, row_of)
@@ -328,7 +341,7 @@ def _emit_flow(cell, w, run, d, t, i, j, count, depth, rows, blocks, arrivals):
     places = [(m, v) for m in range(rows) for v in range(blocks)]
     carries = [carry_of(run, d, i, state) for state in range(cell.states)]
     direct, *others = ([carry.load(row_of[m], v, unit) for m, v in places] for carry in carries)
-    flow = _through_products(cell, w, run, t, i, j, row_of, places, masks, blocks, depth, arrivals, direct)
+    flow = _through_products(cell, w, run, t, i, j, row_of, places, masks, blocks, depth, arrivals, None, direct)
     for state, gradients in enumerate([flow, *others]):
         for (m, v), value in zip(places, gradients, strict=True):
             with b.if_then(b.icmp_signed("<", I64(m), count)):

@@ -196,10 +196,10 @@ class _Places:
             args = [value.registers[0], place, I32(self.kind.bits // 8), mask]
             _call(self.b, f"llvm.masked.store.{self.kind.suffix}.p0", ir.VoidType(), args)
 
-    def prefetch(self, m: int | Any, v: int | Any, offset: int | Any = 0) -> None:
-        """Ask for a cache line that will be read soon; it may lie outside the buffer."""
-        read, everywhere, data = I32(0), I32(3), I32(1)
-        _call(self.b, "llvm.prefetch.p0", ir.VoidType(), [self.place(m, v, offset), read, everywhere, data])
+    def prefetch(self, m: int | Any, v: int | Any, offset: int | Any = 0, level: int = 1) -> None:
+        """Ask for a cache line that will be read soon, for a level of the cache; it may lie outside the buffer."""
+        read, locality, data = I32(0), I32(4 - level), I32(1)
+        _call(self.b, "llvm.prefetch.p0", ir.VoidType(), [self.place(m, v, offset), read, locality, data])
 
     def broadcast(self, m: int | Any, v: int | Any, offset: int | Any = 0) -> Vec:
         """One number of a row, in every lane."""
@@ -236,14 +236,22 @@ class Rows(_Places):
 
 def where(b: ir.IRBuilder, condition: Any, emit: Callable[[], Vec], otherwise: Vec) -> Vec:
     """What `emit` returns, where the condition holds at run time; elsewhere none of that is executed."""
-    before = b.block
-    with b.if_then(condition):
-        value, end = emit(), b.block
+    return either(b, condition, emit, lambda: otherwise)
+
+
+def either(b: ir.IRBuilder, condition: Any, emit: Callable[[], Vec], otherwise: Callable[[], Vec]) -> Vec:
+    """What one or the other returns, as the condition holds at run time or doesn't; only that is executed."""
+    ends = []
+    with b.if_else(condition) as branches:
+        for branch, emit_one in zip(branches, (emit, otherwise), strict=True):
+            with branch:
+                value = emit_one()
+                ends.append((value, b.block))
     chosen = []
-    for mine, other in zip(value.registers, otherwise.registers, strict=True):
+    for registers in zip(*(value.registers for value, _ in ends), strict=True):
         phi = b.phi(value.kind.vector)
-        phi.add_incoming(mine, end)
-        phi.add_incoming(other, before)
+        for register, (_, end) in zip(registers, ends, strict=True):
+            phi.add_incoming(register, end)
         chosen.append(phi)
     return Vec(b, value.kind, *chosen)
 
