@@ -33,6 +33,12 @@ def shares_of(rows: int, blocks: int) -> int:
 
 
 @borrower
+def to_and_fro(n, count, t):
+    """The n-th of `count` in step t: each step begins with the weights that the cache still has from the one before."""
+    return n if t % 2 == 0 else count - 1 - n
+
+
+@borrower
 def columns_of(weights, run, stage):
     """Blocks of units as a stage counts them."""
     return _columns(weights, stage, blocks_in(run.H, run.y))
@@ -111,14 +117,15 @@ def _forward_share(weights, run, team, part, phase, t, stage, first, rows, start
         for j in range(begin, end, WIDE):
             _project(weights, run, first, rows, start, count, j, min(j + WIDE, end))
     begin, end, width = begin // stage_widths(weights)[stage], _columns(weights, stage, end), _width(rows)
-    asks = _is_worth_asking(weights, run, rows)
-    for j in range(begin, end, width):
+    asks, tiles = _is_worth_asking(weights, run, rows), (end - begin + width - 1) // width
+    for n in range(tiles):
+        j = begin + width * to_and_fro(n, tiles, t)
         for i in range(first, first + rows, HALF):
             few = min(HALF, first + rows - i)
             if not _step(weights, run, team, phase, t, stage, i, few, j, min(j + width, end)):
                 return False
         if asks:
-            ask_for_weights(weights, run, j + width if j + width < end else begin)
+            ask_for_weights(weights, run, begin + width * to_and_fro(min(n + 1, tiles - 1), tiles, t))
     return True
 
 
@@ -189,7 +196,9 @@ def _backward_share(weights, run, gradients, team, part, phase, t, stage, first,
     going_on, now = _active(run, t + 1, first, rows), _active(run, t, first, rows)
     begin, end = blocks_of_share(team, part, lanes_of(run.y))
     width = _width_backward(rows)
-    for j in range(begin, end, width):
+    tiles = (end - begin + width - 1) // width
+    for n in range(tiles):
+        j = begin + width * to_and_fro(n, tiles, t)
         last = min(j + width, end)
         for from_row, to_row, depth in ((0, going_on, run.H), (going_on, now, 0)):
             if from_row < to_row and not _step_backward(

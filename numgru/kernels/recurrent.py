@@ -12,7 +12,7 @@ from numba import prange
 
 from ._jit import borrower, piece, shared_kernel
 from .cell import cell_slots, in_memory, stage_widths
-from .few_rows import CHUNK, FAR, HALF, QUARTER, backward_few, columns_of, forward_few
+from .few_rows import CHUNK, FAR, HALF, QUARTER, backward_few, columns_of, forward_few, to_and_fro
 from .flow import flow_stages, set_factors
 from .packing import blocks_in, lanes_of, pack_layer, pack_layer_backward
 from .products import Ahead, input_gradient_tile
@@ -99,9 +99,10 @@ def _forward_tiles(weights, run, kept, first, last):
         end = _end_of_full_tiles(run.options.active, first, stop)
         for stage in range(len(stage_widths(weights))):
             columns = columns_of(weights, run, stage)
-            for j in range(columns):
+            for n in range(columns):
+                j, following = to_and_fro(n, columns, t), to_and_fro(min(n + 1, columns - 1), columns, t)
                 for i in range(first, end, ROWS):
-                    ahead = _ahead(weights, run, i, first, end, j + 1 if j + 1 < columns else 0)
+                    ahead = _ahead(weights, run, i, first, end, following)
                     step_tile(weights, run, None, 0, t, stage, i, j, min(ROWS, end - i), 0, ahead, ROWS, 1)
             _last_tiles(run.options.active, weights, run, t, stage, end, stop)
         t += 1
@@ -159,9 +160,11 @@ def _state_gradients(weights, run, gradients, t, stage, first, last, depth):
         set_factors(run, gradients.flow, first, last, depth)
     blocks = blocks_in(run.H, run.y)
     end = _split(first, last, HALF)
-    for j in range(0, blocks - 1, 2):
+    pairs = blocks // 2
+    for n in range(pairs):
+        j, following = 2 * to_and_fro(n, pairs, t), 2 * to_and_fro(min(n + 1, pairs - 1), pairs, t)
         for i in range(first, end, ROWS):
-            count, ahead = min(ROWS, end - i), _ahead(weights, run, i, first, end, j + 2 if j + 3 < blocks else 0)
+            count, ahead = min(ROWS, end - i), _ahead(weights, run, i, first, end, following)
             step_backward_tile(weights, run, gradients, None, 0, t, stage, i, j, count, depth, ahead, ROWS, 2)
         if end < last:
             step_backward_tile(weights, run, gradients, None, 0, t, stage, end, j, last - end, depth, None, HALF, 2)
