@@ -19,6 +19,7 @@ from .tiles import WIDE, edge_masks, in_registers, rows_up_to, sum_rows
 from .vectors import I64, Grid, Vec, either, loop
 
 _ASKED = 384  # registers with which a tile begins: half of a first-level cache
+_SOON = 12  # numbers summed over, that a tile of many rows asks ahead: 144 cycles with three gates
 
 
 class Ahead(NamedTuple):
@@ -39,24 +40,27 @@ def ahead_of(b: ir.IRBuilder, ahead_type: Any, ahead: Any) -> Ahead | None:
 
 
 def _while_asking(
-    b: ir.IRBuilder, ahead: Ahead | None, weights: Callable[[Any], Grid], row: int, depth: Any, blocks: int,
+    b: ir.IRBuilder, ahead: Ahead | None, weights: Callable[[Any], Grid], j: Any, row: int, depth: Any, blocks: int,
     add: Callable[[Callable[[Any], None]], Sequence[Vec]],
 ) -> Sequence[Vec]:  # fmt: skip
-    """`add(ask)`, where `ask(k)` asks for a bit of a tile's part of the next weights, or for nothing.
+    """`add(ask)`, where `ask(k)` asks for a bit of the tile's part of the next weights, or for nothing.
 
-    `weights` says where those of a column begin; each block of them has `row` numbers for each k of `depth`.
+    And it asks the second-level cache for those of column j that the tile itself needs soon. `weights` says where
+    those of a column begin; each block of them has `row` numbers for each k of `depth`.
     """
     if ahead is None:
         return add(lambda k: None)
 
     def asking() -> Vec:
-        begin, part = weights(ahead.column), b.sdiv(b.add(I64(row - 1), ahead.turns), ahead.turns)
+        own, begin, part = weights(j), weights(ahead.column), b.sdiv(b.add(I64(row - 1), ahead.turns), ahead.turns)
         first = b.add(begin.at, b.mul(b.mul(ahead.turn, depth), part))
         soon = Grid(b, begin.kind, begin.data, first, part, begin.block)
 
         def ask(k: Any) -> None:
             for v in range(blocks):
                 soon.prefetch(k, v, level=2)
+                for line in range(0, row, own.kind.lanes):
+                    own.prefetch(b.add(k, I64(_SOON)), v, line)
 
         return Vec.stack(add(ask))
 
@@ -96,7 +100,7 @@ def accumulate(run, sums, places, cell, slots, gates, a, rows, depth, data, j, b
     def panel_from(column: Any) -> Any:
         return _gates_of_panels(run, data, cell, column, depth)[gates[0]][0]
 
-    added = _while_asking(run.b, ahead, panel_from, len(gates) * run.kind.lanes, depth, len(blocks), add)
+    added = _while_asking(run.b, ahead, panel_from, j, len(gates) * run.kind.lanes, depth, len(blocks), add)
     sums.update(zip(keys, added, strict=True))
 
 
@@ -180,7 +184,7 @@ def through_gates(run, da, first_gate, gates, data, j, start, row_of, blocks, de
 
         return loop(b, I64(len(da)), start, gate)
 
-    return _while_asking(b, ahead, weights_from, lanes, b.mul(run.H, I64(gates)), blocks, add)
+    return _while_asking(b, ahead, weights_from, j, lanes, b.mul(run.H, I64(gates)), blocks, add)
 
 
 @intrinsic
