@@ -216,9 +216,9 @@ def _input_gradient(weights, run, gradients, first, rows, j):
         for t in range(0, steps_of(run, i), ROWS):
             count = min(ROWS, steps_of(run, i) - t)
             if two:
-                input_gradient_tile(weights, run, gradients, t, i, j, count, True, ROWS, 2)
+                input_gradient_tile(weights, run, gradients, t, i, j, count, True, None, ROWS, 2)
             else:
-                input_gradient_tile(weights, run, gradients, t, i, j, count, True, ROWS, 1)
+                input_gradient_tile(weights, run, gradients, t, i, j, count, True, None, ROWS, 1)
 
 
 @borrower

@@ -188,8 +188,11 @@ def through_gates(run, da, first_gate, gates, data, j, start, row_of, blocks, de
 
 
 @intrinsic
-def input_gradient_tile(typingctx, weights, run, gradients, t, i, j, count, in_time, rows, blocks):
-    """dx for `count` <= `rows` rows of step t from row i on, or, `in_time`, time steps of row i from step t on."""
+def input_gradient_tile(typingctx, weights, run, gradients, t, i, j, count, in_time, ahead, rows, blocks):
+    """dx for `count` <= `rows` rows of step t from row i on, or, `in_time`, time steps of row i from step t on.
+
+    `ahead` is an `Ahead` or None.
+    """
     cell, n_rows, n_blocks = weights.instance_class.cell(), rows.literal_value, blocks.literal_value
 
     def codegen(context, b, sig, args):
@@ -201,13 +204,14 @@ def input_gradient_tile(typingctx, weights, run, gradients, t, i, j, count, in_t
             row_of = rows_up_to(b, n_rows, count)
             start = [zero(run)] * (n_rows * n_blocks)
             da = [gates_of(run, cell, t, i, s, in_time) for s in cell.input_slots]
-            sums = through_gates(run, da, 0, len(da), w.input, j, start, row_of, n_blocks, run.H)
+            asked = ahead_of(b, sig.args[8], args[8])
+            sums = through_gates(run, da, 0, len(da), w.input, j, start, row_of, n_blocks, run.H, ahead=asked)
             dx = inputs_of(run, d.dx, t, i, row_of, in_time)
             places = [(m, v) for m in range(n_rows) for v in range(n_blocks)]
             store_tile(dx, sums, places, first, edge_masks(b, run.kind, range(n_blocks), b.sub(run.I, first)))
         return context.get_dummy_value()
 
-    return types.void(weights, run, gradients, t, i, j, count, in_time, rows, blocks), codegen
+    return types.void(weights, run, gradients, t, i, j, count, in_time, ahead, rows, blocks), codegen
 
 
 def store_tile(out, values, places, first, masks):

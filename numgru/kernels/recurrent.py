@@ -177,12 +177,15 @@ def _state_gradients(weights, run, gradients, t, stage, first, last, depth):
 @borrower
 def _input_gradients(weights, run, gradients, t, first, last):
     blocks = blocks_in(run.I, run.y)
-    for j in range(0, blocks - 1, 2):
+    pairs = blocks // 2
+    for n in range(pairs):
+        j, following = 2 * to_and_fro(n, pairs, t), 2 * to_and_fro(min(n + 1, pairs - 1), pairs, t)
         for i in range(first, last, ROWS):
-            input_gradient_tile(weights, run, gradients, t, i, j, min(ROWS, last - i), False, ROWS, 2)
+            ahead = _ahead(weights, run, i, first, last, following)
+            input_gradient_tile(weights, run, gradients, t, i, j, min(ROWS, last - i), False, ahead, ROWS, 2)
     for j in range(blocks // 2 * 2, blocks):
         for i in range(first, last, ROWS):
-            input_gradient_tile(weights, run, gradients, t, i, j, min(ROWS, last - i), False, ROWS, 1)
+            input_gradient_tile(weights, run, gradients, t, i, j, min(ROWS, last - i), False, None, ROWS, 1)
 
 
 @borrower

@@ -264,6 +264,8 @@ def _emit_state_backward(cell, w, run, d, t, i, j, count, depth, ahead, rows, bl
     for m, v in places:  # these come from far: ask for them before the loops over k
         for rows_before in (*states, dy_before):
             rows_before.prefetch(m, v, unit)
+        for slot in slots:
+            slot.prefetch(row_of[m], v, unit, level=2)
     cut = _resets_of(run, later, depth, i, row_of)
     products = partial(_through_products, cell, w, run, t, i, j, row_of, places, masks, blocks, depth, arrivals, ahead)
     if d.factors is None:
