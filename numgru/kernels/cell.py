@@ -111,6 +111,17 @@ def state_slots(cell: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return cell.state_slots[:of_state], cell.state_slots[of_state:]
 
 
+PAIR = 2  # blocks of units whose weights' gradients are summed together
+
+
+@_known
+def slots_of_pair(cell: Any) -> tuple[tuple[int, ...], ...]:
+    """For the input's weights, and the two parts of the state's: each slot in every block of a pair, block by block."""
+    of_state = len(cell.state_slots) - sum(len(stage.gates) for stage in cell.stages[1:])
+    parts = cell.input_slots, cell.state_slots[:of_state], cell.state_slots[of_state:]
+    return tuple(tuple(slot + block * cell.slots for slot in part for block in range(PAIR)) for part in parts)
+
+
 def panels_of(cell: Any) -> tuple[int, ...]:
     """How many gates each panel of packed weights has: those that a loop over k takes at once, where it can."""
     return tuple(len(gates) for stage in cell.stages for gates in in_registers(stage.gates, ROWS))

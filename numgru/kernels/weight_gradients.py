@@ -4,14 +4,14 @@ Every sum is one chain over the examples, from the last time step to the first a
 share out the weights, not the examples, so the sums don't depend on their number; and as time runs as it does in the
 backward pass, a sequence treated in several pieces gives the same chain.
 
-Shapes: as in sequences.py; N examples. A part of the work takes some columns of the weights of one block of units
-after the other, in a workspace of its own:
+Shapes: as in sequences.py; N examples. A part of the work takes some columns of the weights of one pair of blocks of
+units after the other, so that all examples are read once for a pair, in a workspace of its own:
 
-    panel  (EXAMPLES, slot, LANES)                       the block's gates' gradients
-    sums   (slot, LANES)                                 its bias gradients
-    tiles  (I and H, each in whole tiles, gate, LANES)   its weight gradients, transposed
+    panel  (EXAMPLES, block, slot, LANES)                       the pair's gates' gradients
+    sums   (block, slot, LANES)                                 its bias gradients
+    tiles  (I and H, each in whole tiles, gate, block, LANES)   its weight gradients, transposed
 
-Sums and tiles of a part's every block are held at once only where the examples come in several calls.
+Sums and tiles of a part's every pair are held at once only where the examples come in several calls.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from ._jit import borrower, piece, shared_kernel
-from .cell import cell_slots, made_slot, state_slots
+from .cell import PAIR, cell_slots, made_slot, slots_of_pair, state_slots
 from .packing import blocks_in, lanes_of
 from .sequences import no_options, sequences
 from .target import TARGET
@@ -31,7 +31,6 @@ from .threads import share
 from .tiles import ROWS, Places, View, add_transposed, direct_gradient_tile, gradient_tile, panel_tile
 
 EXAMPLES = 128  # of a panel, which so stays in the first-level cache
-TWO = 2 * ROWS  # columns
 FEW = 32  # examples for which transposed tiles aren't worth their while
 
 
@@ -54,19 +53,20 @@ def workspace_size(I: int, H: int, gates: int, slots: int, dtype: np.dtype[Any],
     `blocks` is 1, or the number of all blocks of units where the examples come in several calls.
     """
     columns = (tiles_of(I) + tiles_of(H)) * ROWS
-    held = -(-blocks // parts) + (blocks > 1)  # a part may begin and end in the middle of a block
-    return parts * (held * (columns * gates + slots) + EXAMPLES * slots) * TARGET.lanes(dtype)
+    held = -(-blocks // (PAIR * parts)) + (blocks > 1)  # a part may begin and end in the middle of a pair
+    return parts * (held * (columns * gates + slots) + EXAMPLES * slots) * PAIR * TARGET.lanes(dtype)
 
 
 @borrower
-def _add(dw, tiles, tile, gates, unit, units, first, last):
-    """Columns first .. last - 1 of a block of units, transposed, into dw (gate units, width)."""
+def _add(dw, tiles, tile, gates, block, unit, units, first, last):
+    """Columns first .. last - 1 of a pair's block, from `unit` on, transposed, into dw (gate units, width)."""
     lanes, width = lanes_of(dw), dw.shape[1]
+    row = gates * PAIR * lanes
     for gate in range(gates):
         for column in range(first, last, lanes):
-            at = ((tile * ROWS + column - first) * gates + gate) * lanes
+            at = (tile * ROWS + column - first) * row + (gate * PAIR + block) * lanes
             out = View(dw, (gate * units + unit) * width + column, width, 0)
-            add_transposed(View(tiles, at, gates * lanes, 0), units - unit, last - column, out)
+            add_transposed(View(tiles, at, row, 0), units - unit, last - column, out)
 
 
 @borrower
@@ -96,14 +96,17 @@ def locate(run, examples, row, top, inputs, states, gates):
 
 @borrower
 def _add_directly(dw, first_gate, slots, x, panel, units, unit, columns, count):
-    """Some columns of a block of units, from few examples: for gates from `first_gate` on, that `slots` belong to."""
+    """Some columns of a block of units, from few examples: for gates from `first_gate` on, that `slots` belong to.
+
+    The block's slots begin at `panel.at`.
+    """
     lanes, width = lanes_of(dw), dw.shape[1]
     left, right = columns
     for gate in range(len(slots)):
         for row in range(0, min(lanes, units - unit), ROWS):
             for c in range(left, right, 2 * lanes):
                 places = Places(x.data, x.other, x.at, x.first + c)
-                d = View(panel.data, slots[gate] * lanes + row, panel.row, 0)
+                d = View(panel.data, panel.at + slots[gate] * lanes + row, panel.row, 0)
                 out = View(dw, ((first_gate + gate) * units + unit + row) * width + c, width, lanes)
                 direct_gradient_tile(places, right - c, d, min(lanes, units - unit) - row, out, count, ROWS, 2)
 
@@ -116,29 +119,44 @@ def add_part(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, cl
 
 
 @borrower
+def _add_columns(x, left, panel, slots, slots_of_pair, is_pair, tiles, row, lanes, count):
+    """One tile of columns of a pair of blocks, or of the only block that is left, with `row` numbers for a column."""
+    data, at = tiles
+    if is_pair:
+        gradient_tile(x, left, panel, slots_of_pair, View(data, at, row, lanes), count, ROWS)
+    else:
+        gradient_tile(x, left, panel, slots, View(data, at, row, PAIR * lanes), count, ROWS)
+
+
+@borrower
 def _add_blocks(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, at, part, parts):
     """The same, with memory (3, EXAMPLES) for where a panel's examples lie."""
     input_slots, all_state_slots, slots = cell_slots(weights)
     of_state, of_made = state_slots(weights)
+    input_slots_of_pair, of_state_of_pair, of_made_of_pair = slots_of_pair(weights)
     gates = len(input_slots)
     lanes = lanes_of(memory)
-    example = slots * lanes
-    padded = blocks_in(run.H, memory) * lanes
+    blocks, padded = blocks_in(run.H, memory), blocks_in(run.H, memory) * lanes
+    of_block, example, row = slots * lanes, PAIR * slots * lanes, PAIR * gates * lanes
     input_tiles = (run.I + ROWS - 1) // ROWS
     state_tiles = (dw_hh.shape[1] + ROWS - 1) // ROWS
     columns = input_tiles + state_tiles
     whole = memory[memory.size // parts * part : memory.size // parts * (part + 1)]
     panel, held = whole[: EXAMPLES * example], whole[EXAMPLES * example :]
-    size = (columns * ROWS * gates + slots) * lanes  # of a block's sums and tiles
+    size = columns * ROWS * row + example  # of a pair's sums and tiles
     N = examples_of(run, examples)
     few = N <= FEW and opens and closes
     at_x, at_y, at_gates = at
 
-    first, last = share(blocks_in(run.H, memory) * columns, part, parts, 1)
-    for block in range(first // columns, (last + columns - 1) // columns):
-        unit = block * lanes
-        start, stop = max(0, first - block * columns), min(columns, last - block * columns)
-        own = 0 if opens and closes else (block - first // columns) * size
+    first, last = share(blocks * columns, part, parts, 1)
+    first_pair = first // (PAIR * columns)
+    for pair in range(first_pair, (last + PAIR * columns - 1) // (PAIR * columns)):
+        unit, here = pair * PAIR * lanes, min(PAIR, blocks - pair * PAIR)
+        before = pair * PAIR * columns
+        start, stop = max(0, first - before) // here, min(here * columns, last - before) // here
+        if start == stop:
+            continue
+        own = 0 if opens and closes else (pair - first_pair) * size
         sums, tiles = held[own : own + example], held[own + example : own + size]
         columns_of_x = start * ROWS, min(run.I, stop * ROWS)
         columns_of_h = max(0, start - input_tiles) * ROWS, min(dw_hh.shape[1], (stop - input_tiles) * ROWS)
@@ -150,48 +168,50 @@ def _add_blocks(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens,
             count = min(EXAMPLES, N - top)
             locate(run, examples, slots * padded, top, at_x[:count], at_y[:count], at_gates[:count])
             packed = View(panel, 0, example, 0)
-            d = Places(run.gates, run.gates, at_gates, unit)
             x = Places(run.x, run.x, at_x, start * ROWS)
             y = Places(run.y, run.h_0, at_y, max(0, start - input_tiles) * ROWS)
-            panel_tile(d, padded, run.H - unit, packed, View(sums, 0, 0, 0), count, x, y, weights)
+            for block in range(here):
+                d, left = Places(run.gates, run.gates, at_gates, unit + block * lanes), run.H - unit - block * lanes
+                own_slots = View(panel, block * of_block, example, 0)
+                panel_tile(d, padded, left, own_slots, View(sums, block * of_block, 0, 0), count, x, y, weights)
             if few:
                 x, y = Places(run.x, run.x, at_x, 0), Places(run.y, run.h_0, at_y, 0)
-                _add_directly(dw_ih, 0, input_slots, x, packed, run.H, unit, columns_of_x, count)
-                _add_directly(dw_hh, 0, of_state, y, packed, run.H, unit, columns_of_h, count)
-                if made is not None:
-                    p = Places(run.gates, run.gates, at_gates, made * padded)
-                    _add_directly(dw_hh, len(of_state), of_made, p, packed, run.H, unit, columns_of_h, count)
+                for block in range(here):
+                    own_slots, own_unit = View(panel, block * of_block, example, 0), unit + block * lanes
+                    _add_directly(dw_ih, 0, input_slots, x, own_slots, run.H, own_unit, columns_of_x, count)
+                    _add_directly(dw_hh, 0, of_state, y, own_slots, run.H, own_unit, columns_of_h, count)
+                    if made is not None:
+                        p = Places(run.gates, run.gates, at_gates, made * padded)
+                        of_two = len(of_state), of_made
+                        _add_directly(dw_hh, of_two[0], of_two[1], p, own_slots, run.H, own_unit, columns_of_h, count)
                 continue
             for tile in range(start, min(stop, input_tiles)):
                 c = tile * ROWS
-                x = Places(run.x, run.x, at_x, c)
-                dw = View(tiles, c * gates * lanes, gates * lanes, lanes)
-                gradient_tile(x, run.I - c, packed, input_slots, dw, count, ROWS)
+                x, out = Places(run.x, run.x, at_x, c), (tiles, c * row)
+                _add_columns(
+                    x, run.I - c, packed, input_slots, input_slots_of_pair, here == PAIR, out, row, lanes, count
+                )  # fmt: skip
             for tile in range(max(start, input_tiles), stop):
                 c = (tile - input_tiles) * ROWS
-                y = Places(run.y, run.h_0, at_y, c)
-                dw = View(tiles, tile * ROWS * gates * lanes, gates * lanes, lanes)
-                gradient_tile(y, run.H - c, packed, of_state, dw, count, ROWS)
-            if made is not None:
-                # A single gate: two tiles at once use more of each line of the gates, which lie far apart.
-                for tile in range(max(start, input_tiles), stop, 2):
-                    c = (tile - input_tiles) * ROWS
+                y, out = Places(run.y, run.h_0, at_y, c), (tiles, tile * ROWS * row)
+                _add_columns(y, run.H - c, packed, of_state, of_state_of_pair, here == PAIR, out, row, lanes, count)
+                if made is not None:
                     p = Places(run.gates, run.gates, at_gates, made * padded + c)
-                    dw = View(tiles, (tile * ROWS * gates + len(of_state)) * lanes, gates * lanes, lanes)
-                    if tile + 2 <= stop:
-                        gradient_tile(p, run.H - c, packed, of_made, dw, count, TWO)
-                    else:
-                        gradient_tile(p, run.H - c, packed, of_made, dw, count, ROWS)
+                    out = tiles, tile * ROWS * row + len(of_state) * PAIR * lanes
+                    _add_columns(p, run.H - c, packed, of_made, of_made_of_pair, here == PAIR, out, row, lanes, count)
         if not closes:
             continue
-        if not few:
+        for block in range(0 if few else here):
+            own_unit = unit + block * lanes
             for dw, (left, right), before in ((dw_ih, columns_of_x, 0), (dw_hh, columns_of_h, input_tiles)):
-                _add(dw, tiles, before + left // ROWS, gates, unit, run.H, left, right)
+                _add(dw, tiles, before + left // ROWS, gates, block, own_unit, run.H, left, right)
         if start == 0:
             for db, bias_slots in ((db_ih, input_slots), (db_hh, all_state_slots)):
                 for gate in range(gates if db.size > 0 else 0):
-                    for lane in range(min(lanes, run.H - unit)):
-                        db[gate * run.H + unit + lane] += sums[bias_slots[gate] * lanes + lane]
+                    for lane in range(min(here * lanes, run.H - unit)):
+                        block, own_lane = divmod(lane, lanes)
+                        total = sums[block * of_block + bias_slots[gate] * lanes + own_lane]
+                        db[gate * run.H + unit + lane] += total
 
 
 @shared_kernel
