@@ -30,7 +30,7 @@ from .target import TARGET
 from .threads import share
 from .tiles import ROWS, Places, View, add_transposed, direct_gradient_tile, gradient_tile, panel_tile
 
-EXAMPLES = 128  # of a panel, which so stays in the first-level cache
+EXAMPLES = 64  # of a panel, which so stays in the first-level cache
 FEW = 32  # examples for which transposed tiles aren't worth their while
 
 
