@@ -28,7 +28,13 @@ CHUNK = 32  # steps whose input's share is computed at once
 
 
 def shares_of(rows: int, blocks: int) -> int:
-    """Into how many shares a team may cut a step of so many rows; a single wide tile is done before two could meet."""
+    """Into how many shares a step of so many rows may be cut.
+
+    A single wide tile is done before two threads could meet. Where there are several tiles of rows, each could have a
+    thread of its own: more of them gain little unless each has two pairs of blocks.
+    """
+    if rows > ROWS:
+        return -(-rows // ROWS) * max(1, blocks // WIDE)
     return 1 if rows <= QUARTER and blocks <= WIDE else max(1, blocks // 2)
 
 

@@ -459,7 +459,7 @@ class Direction:
     def _parts(self, examples: int, B: int, *, same_length: bool = True) -> int:
         """Shares of the rows, or where they are too few for all threads, of each tile's blocks of units for a team."""
         tiles = -(-B // ROWS)
-        shares = tiles * shares_of(min(B, ROWS), self.blocks) if same_length or tiles == 1 else tiles
+        shares = shares_of(B, self.blocks) if tiles == 1 or same_length else tiles
         parts = threads.parts_for(self._work(examples), shares) if shares > 1 else 1
         return parts if parts < tiles else parts // tiles * tiles
 
