@@ -25,8 +25,8 @@ _SOON = 12  # numbers summed over, that a tile of many rows asks ahead: 144 cycl
 class Ahead(NamedTuple):
     """A tile's turn among the tiles that take the same weights one after the other.
 
-    Each asks for a part of the weights that come next, so that those from beyond the second-level cache arrive while
-    all of these tiles compute, instead of during the first one.
+    Each asks for a part of the weights that come next, a cache line at most for each k, so that those from beyond the
+    second-level cache arrive while all of these tiles compute, instead of during the first one.
     """
 
     column: int  # with which the next weights begin
