@@ -93,7 +93,7 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
         along = [curve for curve in curves if curve.job == job]
         threads = along[0].threads
         panel.plot(threads, threads, color="0.6", linewidth=1, linestyle="--", label="as many times as threads")
-        for curve, colour in zip(along, COLOURS, strict=True):
+        for curve, colour in zip(along, COLOURS, strict=False):
             panel.plot(threads, curve.speed_up, color=colour, marker="o", markersize=5, label=curve.shape)
         panel.set_xscale("log", base=2)
         panel.set_yscale("log", base=2)

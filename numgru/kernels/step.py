@@ -69,7 +69,7 @@ def step_tile(typingctx, weights, run, team, phase, t, stage, i, j, count, proje
 
         def emit(arrivals):
             _emit_stages(b, len(cell.stages), stage, lambda number: emit_step(
-                cell, number, w, run, t, i, j, count, projected.literal_value, ahead_of_tile, n_rows, n_blocks, arrivals
+                cell, number, w, run, t, i, j, count, projected.literal_value, n_rows, n_blocks, arrivals, ahead_of_tile
             ))  # fmt: skip
 
         return emit_unless_late(context, b, sig.args[2], args[2], args[3], emit)
@@ -80,8 +80,8 @@ def step_tile(typingctx, weights, run, team, phase, t, stage, i, j, count, proje
 
 
 def emit_step(
-    cell: Any, number: int, w: Fields, run: Fields, t: Any, i: Any, j: Any, count: Any, projected: int,
-    ahead: Ahead | None, rows: int, blocks: int, arrivals: Arrivals | None,
+    cell: Any, number: int, w: Fields, run: Fields, t: Any, i: Any, j: Any, count: Any, projected: int, rows: int,
+    blocks: int, arrivals: Arrivals | None = None, ahead: Ahead | None = None,
 ) -> None:  # fmt: skip
     """Sums over x and h, or what the stage before has made, then the cell, and its results into memory."""
     b, lanes, stage = run.b, run.kind.lanes, cell.stages[number]

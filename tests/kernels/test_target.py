@@ -54,7 +54,7 @@ def step_tile(found: target.Target, cell: type[Cell]) -> str:
     without_options = dict.fromkeys(Options._fields) | {"continued": I64(0)}
     fields = Fields(**(without_options | members | {"b": b, "kind": kind}))
     for stage in range(len(cell.stages)):
-        emit_step(cell, stage, fields, fields, t, i, j, I64(found.rows), 0, found.rows, 1, None)
+        emit_step(cell, stage, fields, fields, t, i, j, I64(found.rows), 0, found.rows, 1)
     b.ret_void()
     return str(function.module)
 
