@@ -107,6 +107,10 @@ def cell_slots(cell: Any) -> tuple[tuple[int, ...], tuple[int, ...], int]:
 @_known
 def state_slots(cell: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The slots of the state's weights in two parts: those that multiply the state, and the second stage's."""
+    return _state_slots(cell)
+
+
+def _state_slots(cell: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     of_state = len(cell.state_slots) - sum(len(stage.gates) for stage in cell.stages[1:])
     return cell.state_slots[:of_state], cell.state_slots[of_state:]
 
@@ -117,8 +121,7 @@ PAIR = 2  # blocks of units whose weights' gradients are summed together
 @_known
 def slots_of_pair(cell: Any) -> tuple[tuple[int, ...], ...]:
     """For the input's weights, and the two parts of the state's: each slot in every block of a pair, block by block."""
-    of_state = len(cell.state_slots) - sum(len(stage.gates) for stage in cell.stages[1:])
-    parts = cell.input_slots, cell.state_slots[:of_state], cell.state_slots[of_state:]
+    parts = cell.input_slots, *_state_slots(cell)
     return tuple(tuple(slot + block * cell.slots for slot in part for block in range(PAIR)) for part in parts)
 
 

@@ -204,7 +204,7 @@ def _share(run, words, part, parts):
         first, last = _rows_of(run, part, parts)
         return Team(memory_of(words), 1, 0), first, last
     number, me = divmod(part, size)
-    first = number * ROWS
+    first = min(number * ROWS, run.B)  # where parts are left over, there are no rows for them
     return Team(memory_of(words[words_of(size) * number :]), size, me), first, min(first + ROWS, run.B)
 
 

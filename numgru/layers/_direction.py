@@ -458,10 +458,8 @@ class Direction:
 
     def _parts(self, examples: int, B: int, *, same_length: bool = True) -> int:
         """Shares of the rows, or where they are too few for all threads, of each tile's blocks of units for a team."""
-        tiles = -(-B // ROWS)
-        shares = shares_of(B, self.blocks) if tiles == 1 or same_length else tiles
-        parts = threads.parts_for(self._work(examples), shares) if shares > 1 else 1
-        return parts if parts < tiles else parts // tiles * tiles
+        shares = shares_of(B, self.blocks) if same_length or B <= ROWS else -(-B // ROWS)
+        return threads.parts_for(self._work(examples), shares) if shares > 1 else 1
 
     def _work(self, examples: int) -> int:
         """Operations of a forward pass, in lanes that are switched off as well."""

@@ -15,6 +15,7 @@ import pytest
 from numba.core.dispatcher import Dispatcher
 
 from numgru.kernels import team, threads
+from numgru.kernels.tiles import ROWS
 from tests.cases import Arrays, assert_same_bits, gru_layer, gru_problem, run, run_elsewhere
 from tests.layers.test_concurrency import threading_layers
 
@@ -42,6 +43,14 @@ def test_same_bits(T: int, B: int, I: int, H: int, parts: int, dtype: Any) -> No
     assert_same_bits(in_parts(parts, shape, dtype), in_parts(1, shape, dtype))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("parts", [4, 7, 12])
+@pytest.mark.parametrize("B", [9, 12, 17])
+def test_same_bits_of_a_team_for_each_tile(B: int, parts: int, dtype: Any) -> None:
+    shape = (33, B, 17, 150)
+    assert_same_bits(in_parts(parts, shape, dtype), in_parts(1, shape, dtype))
+
+
 @pytest.mark.parametrize("layer", threading_layers())
 def test_it_never_hangs(layer: str) -> None:
     """Many teams at once, on a machine with more busy processes than processors, in every threading layer."""
@@ -56,7 +65,7 @@ def test_it_never_hangs(layer: str) -> None:
 
 
 def overloaded() -> None:
-    shapes = [(20, 1, 30, 200), (12, 3, 17, 130), (9, 8, 40, 150)]
+    shapes = [(20, 1, 30, 200), (12, 3, 17, 130), (9, 8, 40, 150), (7, 2 * ROWS, 20, 140)]
     expected = [in_parts(1, shape) for shape in shapes]
     end = time.monotonic() + 8
 
@@ -64,7 +73,8 @@ def overloaded() -> None:
         call = 0
         while call < 2 or (time.monotonic() < end and call < 20):
             i = (worker + call) % len(shapes)
-            assert_same_bits(in_parts(2 + call % 3, shapes[i]), expected[i])
+            tiles = -(-shapes[i][1] // ROWS)
+            assert_same_bits(in_parts(tiles * (2 + call % 3), shapes[i]), expected[i])
             call += 1
 
     with ThreadPoolExecutor(3) as pool:
