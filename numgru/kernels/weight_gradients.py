@@ -181,9 +181,8 @@ def _add_blocks(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens,
                     _add_directly(dw_ih, 0, input_slots, x, own_slots, run.H, own_unit, columns_of_x, count)
                     _add_directly(dw_hh, 0, of_state, y, own_slots, run.H, own_unit, columns_of_h, count)
                     if made is not None:
-                        p = Places(run.gates, run.gates, at_gates, made * padded)
-                        of_two = len(of_state), of_made
-                        _add_directly(dw_hh, of_two[0], of_two[1], p, own_slots, run.H, own_unit, columns_of_h, count)
+                        p, gate = Places(run.gates, run.gates, at_gates, made * padded), len(of_state)
+                        _add_directly(dw_hh, gate, of_made, p, own_slots, run.H, own_unit, columns_of_h, count)
                 continue
             for tile in range(start, min(stop, input_tiles)):
                 c = tile * ROWS
