@@ -362,15 +362,22 @@ class Recurrent(PlainCalls):
         TypeError
             For numbers that aren't real.
         """
-        if self.bidirectional:
+        dtype, below, before = self.dtype, x_t, h
+        if not (  # as in the step before, which was checked: a step in a loop has no time for more
+            type(x_t) is type(h) is np.ndarray
+            and x_t.dtype is dtype is h.dtype
+            and (x_t.shape, h.shape) == self._step_shapes
+            and x_t.flags.carray
+            and h.flags.carray
+        ):
             self._require_one_direction()
-        dtype = self.dtype
-        given = x_t if isinstance(x_t, np.ndarray) else _check.real("x_t", x_t)
-        if given.dtype is not dtype and given.dtype.kind in "iu" and np.ndim(h) == given.ndim + 1 + self._states:
-            return self._step_of_tokens(given, h, out)
-        batch = given.shape[:1] if given.ndim > 1 else ()
-        below = _check.array("x_t", given, dtype, (*batch, self.input_size))
-        before = _check.states("h", h, dtype, (self.num_layers, *batch, self.hidden_size), self._states)
+            given = x_t if isinstance(x_t, np.ndarray) else _check.real("x_t", x_t)
+            if given.dtype is not dtype and given.dtype.kind in "iu" and np.ndim(h) == given.ndim + 1 + self._states:
+                return self._step_of_tokens(given, h, out)
+            batch = given.shape[:1] if given.ndim > 1 else ()
+            below = _check.array("x_t", given, dtype, (*batch, self.input_size))
+            before = _check.states("h", h, dtype, (self.num_layers, *batch, self.hidden_size), self._states)
+            self._step_shapes = below.shape, before.shape
         if out is None:
             out = np.empty(before.shape, dtype)
         else:
