@@ -124,10 +124,11 @@ def _forward_share(weights, run, team, part, phase, t, stage, first, rows, start
             _project(weights, run, first, rows, start, count, j, min(j + WIDE, end))
     begin, end, width = begin // stage_widths(weights)[stage], _columns(weights, stage, end), _width(rows)
     asks, tiles = _is_worth_asking(weights, run, rows), (end - begin + width - 1) // width
+    height = MOST if MOST > QUARTER and rows == 2 * MOST else HALF  # so that no row is computed in vain
     for n in range(tiles):
         j = begin + width * to_and_fro(n, tiles, t)
-        for i in range(first, first + rows, HALF):
-            few = min(HALF, first + rows - i)
+        for i in range(first, first + rows, height):
+            few = min(height, first + rows - i)
             if not _step(weights, run, team, phase, t, stage, i, few, j, min(j + width, end)):
                 return False
         if asks:

@@ -82,6 +82,7 @@ NO_FLOW = Flow()
 PLAIN = Options()  # none of these, either
 _NO_TOKENS = np.empty(0, np.int64)
 _PACKING = 12  # packing a layer's weights takes as long as so many examples
+_WORTH_MOVING = 192  # numbers, x and h, with which a gate's gradient is multiplied: fewer, and moving it takes longer
 
 
 class Direction:
@@ -169,7 +170,7 @@ class Direction:
         examples, B = y.shape[0] * y.shape[1], h_0.shape[1]
         gates, c = self._room_for_gates(examples), self._room_for_cells(examples // B, B)
         threads.run(
-            self._plain.train, self._training_parts(examples),
+            self._plain.train, self._training_parts(examples, B),
             *self._training_weights, parameters, x, h_0, y, c, gates, self.batch_first, self._parts(examples, B),
         )  # fmt: skip
         return PlainTape(x, h_0, y, c, gates)
@@ -183,7 +184,7 @@ class Direction:
         And the norms (T, B) of what flows from step to step, where they are wanted.
         """
         examples, B = dy.shape[0] * dy.shape[1], dh.shape[1]
-        parts = self._training_parts(examples)
+        parts = self._training_parts(examples, B)
         squares = None if norms is None else np.empty(norms.size * self.blocks)
         threads.run(
             self._plain.train_backward, parts,
@@ -194,8 +195,13 @@ class Direction:
         if norms is not None and squares is not None:
             norms.reshape(-1, 1)[...] = self._norms_of(squares)
 
-    def _training_parts(self, examples: int) -> int:
-        """Shares of all that isn't the way through time: weights are packed, and gradients summed."""
+    def _training_parts(self, examples: int, B: int) -> int:
+        """Shares of all that isn't the way through time: weights are packed, and gradients summed.
+
+        Where a single thread goes through time, the gates are in its cache, and stay there unless much is to be summed.
+        """
+        if self._parts(examples, B) == 1 and self.input_size + self.hidden_size < _WORTH_MOVING:
+            return 1
         return threads.parts_for(self._work(examples + _PACKING), 2 * self.blocks)
 
     @cached_property
