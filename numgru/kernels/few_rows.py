@@ -23,7 +23,7 @@ from .tiles import ROWS, WIDE
 HALF = max(1, ROWS // 2)
 QUARTER = max(1, ROWS // 4)
 MOST = max(1, HALF - 1)  # rows that have tiles of their own, too, so that none is computed in vain
-_NEAR, FAR = 4096, 16384  # registers of weights: 256 KB and 1 MB where a register has 64 bytes
+_HALVED, _NEAR, FAR = 1024, 4096, 16384  # registers of weights: 64 KB, 256 KB and 1 MB where one has 64 bytes
 CHUNK = 32  # steps whose input's share is computed at once
 
 
@@ -57,9 +57,19 @@ def _columns(weights, stage, blocks):
 
 
 @borrower
-def _width(rows):
-    """Blocks of a tile of so many rows: the fewer, the more, so that there are enough independent sums."""
-    return 2 if rows > QUARTER else WIDE
+def _width(weights, run, rows):
+    """Blocks of a tile of so many rows: the fewer, the more, so that there are enough independent sums.
+
+    Of one row they are just enough with half as many, half of whose weights a first-level cache keeps for the next step.
+    """
+    gates = len(cell_slots(weights)[1])
+    return 2 if rows > QUARTER or (rows == 1 and gates > 2 and _registers(weights, run) <= _HALVED) else WIDE
+
+
+@borrower
+def _registers(weights, run):
+    """Those that the state's weights fill."""
+    return blocks_in(run.H, run.y) * run.H * len(cell_slots(weights)[1])
 
 
 @borrower
@@ -102,8 +112,7 @@ def _step(weights, run, team, phase, t, stage, i, rows, j, last):
 @borrower
 def _is_worth_asking(weights, run, rows):
     """Whether tiles wait for weights from the second-level cache: there a processor looks ahead only within a tile."""
-    registers = blocks_in(run.H, run.y) * run.H * len(cell_slots(weights)[1])
-    return rows <= QUARTER and _NEAR < registers < FAR and len(stage_widths(weights)) == 1
+    return rows <= QUARTER and _NEAR < _registers(weights, run) < FAR and len(stage_widths(weights)) == 1
 
 
 @borrower
@@ -122,7 +131,7 @@ def _forward_share(weights, run, team, part, phase, t, stage, first, rows, start
     if t == start and stage == 0 and not run.options.has_tokens:
         for j in range(begin, end, WIDE):
             _project(weights, run, first, rows, start, count, j, min(j + WIDE, end))
-    begin, end, width = begin // stage_widths(weights)[stage], _columns(weights, stage, end), _width(rows)
+    begin, end, width = begin // stage_widths(weights)[stage], _columns(weights, stage, end), _width(weights, run, rows)
     asks, tiles = _is_worth_asking(weights, run, rows), (end - begin + width - 1) // width
     height = MOST if MOST > QUARTER and rows == 2 * MOST else HALF  # so that no row is computed in vain
     for n in range(tiles):
