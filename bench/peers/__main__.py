@@ -131,7 +131,11 @@ def cells_of(shape: Shape, samples: Samples, limits: dict[int, Limits]) -> list[
 
 def limits_line(limits: Limits) -> str:
     reads = ", ".join(f"{level} {rate:.0f}" for level, rate in limits.reads.items())
-    return f"{count(limits.threads)} at most: {limits.gflops:.0f} GFLOP/s of FMAs; reads in GB/s: {reads}"
+    line = f"{count(limits.threads)} at most: {limits.gflops:.0f} GFLOP/s of FMAs; reads in GB/s: {reads}"
+    if limits.threads == 1:
+        return line
+    least, most = (1e9 * seconds for seconds in limits.message)
+    return f"{line}; a message to another thread takes {least:.0f} to {most:.0f} ns"
 
 
 def note(text: str) -> None:

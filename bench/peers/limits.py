@@ -1,7 +1,7 @@
-"""What the machine allows at most: arithmetic, and reading from each cache level and from memory.
+"""What the machine allows at most: arithmetic, reading from each cache level and from memory, messages of threads.
 
-A share of these limits compares across machines. They leave out what else a GRU must do: each step waits for the one
-before, and the gates' functions take time, the more of it the smaller H is.
+A share of these limits compares across machines. They leave out that each step waits for the one before, and of the
+gates' functions all that isn't multiplied.
 """
 
 from __future__ import annotations
@@ -16,8 +16,12 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from numgru.kernels.tiles import ROWS
+
 from ..machine import fma_peak
+from ..messages import message_seconds
 from ..workload import Shape
+from .instructions import KIND, multiplications
 
 WORD = 4  # bytes of a float32
 LARGEST_BUFFER = 256 * 2**20
@@ -52,32 +56,45 @@ class Bound(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Of a number of threads together: GFLOP/s of multiply-adds, and GB/s of reads by level."""
+    """Of a number of threads together: GFLOP/s of multiply-adds, GB/s of reads by level, and seconds a message."""
 
     threads: int
     gflops: float
     reads: dict[str, float]
+    message: tuple[float, float] = (0.0, 0.0)  # least, most
 
     @classmethod
     def measured(cls, threads: int) -> Limits:
         """One measurement, of a fifth of a second."""
-        return cls(threads, fma_peak(np.float32, threads, 5), {level: reads(level, threads) for level in levels()})
+        rates = {level: reads(level, threads) for level in levels()}
+        message = message_seconds() if threads > 1 else 0.0
+        return cls(threads, fma_peak(np.float32, threads, 5), rates, (message, message))
 
     def best(self, other: Limits) -> Limits:
+        """Of two measurements."""
         reads = {level: max(rate, other.reads[level]) for level, rate in self.reads.items()}
-        return Limits(self.threads, max(self.gflops, other.gflops), reads)
+        message = min(self.message[0], other.message[0]), max(self.message[1], other.message[1])
+        return Limits(self.threads, max(self.gflops, other.gflops), reads, message)
 
     def bound(self, shape: Shape, job: str) -> Bound:
         """The least time by the limit that binds.
 
+        A register of units is multiplied whole, also where H ends within it, and so is what the cell computes of it.
         Each step reads its recurrent weights at least once, forward and again backward; the input's are read once.
+        Where there are fewer rows than a thread's tile has, a step hears from the other threads of the one before.
         """
         passes = 1 if job == "inference" else 2
+        registers = -(-shape.H // KIND.lanes)
+        steps = int(shape.lengths.sum()) * len(shape.widths)
+        flops = shape.flops(job) * registers * KIND.lanes / shape.H
+        flops += 2 * KIND.lanes * multiplications(shape, job) * registers * steps
         level = self.level_of(shape.gates * shape.H * shape.H * WORD)
         read = WORD * shape.gates * shape.H * (passes * shape.T * shape.H * len(shape.widths) + sum(shape.multiplied))
+        messages = passes * shape.T * len(shape.widths) if shape.B <= ROWS else 0
         return max(
-            Bound(shape.flops(job) / self.gflops / 1e9, "arithmetic"),
+            Bound(flops / self.gflops / 1e9, "arithmetic"),
             Bound(read / self.reads[level] / 1e9, f"weights from {level}"),
+            Bound(messages * self.message[0], "messages"),
         )
 
     def level_of(self, size: int) -> str:

@@ -74,24 +74,35 @@ def interquartile(times: Sequence[float]) -> float:
     return float(high - low)
 
 
-def summary(cells: Iterable[Cell]) -> list[dict[str, Any]]:
-    """By job and number of threads: the geometric mean of the ratios, and the smallest."""
+def summary(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """By job and number of threads, of all shapes and of those without options.
+
+    The geometric mean of the ratios, what it would be at the limits, and the smallest ratio.
+    """
     rows = []
-    for (job, threads), group in grouped(cells).items():
-        ratios = [(cell.ratio, cell) for cell in group if cell.ratio is not None]
-        if ratios:
-            smallest, worst = min(ratios, key=lambda pair: pair[0])
-            rows.append(
-                {
-                    "job": job,
-                    "threads": threads,
-                    "geometric_mean": float(np.exp(np.mean([np.log(ratio) for ratio, _ in ratios]))),
-                    "smallest": smallest,
-                    "its B,T,I,H": str(worst.shape),
-                    "its best peer": worst.best_peer,
-                }
-            )
+    plain = [cell for cell in cells if not cell.shape.options]
+    for shapes, chosen in (("all", cells), ("without options", plain if len(plain) < len(cells) else [])):
+        for (job, threads), group in grouped(chosen).items():
+            ratios = [(cell.ratio, cell) for cell in group if cell.ratio is not None]
+            if ratios:
+                smallest, worst = min(ratios, key=lambda pair: pair[0])
+                rows.append(
+                    {
+                        "shapes": shapes,
+                        "job": job,
+                        "threads": threads,
+                        "geometric_mean": geometric_mean(ratio for ratio, _ in ratios),
+                        "at_the_limits": geometric_mean(ratio / cell.of_limit for ratio, cell in ratios),
+                        "smallest": smallest,
+                        "its B,T,I,H": str(worst.shape),
+                        "its best peer": worst.best_peer,
+                    }
+                )
     return rows
+
+
+def geometric_mean(values: Iterable[float]) -> float:
+    return float(np.exp(np.mean(np.log([*values]))))
 
 
 def speed_ups(cells: Iterable[Cell]) -> dict[tuple[Shape, str, int], float]:
@@ -127,10 +138,11 @@ def tables(cells: Sequence[Cell]) -> str:
             lines.append(row([cell.shape, *times, ratio, speed_up, f"{cell.of_limit:.0%}", cell.bound.by, there]))
     totals = summary(cells)
     if totals:
-        lines += ["", *head(["best peer / numgru", "threads", "geometric mean", "smallest", "at B,T,I,H", "peer"])]
+        lines += ["", "best peer / numgru", ""]
+        lines += head(["shapes", "job", "threads", "geometric mean", "at the limits", "smallest", "at B,T,I,H", "peer"])
         lines += [
-            row([job, threads, f"{mean:.2f}", f"{least:.2f}", shape, peer])
-            for job, threads, mean, least, shape, peer in (total.values() for total in totals)
+            row([shapes, job, threads, f"{mean:.2f}", f"{there:.2f}", f"{least:.2f}", shape, peer])
+            for shapes, job, threads, mean, there, least, shape, peer in (total.values() for total in totals)
         ]
     return "\n".join(lines)
 

@@ -60,7 +60,7 @@ def _columns(weights, stage, blocks):
 def _width(weights, run, rows):
     """Blocks of a tile of so many rows: the fewer, the more, so that there are enough independent sums.
 
-    Of one row they are just enough with half as many, half of whose weights a first-level cache keeps for the next step.
+    Of one row half as many just give enough; then a first-level cache keeps half of the weights for the next step.
     """
     gates = len(cell_slots(weights)[1])
     return 2 if rows > QUARTER or (rows == 1 and gates > 2 and _registers(weights, run) <= _HALVED) else WIDE

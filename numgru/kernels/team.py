@@ -71,7 +71,7 @@ def _word(context: Any, b: ir.IRBuilder, words_type: Any, words: Any, index: Any
 
 
 @intrinsic
-def _read(typingctx, words, index):
+def read(typingctx, words, index):
     """A word, and all that its writer wrote before it."""
 
     def codegen(context, b, sig, args):
@@ -81,7 +81,7 @@ def _read(typingctx, words, index):
 
 
 @intrinsic
-def _publish(typingctx, words, index, value):
+def publish(typingctx, words, index, value):
     """Write a word after all that was written before it."""
 
     def codegen(context, b, sig, args):
@@ -152,7 +152,7 @@ def join(team):
 @piece
 def _all_finished(team, phase):
     for part in range(team.parts):  # noqa: SIM110 (kernels know no generators)
-        if _read(team.words, _finished(team, part)) < phase:
+        if read(team.words, _finished(team, part)) < phase:
             return False
     return True
 
@@ -168,7 +168,7 @@ def wait(team, phase, left):
     for _ in range(_SPINS):
         if _all_finished(team, phase):
             return left
-    _publish(team.words, _spoken_for(team.me), left)
+    publish(team.words, _spoken_for(team.me), left)
     while not _all_finished(team, phase):
         _yield_processor()
     return join(team)
@@ -178,13 +178,13 @@ def wait(team, phase, left):
 def claim(team, part, phase, left):
     """Whether this part is to do a share of a phase, and the new `left`; its own share is asked for first."""
     if part == team.me:
-        if phase <= left or _read(team.words, _finished(team, part)) < phase - 1:  # others do it, or did the last one
+        if phase <= left or read(team.words, _finished(team, part)) < phase - 1:  # others do it, or did the last one
             left = wait(team, phase - 1, max(phase - 1, left))
         return phase > left, left
-    if _read(team.words, _spoken_for(part)) >= phase:
+    if read(team.words, _spoken_for(part)) >= phase:
         return False, left
     left = wait(team, phase - 1, max(phase, left))  # so it will not be late
-    before = _read(team.words, _spoken_for(part))
+    before = read(team.words, _spoken_for(part))
     return before < phase and _replace(team.words, _spoken_for(part), before, phase), left
 
 
@@ -199,7 +199,7 @@ def give_up(team, phase, left):
 def finish(team, part, phase):
     """Say that a share is finished, and all before it."""
     if team.parts > 1:
-        _publish(team.words, _finished(team, part), phase)
+        publish(team.words, _finished(team, part), phase)
 
 
 class Arrivals(NamedTuple):

@@ -362,13 +362,15 @@ class Recurrent(PlainCalls):
         TypeError
             For numbers that aren't real.
         """
-        dtype, below, before = self.dtype, x_t, h
+        dtype = self.dtype
+        below: Any = x_t
+        before: Any = h
         if not (  # as in the step before, which was checked: a step in a loop has no time for more
-            type(x_t) is type(h) is np.ndarray
-            and x_t.dtype is dtype is h.dtype
-            and (x_t.shape, h.shape) == self._step_shapes
-            and x_t.flags.carray
-            and h.flags.carray
+            type(below) is type(before) is np.ndarray
+            and below.dtype is dtype is before.dtype
+            and (below.shape, before.shape) == self._step_shapes
+            and below.flags.carray
+            and before.flags.carray
         ):
             self._require_one_direction()
             given = x_t if isinstance(x_t, np.ndarray) else _check.real("x_t", x_t)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import bench.peers
+from bench.messages import message_seconds
 from bench.peers.__main__ import main
+from bench.peers.instructions import KIND, multiplications
 from bench.peers.limits import Bound, Limits, cache_sizes, levels
 from bench.peers.measure import compare
 from bench.peers.peer import PEERS, installed
@@ -14,6 +16,7 @@ from bench.peers.problem import Problem, beside
 from bench.peers.remote import Local, Remote
 from bench.peers.report import OURS, Cell, beside_table, speed_ups, summary, tables
 from bench.workload import Shape
+from numgru.kernels.threads import available_cpus
 
 SMALL, LARGE = Shape(1, 1, 64, 64), Shape(1, 100, 32, 64)
 
@@ -56,6 +59,9 @@ def test_summary():
     assert one["geometric_mean"] == pytest.approx(4)
     assert one["smallest"] == pytest.approx(2)
     assert two["geometric_mean"] == two["smallest"] == pytest.approx(0.75)
+    assert one["at_the_limits"] == pytest.approx(32**0.5)
+    of_lstm = cell(Shape(1, 1, 1, 1, cell="LSTM"), numgru=1e-6, quick=1e-6)
+    assert [each["shapes"] for each in summary([*CELLS, of_lstm])] == ["all", "all", *["without options"] * 2]
 
 
 def test_ratios_that_are_equal_all_count():
@@ -74,17 +80,49 @@ def test_speed_up():
 def test_tables():
     text = tables(CELLS)
     assert "| 1,1,64,64 | 2.0 (0.0) | 4.0 (0.0) | 9.0 (0.0) | 2.00 | 1.00 | 50% | arithmetic | 4.00 |" in text
-    assert "| inference | 1 | 4.00 | 2.00 | 1,1,64,64 | quick |" in text
+    assert "| all | inference | 1 | 4.00 | 5.66 | 2.00 | 1,1,64,64 | quick |" in text
     assert beside_table([(CELLS[0], CELLS[2])]).endswith("| inference | 1 | 0.50 | 24.6 | 12.3 | 2.00 |")
 
 
 def test_the_limit_that_binds():
     limits = Limits(1, 100.0, dict.fromkeys(levels(), 10.0))
-    batch = limits.bound(Shape(64, 10, 8, 32), "inference")
-    assert batch == (Shape(64, 10, 8, 32).forward_flops / 100e9, "arithmetic")
-    one = limits.bound(Shape(1, 10, 8, 32), "training")
-    assert one.seconds == pytest.approx(4 * 96 * (2 * 10 * 32 + 8) / 10e9)
-    assert one.by == "weights from L1"
+    shape = Shape(64, 10, 8, 5 * KIND.lanes)
+    batch = limits.bound(shape, "inference")
+    assert batch.by == "arithmetic"
+    of_cell = 2 * KIND.lanes * multiplications(shape, "inference") * 5 * 640
+    assert batch.seconds == pytest.approx((shape.forward_flops + of_cell) / 100e9)
+    assert limits.bound(shape._replace(H=4 * KIND.lanes + 1), "inference").seconds == pytest.approx(
+        (2 * 640 * 3 * 5 * KIND.lanes * (8 + 4 * KIND.lanes + 1) + of_cell) / 100e9  # the last register is one, too
+    )
+    one = limits.bound(Shape(1, 10, 8, 64), "training")
+    assert one.seconds == pytest.approx(4 * 192 * (2 * 10 * 64 + 8) / 10e9)
+    assert one.by.startswith("weights from L")
+
+
+def test_threads_that_share_a_row_wait_for_messages():
+    limits = Limits(2, 1e9, dict.fromkeys(levels(), 1e9), (1e-7, 5e-7))
+    assert limits.bound(Shape(1, 10, 8, 64), "training") == (pytest.approx(20e-7), "messages")
+    assert limits.bound(Shape(64, 10, 8, 64), "training").by == "arithmetic"
+    assert limits.best(Limits(2, 1.0, dict.fromkeys(levels(), 1.0), (2e-7, 6e-7))).message == (1e-7, 6e-7)
+
+
+def test_what_a_cell_multiplies():
+    gru, before, lstm, rnn = (
+        [multiplications(Shape(1, 1, 1, 1, **options), job) for job in ("inference", "training")]
+        for options in ({}, {"reset_before": True}, {"cell": "LSTM"}, {"cell": "RNN"})
+    )
+    exponential = rnn[0]  # a tanh and nothing else; a sigmoid takes as many
+    assert exponential > 5
+    assert 3 * exponential < gru[0] < 4 * exponential
+    assert gru[0] == before[0]
+    assert 5 * exponential < lstm[0] < 6 * exponential
+    assert gru[1] > gru[0]
+    assert lstm[1] > lstm[0] + exponential  # tanh(c) once more
+
+
+@pytest.mark.skipif(available_cpus() < 2, reason="one processor")
+def test_message():
+    assert 1e-9 < message_seconds(100) < 1
 
 
 def test_levels():

@@ -146,7 +146,7 @@ def in_turns(turns: Turns) -> SimpleNamespace:
         for name, value in names.items()
         if isinstance(value, Dispatcher)
     }
-    names |= {"_read": read, "_publish": publish, "_exchange": exchange, "_replace": replace, "_SPINS": 2}
+    names |= {"read": read, "publish": publish, "_exchange": exchange, "_replace": replace, "_SPINS": 2}
     names |= {"_yield_processor": lambda: None}
     return SimpleNamespace(**names)
 
@@ -166,7 +166,7 @@ def test_every_share_is_done_once_and_in_time(seed: int) -> None:
         """As a tile: it waits for one share after the other, and gives up after a while."""
         assert phase == 1 or (part, phase - 1) in done
         for other in range(0 if empty[part] or alone[phase] else parts):
-            if not any(t._read(words, t._finished(view, other)) >= phase - 1 for _ in range(3)):
+            if not any(t.read(words, t._finished(view, other)) >= phase - 1 for _ in range(3)):
                 return False
             assert phase == 1 or (other, phase - 1) in done
         for _ in range(int(rng.integers(10))):  # it takes some time
