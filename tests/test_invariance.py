@@ -11,7 +11,17 @@ import pytest
 
 import numgru
 from numgru.kernels.target import TARGET
-from tests.cases import CELLS, Arrays, assert_exact, assert_same_bits, gru_layer, gru_problem, run, run_elsewhere
+from tests.cases import (
+    CELLS,
+    LAYERS,
+    Arrays,
+    assert_exact,
+    assert_same_bits,
+    gru_layer,
+    gru_problem,
+    run,
+    run_elsewhere,
+)
 
 DTYPES = [np.float32, np.float64]
 # (T, B, I, H), none a multiple of anything: narrow, a rest of rows and units, and one that is worth several
@@ -28,7 +38,7 @@ def pick(arrays: Arrays, rows: Any) -> Arrays:
 
 
 @each_dtype
-@pytest.mark.parametrize("B", [1, 2, 3, 4, 5, 7, 8, 9, 16, 17])
+@pytest.mark.parametrize("B", [1, 2, 3, 4, 5, 6, 7, 8, 9, 14, 16, 17])
 def test_batch_size_and_place_in_the_batch(B: int, dtype: Any) -> None:
     problem = gru_problem(4, 21, 10, 37, dtype)
     gru = gru_layer(problem)
@@ -37,6 +47,17 @@ def test_batch_size_and_place_in_the_batch(B: int, dtype: Any) -> None:
         part = run(gru, pick(problem, rows))
         expected = pick(whole, rows)
         assert_same_bits({name: part[name] for name in ("y", "h_n", "dx", "dh_0")}, expected)
+
+
+@each_dtype
+@pytest.mark.parametrize("H", [15, 31, 33, 49, 63, 64, 65, 97])
+@pytest.mark.parametrize("cell", LAYERS.values())
+def test_a_row_alone(cell: Any, H: int, dtype: Any) -> None:
+    """Its tiles are wider or narrower by what a cache holds."""
+    layer = cell(3, H, dtype=dtype, seed=0)
+    x = np.random.default_rng(0).standard_normal((7, 11, 3)).astype(dtype)
+    y, _ = layer(x)
+    assert_same_bits({"y": layer(x[:, 4:5])[0]}, {"y": y[:, 4:5]})
 
 
 @each_dtype

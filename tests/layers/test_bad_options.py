@@ -152,8 +152,10 @@ def test_constructor(options: dict[str, Any], error: Any, message: str) -> None:
 )
 def test_step(x: Any, h: Any, error: Any, message: str) -> None:
     gru = numgru.GRU(I, H, 2, dtype=np.float64)
-    with pytest.raises(error, match=message):
-        gru.step(x, h)
+    for _ in range(2):
+        with pytest.raises(error, match=message):
+            gru.step(x, h)
+        gru.step(zeros(B, I), zeros(2, B, H))  # whose shapes the layer remembers
 
 
 def test_step_and_stream_need_one_direction() -> None:

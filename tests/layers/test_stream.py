@@ -58,6 +58,25 @@ def test_step(combination: Any, dtype: Any, num_layers: int) -> None:
     assert_same_bits(by_name(h, "h_n"), expected)
 
 
+@each_kind
+def test_steps_of_the_same_shape_in_other_arrays(combination: Any, dtype: Any) -> None:
+    """After a step that was checked, another of its shapes is looked at all the same."""
+    problem, gru = problem_and_layer(combination, dtype)
+    x, h = problem["x"][0], np.array(states(problem, "h_0"))
+    expected = gru.step(x, h)
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    strided = np.zeros((*x.shape, 2), dtype)
+    strided[..., 0] = x
+    for same in (frozen, strided[..., 0], np.asfortranarray(x), x.tolist(), x.astype(x.dtype.newbyteorder())):
+        assert_same_bits({"h": gru.step(same, h)}, {"h": expected})
+        assert_same_bits({"h": gru.step(x, np.asfortranarray(h))}, {"h": expected})
+    narrow = gru.step(x.astype(np.float16), h)
+    assert_same_bits({"h": narrow}, {"h": gru.step(x.astype(np.float16).astype(dtype), h)})
+    assert_same_bits({"h": gru.step(x[:3], h[..., :3, :].copy())}, {"h": expected[..., :3, :]})
+    assert_same_bits({"h": gru.step(x, h)}, {"h": expected})
+
+
 @pytest.mark.parametrize("combination", [(), (LSTM,)], ids=["GRU", "LSTM"])
 def test_step_of_tokens(combination: Any) -> None:
     problem, gru = problem_and_layer(combination, tokens=True)
