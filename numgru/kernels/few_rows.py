@@ -16,6 +16,7 @@ from .packing import blocks_in, lanes_of
 from .products import ask_for_weights, input_gradient_tile, project_tile
 from .sequences import active_rows, steps_of, with_sums
 from .step import step_backward_tile, step_tile
+from .target import L1_REGISTERS
 from .team import blocks_of_share, claim, finish, give_up, join, wait
 from .threads import share
 from .tiles import ROWS, WIDE
@@ -23,7 +24,7 @@ from .tiles import ROWS, WIDE
 HALF = max(1, ROWS // 2)
 QUARTER = max(1, ROWS // 4)
 MOST = max(1, HALF - 1)  # rows that have tiles of their own, too, so that none is computed in vain
-_HALVED, _NEAR, FAR = 1024, 4096, 16384  # registers of weights: 64 KB, 256 KB and 1 MB where one has 64 bytes
+_NEAR, FAR = 4096, 16384  # registers of weights: 256 KB and 1 MB where a register has 64 bytes
 CHUNK = 32  # steps whose input's share is computed at once
 
 
@@ -60,10 +61,11 @@ def _columns(weights, stage, blocks):
 def _width(weights, run, rows):
     """Blocks of a tile of so many rows: the fewer, the more, so that there are enough independent sums.
 
-    Of one row half as many just give enough; then a first-level cache keeps half of the weights for the next step.
+    Of one row half as many just give enough. If a first-level cache holds half of the weights, it keeps these then for
+    the next step, which begins with them.
     """
-    gates = len(cell_slots(weights)[1])
-    return 2 if rows > QUARTER or (rows == 1 and gates > 2 and _registers(weights, run) <= _HALVED) else WIDE
+    halves = L1_REGISTERS < _registers(weights, run) <= 2 * L1_REGISTERS
+    return 2 if rows > QUARTER or (rows == 1 and halves and len(cell_slots(weights)[1]) > 2) else WIDE
 
 
 @borrower

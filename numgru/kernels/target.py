@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -80,6 +81,17 @@ def _host() -> Target:
 
 
 TARGET = _host()
+
+
+def _l1_bytes() -> int:
+    """The first-level data cache's size, as Linux tells it; or else a usual one."""
+    try:
+        return int(Path("/sys/devices/system/cpu/cpu0/cache/index0/size").read_text().removesuffix("K\n")) * 1024
+    except (OSError, ValueError):
+        return 32 * 1024
+
+
+L1_REGISTERS = _l1_bytes() // TARGET.vector_bytes
 
 
 def cpu_name() -> str:
