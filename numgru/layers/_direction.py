@@ -169,9 +169,10 @@ class Direction:
         """The same with the layer's flat parameters, for `train_backward`."""
         examples, B = y.shape[0] * y.shape[1], h_0.shape[1]
         gates, c = self._room_for_gates(examples), self._room_for_cells(examples // B, B)
+        loop_parts = self._parts(examples, B)
         threads.run(
-            self._plain.train, self._training_parts(examples, B),
-            *self._training_weights, parameters, x, h_0, y, c, gates, self.batch_first, self._parts(examples, B),
+            self._plain.train, self._training_parts(examples, loop_parts),
+            *self._training_weights, parameters, x, h_0, y, c, gates, self.batch_first, loop_parts,
         )  # fmt: skip
         return PlainTape(x, h_0, y, c, gates)
 
@@ -184,23 +185,24 @@ class Direction:
         And the norms (T, B) of what flows from step to step, where they are wanted.
         """
         examples, B = dy.shape[0] * dy.shape[1], dh.shape[1]
-        parts = self._training_parts(examples, B)
+        loop_parts = self._parts(examples, B)
+        parts = self._training_parts(examples, loop_parts)
         squares = None if norms is None else np.empty(norms.size * self.blocks)
         threads.run(
             self._plain.train_backward, parts,
             *self._training_weights, parameters, gradients, *tape, dy, None if dx is None else dx.reshape(-1), dh,
             self._room_for_carry(B), self.batch_first, self._room("sums", parts * self._size_of_sums), squares,
-            self._parts(examples, B),
+            loop_parts,
         )  # fmt: skip
         if norms is not None and squares is not None:
             norms.reshape(-1, 1)[...] = self._norms_of(squares)
 
-    def _training_parts(self, examples: int, B: int) -> int:
+    def _training_parts(self, examples: int, loop_parts: int) -> int:
         """Shares of all that isn't the way through time: weights are packed, and gradients summed.
 
         Where a single thread goes through time, the gates are in its cache, and stay there unless much is to be summed.
         """
-        if self._parts(examples, B) == 1 and self.input_size + self.hidden_size < _WORTH_MOVING:
+        if loop_parts == 1 and self.input_size + self.hidden_size < _WORTH_MOVING:
             return 1
         return threads.parts_for(self._work(examples + _PACKING), 2 * self.blocks)
 
