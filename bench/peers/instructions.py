@@ -3,57 +3,49 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import from_dtype
 
-from numgru.kernels.gru import GRUCell, ResetBeforeCell
-from numgru.kernels.lstm import LSTMCell
-from numgru.kernels.rnn import TanhCell
 from numgru.kernels.tiles import kind_of
 from numgru.kernels.vectors import Vec
 
-from ..workload import Shape
+from ..workload import Shape, layer_of
 
 KIND = kind_of(from_dtype(np.dtype(np.float32)))
-CELLS = {"GRU": GRUCell, "LSTM": LSTMCell, "RNN": TanhCell}
 
 
 def multiplications(shape: Shape, job: str) -> int:
     """Multiplications and multiply-adds, for one register of units, of a step and, in training, of its derivative."""
-    forward, backward = _instructions("ResetBefore" if shape.reset_before else shape.cell)
+    forward, backward = _instructions(Shape(1, 1, 1, 1, cell=shape.cell, reset_before=shape.reset_before))
     counts = forward if job == "inference" else forward + backward
     return counts["fmul"] + counts["fma"]
 
 
 @cache
-def _instructions(cell: str) -> tuple[Counter[str], Counter[str]]:
+def _instructions(shape: Shape) -> tuple[Counter[str], Counter[str]]:
     """Of all stages, by LLVM's names: forward, backward."""
-    kind = ResetBeforeCell if cell == "ResetBefore" else CELLS[cell]
+    cell = layer_of(shape)._kind.cell()
     forward: Counter[str] = Counter()
     backward: Counter[str] = Counter()
-    for stage in kind.stages:
-        others = kind.states - 1 if stage.makes is None else 0
-        b = _builder()
-        slots = {slot: _register(b) for slot in range(kind.slots)}
-        stage.step(slots, _register(b), *[_register(b)] * others)
-        forward += Counter(map(_name, b.block.instructions))
-        b = _builder()
-        slots = {slot: _register(b) for slot in range(kind.slots)}
-        stage.step_backward(_register(b), slots, _register(b), *[_register(b)] * 2 * others)
-        backward += Counter(map(_name, b.block.instructions))
+    for stage in cell.stages:
+        others = cell.states - 1 if stage.makes is None else 0
+        forward += _count(stage.step, 0, cell.slots, 1 + others)
+        backward += _count(stage.step_backward, 1, cell.slots, 1 + 2 * others)
     return forward, backward
 
 
-def _builder() -> ir.IRBuilder:
+def _count(equations: Callable[..., Any], before: int, slots: int, behind: int) -> Counter[str]:
+    """Of equations that take so many registers before and behind those of the slots."""
     function = ir.Function(ir.Module(), ir.FunctionType(ir.VoidType(), []), "cell")
-    return ir.IRBuilder(function.append_basic_block())
-
-
-def _register(b: ir.IRBuilder) -> Vec:
-    return Vec(b, KIND, ir.Constant(KIND.vector, ir.Undefined))
+    b = ir.IRBuilder(function.append_basic_block())
+    register = Vec(b, KIND, ir.Constant(KIND.vector, ir.Undefined))
+    equations(*[register] * before, dict.fromkeys(range(slots), register), *[register] * behind)
+    return Counter(map(_name, b.block.instructions))
 
 
 def _name(instruction: ir.Instruction) -> str:

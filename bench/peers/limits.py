@@ -1,7 +1,7 @@
-"""What the machine allows at most: arithmetic, reading from each cache level and from memory, messages of threads.
+"""What the machine allows at most: arithmetic, and reading from each cache level and from memory.
 
 A share of these limits compares across machines. They leave out that each step waits for the one before, and of the
-gates' functions all that isn't multiplied.
+gates' functions all that isn't multiplied. Messages between threads are measured, but no limit: small calls need none.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from typing import NamedTuple
 import numba
 import numpy as np
 from numpy.typing import NDArray
-
-from numgru.kernels.tiles import ROWS
 
 from ..machine import fma_peak
 from ..messages import message_seconds
@@ -81,7 +79,6 @@ class Limits(NamedTuple):
 
         A register of units is multiplied whole, also where H ends within it, and so is what the cell computes of it.
         Each step reads its recurrent weights at least once, forward and again backward; the input's are read once.
-        Where there are fewer rows than a thread's tile has, a step hears from the other threads of the one before.
         """
         passes = 1 if job == "inference" else 2
         registers = -(-shape.H // KIND.lanes)
@@ -90,11 +87,9 @@ class Limits(NamedTuple):
         flops += 2 * KIND.lanes * multiplications(shape, job) * registers * steps
         level = self.level_of(shape.gates * shape.H * shape.H * WORD)
         read = WORD * shape.gates * shape.H * (passes * shape.T * shape.H * len(shape.widths) + sum(shape.multiplied))
-        messages = passes * shape.T * len(shape.widths) if shape.B <= ROWS else 0
         return max(
             Bound(flops / self.gflops / 1e9, "arithmetic"),
             Bound(read / self.reads[level] / 1e9, f"weights from {level}"),
-            Bound(messages * self.message[0], "messages"),
         )
 
     def level_of(self, size: int) -> str:
