@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import llvmlite
 import numba
 import numba.extending
-from numba.core import caching, codegen, sigutils
+from numba.core import caching, codegen, sigutils, targetconfig
 from numba.core.ccallback import CFunc
 from numba.core.compiler import Compiler
 from numba.misc.appdirs import AppDirs
@@ -45,7 +45,8 @@ def shared_kernel(function: Callable[..., Any]) -> SharedKernel:
     """Compile a kernel whose work is in `prange` loops over shares, for one thread and for several."""
     twin = FunctionType(function.__code__, function.__globals__, function.__name__, None, function.__closure__)
     twin.__qualname__ = f"{function.__qualname__}_parallel"  # what it's called in the cache
-    return SharedKernel(kernel(function), _kept(numba.njit(parallel=True, **_OPTIONS)(twin)))
+    parallel = numba.njit(parallel=True, pipeline_class=_SharedCompiler, **_OPTIONS)(twin)
+    return SharedKernel(kernel(function), _kept(parallel))
 
 
 def piece(function: Callable[..., Any]) -> Any:
@@ -73,6 +74,25 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 def _part(function: Callable[..., Any], **options: Any) -> Any:
     return numba.njit(pipeline_class=_PieceCompiler, no_cpython_wrapper=True, **_OPTIONS, **options)(function)
+
+
+def overload(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
+    """As Numba's: what a function is in kernels, chosen by its arguments' types; a piece."""
+    options = _OPTIONS | {"pipeline_class": _PieceCompiler, "no_cpython_wrapper": True}
+    decorate: Callable[[Callable[..., Any]], Any] = numba.extending.overload(function, jit_options=options)
+    return decorate
+
+
+def in_threads() -> Any:
+    """True in a kernel's own code where its shares run on threads, None in its twin for one thread."""
+    raise NotImplementedError
+
+
+@numba.extending.overload(in_threads)
+def _() -> Any:
+    if targetconfig.ConfigStack.top_or_none().auto_parallel.enabled:
+        return lambda: True
+    return lambda: None
 
 
 def intrinsic(emitter: Callable[..., Any]) -> Any:
@@ -116,6 +136,26 @@ class _PieceCompiler(Compiler):
     def _compile_bytecode(self) -> Any:
         self.state.library = _PieceLibrary(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
         return super()._compile_bytecode()
+
+
+class _SharedCompiler(Compiler):
+    """The same for a kernel on threads: its loop's body, and two wrappers around that, have no code of their own.
+
+    They are linked into the kernel, as Numba does, but Numba would optimise and translate each of them, too.
+    """
+
+    def _compile_bytecode(self) -> Any:
+        codegen = self.state.targetctx.codegen()
+        usual = codegen._library_class
+
+        def library(codegen: Any, name: str) -> Any:
+            return (_PieceLibrary if "gufunc" in name.lower() else usual)(codegen, name)
+
+        codegen._library_class = library
+        try:
+            return super()._compile_bytecode()
+        finally:
+            codegen._library_class = usual
 
 
 @cache

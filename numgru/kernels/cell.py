@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
-from numba.extending import overload
 from numpy.typing import NDArray
 
+from ._jit import overload
 from .tiles import ROWS, in_registers, memory_of
 from .vectors import Vec
 

@@ -17,7 +17,7 @@ from .products import ask_for_weights, input_gradient_tile, project_tile
 from .sequences import active_rows, steps_of, with_sums
 from .step import step_backward_tile, step_tile
 from .target import L1_REGISTERS
-from .team import blocks_of_share, claim, finish, give_up, join, wait
+from .team import blocks_of_share, claim, finish, give_up, join, nth_part, parts_of, wait
 from .threads import share
 from .tiles import ROWS, WIDE
 
@@ -129,7 +129,7 @@ def _forward_share(weights, run, team, part, phase, t, stage, first, rows, start
 
     False where it must be begun again, because what others do came late.
     """
-    begin, end = blocks_of_share(team, part, lanes_of(run.y))
+    begin, end = blocks_of_share(team, part, run.H, lanes_of(run.y))
     if t == start and stage == 0 and not run.options.has_tokens:
         for j in range(begin, end, WIDE):
             _project(weights, run, first, rows, start, count, j, min(j + WIDE, end))
@@ -160,8 +160,8 @@ def forward_few(weights, run, sums, first, rows, team):
         for t in range(start, start + count):
             for stage in range(len(stage_widths(weights))):
                 phase += 1
-                for o in range(team.parts):
-                    part = (team.me + o) % team.parts
+                for n in range(parts_of(team)):
+                    part = nth_part(team, n)
                     mine, left = claim(team, part, phase, left)
                     while mine and not _forward_share(
                         weights, run, team, part, phase, t, stage, first, now, start, count
@@ -212,7 +212,7 @@ def _step_backward(weights, run, gradients, team, phase, t, stage, first, rows, 
 def _backward_share(weights, run, gradients, team, part, phase, t, stage, first, rows):
     """A share of a stage of step t. False as in `_forward_share`."""
     going_on, now = _active(run, t + 1, first, rows), _active(run, t, first, rows)
-    begin, end = blocks_of_share(team, part, lanes_of(run.y))
+    begin, end = blocks_of_share(team, part, run.H, lanes_of(run.y))
     width = _width_backward(rows)
     tiles = (end - begin + width - 1) // width
     for n in range(tiles):
@@ -248,8 +248,8 @@ def backward_few(weights, run, gradients, first, rows, team):
             phase += 1
             if flow_stages(gradients.flow):  # which looks at all units before any sum
                 left = wait(team, phase - 1, max(phase - 1, left))
-            for o in range(team.parts):
-                part = (team.me + o) % team.parts
+            for n in range(parts_of(team)):
+                part = nth_part(team, n)
                 mine, left = claim(team, part, phase, left)
                 while mine and not _backward_share(weights, run, gradients, team, part, phase, t, stage, first, rows):
                     mine, left = give_up(team, phase, left)
@@ -258,11 +258,11 @@ def backward_few(weights, run, gradients, first, rows, team):
     if gradients.dx is not None:
         phase += 1
         left = wait(team, phase - 1, max(phase - 1, left))
-        for o in range(team.parts):
-            part = (team.me + o) % team.parts
+        for n in range(parts_of(team)):
+            part = nth_part(team, n)
             mine, left = claim(team, part, phase, left)
             if mine:
-                begin, end = share(blocks_in(run.I, run.y), part, team.parts, 2)
+                begin, end = share(blocks_in(run.I, run.y), part, parts_of(team), 2)
                 for j in range(begin, end, 2):
                     _input_gradient(weights, run, gradients, first, rows, j)
                 finish(team, part, phase)

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import overload
 
-from ._jit import borrower
+from ._jit import borrower, overload
 from .packing import blocks_in
 from .sequences import Fields, padded
 from .vectors import I64, Vec, splat, sum_of_squares

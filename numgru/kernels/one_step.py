@@ -22,10 +22,9 @@ import numpy as np
 from llvmlite import ir
 from numba import carray, from_dtype, types
 from numba.core.errors import TypingError
-from numba.extending import overload
 from numpy.typing import NDArray
 
-from ._jit import c_function, intrinsic, kernel, piece
+from ._jit import c_function, intrinsic, kernel, overload, piece
 from .cell import Weights, cell_slots, stage_widths, state_count
 from .few_rows import HALF, columns_of
 from .gru import GRUWeights, ResetBeforeWeights

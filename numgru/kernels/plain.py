@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from ._jit import SharedKernel, piece, shared_kernel
+from ._jit import SharedKernel, in_threads, piece, shared_kernel
 from .cell import cell_slots, made_slot
 from .packing import blocks_in, lanes_of, pack_layer, pack_layer_backward
 from .recurrent import backward_part, forward_part, shared_memory
@@ -60,7 +60,7 @@ def plain_kernels(kind: Any) -> Plain:
     def infer(w_input, w_state, bias, x, h_0, y, c, batch_first, parts):
         """The states into y, and the last second state, if there is one, into c."""
         run = sequences(x, h_0, y, c, None, batch_first, 0, no_options())
-        words, sums = shared_memory(kind(w_input, w_state, bias), run, parts)
+        words, sums = shared_memory(kind(w_input, w_state, bias), run, parts, in_threads())
         for part in prange(parts):
             run = sequences(x, h_0, y, c, None, batch_first, 0, no_options())
             forward_part(kind(w_input, w_state, bias), run, words, sums, part, parts)
@@ -73,7 +73,7 @@ def plain_kernels(kind: Any) -> Plain:
             w_ih, w_hh, b_ih, b_hh = _matrices(weights, parameters, x.shape[2], h_0.shape[2])
             pack_layer(weights, w_ih, w_hh, b_ih, b_hh, part, parts)
         run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
-        words, sums = shared_memory(kind(w_input, w_state, bias), run, loop_parts)
+        words, sums = shared_memory(kind(w_input, w_state, bias), run, loop_parts, in_threads())
         for part in prange(loop_parts):
             run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
             forward_part(kind(w_input, w_state, bias), run, words, sums, part, loop_parts)
@@ -93,7 +93,7 @@ def plain_kernels(kind: Any) -> Plain:
             pack_layer_backward(weights, w_ih, w_hh, dx is not None, part, parts)
         _begin_carry(carry, dh)
         run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
-        words, _ = shared_memory(kind(w_input, w_state, bias), run, loop_parts)
+        words, _ = shared_memory(kind(w_input, w_state, bias), run, loop_parts, in_threads())
         for part in prange(loop_parts):
             run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
             flow = Flow(1, squares, np.inf, np.inf, None, None)

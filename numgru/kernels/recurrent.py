@@ -8,9 +8,9 @@ Shapes: as in sequences.py.
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
+from numba import prange, types
 
-from ._jit import borrower, piece, shared_kernel
+from ._jit import borrower, in_threads, overload, piece, shared_kernel
 from .cell import cell_slots, in_memory, stage_widths
 from .few_rows import CHUNK, FAR, HALF, QUARTER, backward_few, columns_of, forward_few, to_and_fro
 from .flow import flow_stages, set_factors
@@ -18,7 +18,7 @@ from .packing import blocks_in, lanes_of, pack_layer, pack_layer_backward
 from .products import Ahead, input_gradient_tile
 from .sequences import Gradients, active_rows, sequences, steps_of, with_sums
 from .step import step_backward_tile, step_tile
-from .team import Team, memory, words_of
+from .team import Team, memory, parts_of, words_of
 from .threads import share
 from .tiles import ROWS, WIDE, memory_of
 
@@ -70,8 +70,13 @@ def _end_of_full_tiles(active, first, last):
 
 
 @piece
-def shared_memory(weights, run, parts):
-    """What all parts share: the teams' words and memory for sums, or the words of those that are alone."""
+def shared_memory(weights, run, parts, in_threads):
+    """What all parts share: the teams' words and memory for sums, or the words of those that are alone.
+
+    Without threads there are no teams, and no words.
+    """
+    if in_threads is None:
+        return None, _room_for_sums(weights, run, CHUNK, 0)
     size = _size_of_team(run, parts)
     words = memory(parts // size if size > 1 else 1, size, run.H, lanes_of(run.y))
     return words, _room_for_sums(weights, run, CHUNK, run.B if size > 1 else 0)
@@ -81,12 +86,13 @@ def shared_memory(weights, run, parts):
 def forward_part(weights, run, words, sums, part, parts):
     """A part's rows of the batch through the whole sequence, or as one of a team its share of the team's rows."""
     team, first, last = _share(run, words, part, parts)
-    end = first if team.parts > 1 else _end_of_tiles(run.options.active, first, last)
+    in_team = parts_of(team) > 1
+    end = first if in_team else _end_of_tiles(run.options.active, first, last)
     if end > first:
         kept = _room_for_sums(weights, run, 1, end - first if len(stage_widths(weights)) > 1 else 0)
         _forward_tiles(in_memory(weights), run, kept, first, end)
     if end < last:
-        room = sums[sums.size // run.B * first :] if team.parts > 1 else _room_for_sums(weights, run, CHUNK, last - end)
+        room = sums[sums.size // run.B * first :] if in_team else _room_for_sums(weights, run, CHUNK, last - end)
         forward_few(in_memory(weights), run, room, end, last - end, team)
 
 
@@ -141,7 +147,7 @@ def backward_part(weights, run, gradients, words, part, parts):
     """As `forward_part`, from the last step to the first: the gates' gradients, dx and dh_0."""
     weights = in_memory(weights)
     team, first, last = _share(run, words, part, parts)
-    end = first if team.parts > 1 else _split(first, last, HALF)
+    end = first if parts_of(team) > 1 else _split(first, last, HALF)
     for t in range(run.T - 1 if end > first else -2, run.options.continued - 2, -1):
         going_on, stop = max(first, min(end, active_rows(run, t + 1))), max(first, min(end, active_rows(run, t)))
         for stage in range(len(stage_widths(weights)) - 1 + flow_stages(gradients.flow), -1, -1):
@@ -196,10 +202,20 @@ def _size_of_team(run, parts):
     return 1 if run.options.steps > 0 else max(1, parts // ((run.B + ROWS - 1) // ROWS))
 
 
-@piece
 def _share(run, words, part, parts):
-    """A part's team, and the rows first .. last - 1 of both."""
-    part, size = int(np.int64(part)), _size_of_team(run, parts)  # indices of a prange are unsigned
+    """A part's team (None: there are no teams), and the rows first .. last - 1 of both."""
+    raise NotImplementedError
+
+
+@overload(_share)
+def _(run, words, part, parts):
+    if isinstance(words, types.NoneType):
+        return lambda run, words, part, parts: (None, *_rows_of(run, np.int64(part), parts))
+    return _share_of_team
+
+
+def _share_of_team(run, words, part, parts):
+    part, size = np.int64(part), _size_of_team(run, parts)  # indices of a prange are unsigned
     if size == 1:
         first, last = _rows_of(run, part, parts)
         return Team(memory_of(words), 1, 0), first, last
@@ -233,7 +249,9 @@ def _rows_of(run, part, parts):
 @shared_kernel
 def forward(weights, x, h_0, y, c, gates, batch_first, direction, options, parts):
     """The whole sequence, in shares of the batch, or of few rows' units."""
-    words, sums = shared_memory(weights, sequences(x, h_0, y, c, gates, batch_first, direction, options), parts)
+    words, sums = shared_memory(
+        weights, sequences(x, h_0, y, c, gates, batch_first, direction, options), parts, in_threads()
+    )
     for part in prange(parts):
         run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
         forward_part(weights, run, words, sums, part, parts)
@@ -242,7 +260,9 @@ def forward(weights, x, h_0, y, c, gates, batch_first, direction, options, parts
 @shared_kernel
 def backward(weights, x, h_0, y, c, gates, dy, dx, dh_0, carry, flow, batch_first, direction, options, parts):
     """From dy, and the last states' in `carry`, to the gates' gradients (in `gates`), dx and dh_0; in such shares."""
-    words, _ = shared_memory(weights, sequences(x, h_0, y, c, gates, batch_first, direction, options), parts)
+    words, _ = shared_memory(
+        weights, sequences(x, h_0, y, c, gates, batch_first, direction, options), parts, in_threads()
+    )
     for part in prange(parts):
         run = sequences(x, h_0, y, c, gates, batch_first, direction, options)
         gradients = Gradients(memory_of(dy), memory_of(dx), memory_of(dh_0), memory_of(carry), flow)

@@ -27,10 +27,9 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import overload
 from numpy.typing import NDArray
 
-from ._jit import borrower, piece
+from ._jit import borrower, overload, piece
 from .tiles import kind_of, memory_of, pointer
 from .vectors import I64, Grid, Kind, Rows
 

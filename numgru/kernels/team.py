@@ -37,7 +37,10 @@ _THERE = 1 << 62  # beyond all phases
 
 
 class Team(NamedTuple):
-    """One part's view of its team. A part alone has nothing to claim or to wait for."""
+    """One part's view of its team. A part alone has nothing to claim or to wait for.
+
+    Kernels for one thread have None instead, and no code for teams.
+    """
 
     words: Any  # the `memory_of` its words
     parts: int
@@ -137,8 +140,22 @@ def _finished(team, part):
 
 
 @piece
-def blocks_of_share(team, part, lanes):
+def parts_of(team):
+    """How many parts a team has."""
+    return 1 if team is None else team.parts
+
+
+@piece
+def nth_part(team, n):
+    """The parts in the order in which one looks after their shares: its own first."""
+    return 0 if team is None else (team.me + n) % team.parts
+
+
+@piece
+def blocks_of_share(team, part, units, lanes):
     """The first and last + 1 of a share's blocks of units, the same in every phase."""
+    if team is None:
+        return 0, (units + lanes - 1) // lanes
     first = team.words[_finished(team, part - 1) + 1] if part > 0 else 0
     return first // lanes, (team.words[_finished(team, part) + 1] + lanes - 1) // lanes
 
@@ -146,7 +163,9 @@ def blocks_of_share(team, part, lanes):
 @piece
 def join(team):
     """Be there: the result is the last phase in which this part's own share was left to others."""
-    return _exchange(team.words, _spoken_for(team.me), _THERE) if team.parts > 1 else 0
+    if team is None or team.parts == 1:
+        return 0
+    return _exchange(team.words, _spoken_for(team.me), _THERE)
 
 
 @piece
@@ -163,7 +182,7 @@ def wait(team, phase, left):
 
     The result is the new `left`: others may have had this part's share of more phases meanwhile.
     """
-    if team.parts == 1:
+    if team is None or team.parts == 1:
         return left
     for _ in range(_SPINS):
         if _all_finished(team, phase):
@@ -177,6 +196,8 @@ def wait(team, phase, left):
 @inlined
 def claim(team, part, phase, left):
     """Whether this part is to do a share of a phase, and the new `left`; its own share is asked for first."""
+    if team is None:
+        return True, left
     if part == team.me:
         if phase <= left or read(team.words, _finished(team, part)) < phase - 1:  # others do it, or did the last one
             left = wait(team, phase - 1, max(phase - 1, left))
@@ -191,6 +212,8 @@ def claim(team, part, phase, left):
 @piece
 def give_up(team, phase, left):
     """Leave the own share to others until all phases before are finished; returns as `claim`."""
+    if team is None:
+        return False, left
     left = wait(team, phase - 1, max(phase - 1, left))
     return phase > left, left
 
@@ -198,7 +221,7 @@ def give_up(team, phase, left):
 @inlined
 def finish(team, part, phase):
     """Say that a share is finished, and all before it."""
-    if team.parts > 1:
+    if team is not None and team.parts > 1:
         publish(team.words, _finished(team, part), phase)
 
 

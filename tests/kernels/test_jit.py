@@ -36,6 +36,13 @@ def share_out(counts: NDArray[np.int64], parts: int) -> None:
         counts[part] += 1
 
 
+def note_form(counts: NDArray[np.int64], parts: int) -> None:
+    for part in prange(parts):
+        counts[part] = np.int64(0)
+    if _jit.in_threads() is None:
+        counts[0] = 1
+
+
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder in the place of the user's."""
@@ -91,6 +98,16 @@ def test_both_forms_of_a_shared_kernel_are_kept(cache: Path) -> None:
             np.testing.assert_array_equal(counts, 1)
             assert bool(form.stats.cache_hits) == from_cache
     assert len(files(cache, ".nbc")) == 2
+
+
+def test_a_kernel_knows_whether_it_has_threads(cache: Path) -> None:
+    """In whatever order its two forms are compiled."""
+    for first, second in ((0, 1), (1, 0)):
+        forms = _jit.shared_kernel(note_form)
+        for form in (forms[first], forms[second]):
+            counts = np.zeros(2, np.int64)
+            form(counts, 2)
+            assert counts[0] == (form is forms.serial)
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99])
