@@ -89,8 +89,11 @@ def _project(weights, run, first, rows, start, count, j, last):
 
 
 @inlined
-def _step(weights, run, team, phase, t, stage, i, rows, j, last):
-    """A stage of a time step for up to HALF rows, and blocks j .. last - 1 of units. As `step_tile`."""
+def _step(weights, run, team, phase, t, stage, i, rows, j, last, projected):
+    """A stage of a time step for up to HALF rows, and blocks j .. last - 1 of units. As `step_tile`.
+
+    `projected` says whether the input's share of the sums is there, as it always is for one row.
+    """
     if last - j == WIDE:
         if rows == 1:
             return step_tile(weights, run, team, phase, t, stage, i, j, 1, 1, None, 1, WIDE)
@@ -99,16 +102,18 @@ def _step(weights, run, team, phase, t, stage, i, rows, j, last):
     if last - j > 1:
         if rows == 1:
             in_time = step_tile(weights, run, team, phase, t, stage, i, j, 1, 1, None, 1, 2)
-        elif rows == MOST:
-            in_time = step_tile(weights, run, team, phase, t, stage, i, j, rows, 1, None, MOST, 2)
-        else:
+        elif projected:
             in_time = step_tile(weights, run, team, phase, t, stage, i, j, rows, 1, None, HALF, 2)
+        elif rows == MOST:
+            in_time = step_tile(weights, run, team, phase, t, stage, i, j, rows, 0, None, MOST, 2)
+        else:
+            in_time = step_tile(weights, run, team, phase, t, stage, i, j, rows, 0, None, HALF, 2)
         j += 2
     if j == last or not in_time:
         return in_time
     if rows == 1:
         return step_tile(weights, run, team, phase, t, stage, i, j, 1, 1, None, 1, 1)
-    return step_tile(weights, run, team, phase, t, stage, i, j, rows, 1, None, HALF, 1)
+    return step_tile(weights, run, team, phase, t, stage, i, j, rows, 0, None, HALF, 1)
 
 
 @borrower
@@ -118,29 +123,41 @@ def _is_worth_asking(weights, run, rows):
 
 
 @borrower
+def _rows_not_ahead(weights, run, rows, height):
+    """The rows, in tiles of that height, whose share of the input isn't computed ahead, but with each step.
+
+    Where more than two rows take a weight at once, to read it again costs less than to write sums and to read those,
+    unless it comes from far. And what waits for no state fills the time in which others do.
+    """
+    registers = blocks_in(run.H, run.y) * (run.I + run.H) * len(cell_slots(weights)[0])
+    if registers > FAR:
+        return 0
+    return rows - rows % height if 0 < rows % height <= QUARTER else rows
+
+
+@borrower
 def _active(run, t, first, rows):
     """Those of `rows` rows from row `first` on that have a step t."""
     return max(0, min(rows, active_rows(run, t) - first))
 
 
 @inlined
-def _forward_share(weights, run, team, part, phase, t, stage, first, rows, start, count):
+def _forward_share(weights, run, team, part, phase, t, stage, first, rows, height, ahead, start, count):
     """A share of a stage of step t, which is among `count` steps from step `start` on that are prepared at once.
 
     False where it must be begun again, because what others do came late.
     """
     begin, end = blocks_of_share(team, part, run.H, lanes_of(run.y))
-    if t == start and stage == 0 and not run.options.has_tokens:
+    if t == start and stage == 0 and ahead < first + rows and not run.options.has_tokens:
         for j in range(begin, end, WIDE):
-            _project(weights, run, first, rows, start, count, j, min(j + WIDE, end))
+            _project(weights, run, ahead, first + rows - ahead, start, count, j, min(j + WIDE, end))
     begin, end, width = begin // stage_widths(weights)[stage], _columns(weights, stage, end), _width(weights, run, rows)
     asks, tiles = _is_worth_asking(weights, run, rows), (end - begin + width - 1) // width
-    height = MOST if MOST > QUARTER and rows == 2 * MOST else HALF  # so that no row is computed in vain
     for n in range(tiles):
         j = begin + width * to_and_fro(n, tiles, t)
         for i in range(first, first + rows, height):
             few = min(height, first + rows - i)
-            if not _step(weights, run, team, phase, t, stage, i, few, j, min(j + width, end)):
+            if not _step(weights, run, team, phase, t, stage, i, few, j, min(j + width, end), i >= ahead):
                 return False
         if asks:
             ask_for_weights(weights, run, begin + width * to_and_fro(min(n + 1, tiles - 1), tiles, t))
@@ -157,6 +174,8 @@ def forward_few(weights, run, sums, first, rows, team):
         count = 1  # up to where `sums` begins again, at most
         while (start + count) % CHUNK and _active(run, start + count, first, rows) == now:
             count += 1
+        height = MOST if MOST > QUARTER and now == 2 * MOST else HALF  # so that no row is computed in vain
+        ahead = first + _rows_not_ahead(weights, run, now, height)
         for t in range(start, start + count):
             for stage in range(len(stage_widths(weights))):
                 phase += 1
@@ -164,7 +183,7 @@ def forward_few(weights, run, sums, first, rows, team):
                     part = nth_part(team, n)
                     mine, left = claim(team, part, phase, left)
                     while mine and not _forward_share(
-                        weights, run, team, part, phase, t, stage, first, now, start, count
+                        weights, run, team, part, phase, t, stage, first, now, height, ahead, start, count
                     ):
                         mine, left = give_up(team, phase, left)
                     if mine:
@@ -195,6 +214,10 @@ def _step_backward(weights, run, gradients, team, phase, t, stage, first, rows, 
         if rows > HALF:
             in_time = step_backward_tile(
                 weights, run, gradients, team, phase, t, stage, first, j, rows, depth, None, ROWS, 2
+            )  # fmt: skip
+        elif rows == MOST:
+            in_time = step_backward_tile(
+                weights, run, gradients, team, phase, t, stage, first, j, rows, depth, None, MOST, 2
             )  # fmt: skip
         else:
             in_time = step_backward_tile(
