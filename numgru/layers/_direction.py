@@ -1,4 +1,4 @@
-"""One direction of one layer of a recurrent network: its packed weights, and which kernels run it on how many threads.
+"""One direction of one layer with all options: which kernels run it, and what they're told.
 
 Shapes: T steps, B batch, I input, H hidden, D directions of the layer, S states; as in kernels/sequences.py.
 """
@@ -6,131 +6,29 @@ Shapes: T steps, B batch, I input, H hidden, D directions of the layer, S states
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..kernels import recurrent, threads
 from ..kernels.cell import Weights
-from ..kernels.few_rows import shares_of
-from ..kernels.packing import aligned_empty, blocks_of
 from ..kernels.sequences import Flow, Options
 from ..kernels.target import TARGET
-from ..kernels.tiles import ROWS
-from ..kernels.tokens import pack_weights_for_tokens, token_gradients
+from ..kernels.tokens import token_gradients
 from ..kernels.weight_gradients import Examples, tiles_of, weight_gradients, workspace_size
 from ._batch import Batch
 from ._check import FloatArray
+from ._plain_direction import PlainDirection
+from ._tape import FlowWanted, Noise, PlainTape, Tape
 
-
-class Noise(NamedTuple):
-    """What a call adds to the plain equations, in the order of the kernels' steps and rows."""
-
-    resets: FloatArray | None = None  # (T, B) booleans
-    zoneout: FloatArray | None = None  # (T, B, S H), or (S H,)
-    mask: FloatArray | None = None  # (B, H): recurrent dropout
-
-    @property
-    def is_quiet(self) -> bool:
-        """Whether there is none of it."""
-        return self.resets is None and self.zoneout is None and self.mask is None
-
-
-@dataclass
-class Tape:
-    """What the backward pass needs of a forward pass."""
-
-    batch: Batch
-    noise: Noise
-    x: FloatArray
-    h_0: FloatArray  # (S, B, H)
-    y: FloatArray
-    c: FloatArray | None  # (T, B, H), in inference (1, B, H): the second state after every step, or the last one
-    gates: FloatArray | None  # None: to be computed again
-    dropped: FloatArray | None  # (T + 1, B, H): the state as it enters products, where that is another
-    weights: Weights
-
-
-class PlainTape(NamedTuple):
-    """The same of a pass without any options."""
-
-    x: FloatArray
-    h_0: FloatArray  # (S, B, H)
-    y: FloatArray
-    c: FloatArray | None
-    gates: FloatArray
-
-
-class FlowWanted(NamedTuple):
-    """What is wanted of the gradient that flows from step to step."""
-
-    limit: float = np.inf
-    max_norm: float = np.inf
-    norms: FloatArray | None = None  # (T, B), by time and sequence: to be filled
-
-    @property
-    def has_bounds(self) -> bool:
-        """Whether it's held by any."""
-        return self.limit < np.inf or self.max_norm < np.inf
-
-
-QUIET = Noise()  # none of it
 NO_FLOW = Flow()
-PLAIN = Options()  # none of these, either
+PLAIN = Options()
 _NO_TOKENS = np.empty(0, np.int64)
-_PACKING = 12  # packing a layer's weights takes as long as so many examples
-_WORTH_MOVING = 192  # numbers, x and h, with which a gate's gradient is multiplied: fewer, and moving it takes longer
 
 
-class Direction:
-    """Weights and kernels of one direction (0: from the first step on, 1: from the last) of one layer."""
-
-    def __init__(
-        self, weights: type[Weights], suffix: str, input_size: int, hidden_size: int, width: int, reverse: int,
-        batch_first: bool, dtype: Any,
-    ) -> None:  # fmt: skip
-        self.weights, self.cell = weights, weights.cell()
-        self.gates = len(self.cell.input_slots)
-        self.input_size, self.hidden_size = input_size, hidden_size
-        self.width, self.reverse, self.batch_first, self.dtype = width, reverse, batch_first, np.dtype(dtype)
-        self.names = {short: f"{short}_{suffix}" for short in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
-        self.blocks, self.input_blocks = blocks_of(hidden_size, self.dtype), blocks_of(input_size, self.dtype)
-        self.padded = self.blocks * TARGET.lanes(self.dtype)
-        self._operations = 2 * self.gates * self.padded * (input_size + hidden_size)  # of an example
-        self.none = np.empty(0, self.dtype)
-        self._seen = np.zeros(input_size, np.bool_)  # tokens of the last pass
-        self._rooms: dict[str, FloatArray] = {}  # memory of training calls, kept for the next one
-        self._plain = weights.plain()
-
-    def pack(self, weights: Weights, parameters: Mapping[str, FloatArray], tokens: FloatArray | None = None) -> None:
-        """Fill the weights for forward passes; where the input is tokens, for these `tokens` only."""
-        if tokens is None:
-            threads.run(recurrent.pack_weights, self._packing_parts, weights, *self._of(parameters))
-        else:
-            pack_weights_for_tokens(weights, *self._of(parameters), tokens.reshape(-1))
-
-    @property
-    def _packing_parts(self) -> int:
-        return threads.parts_for_layer(_PACKING * self._work(1), self.blocks)
-
-    def pack_for_training(self, parameters: Mapping[str, FloatArray], tokens: FloatArray | None = None) -> Weights:
-        """The same in memory that the backward pass's weights take over."""
-        self.pack(self._training_weights, parameters, tokens)
-        return self._training_weights
-
-    @cached_property
-    def _training_weights(self) -> Weights:
-        unit = self.blocks * TARGET.lanes(self.dtype)
-        rows = self.gates * self.hidden_size * TARGET.lanes(self.dtype)
-        inputs = max(unit * self.gates * self.input_size, self.input_blocks * rows)
-        room = aligned_empty(inputs + self.blocks * rows + unit * self.cell.slots, self.dtype)
-        return self.weights(*np.split(room, (inputs, inputs + self.blocks * rows)))
-
-    def _of(self, arrays: Mapping[str, FloatArray]) -> list[FloatArray]:
-        return [arrays.get(name, self.none) for name in self.names.values()]
+class Direction(PlainDirection):
+    """The same with all options."""
 
     def forward(
         self,
@@ -157,62 +55,6 @@ class Direction:
         options = self._options(batch, x, noise, dropped)
         self._run_forward(weights, batch.T * batch.B, x, h_0, y, c, gates, options)
         return Tape(batch, noise, x, h_0, y, c, gates, dropped, weights)
-
-    def infer(self, weights: Weights, x: FloatArray, h_0: FloatArray, y: FloatArray) -> FloatArray | None:
-        """The states into y, from a plain batch; returns the last second state (1, B, H), if there is one."""
-        examples, B = y.shape[0] * y.shape[1], h_0.shape[1]
-        c = self._room_for_cells(1, B)
-        threads.run(self._plain.infer, self._parts(examples, B), *weights, x, h_0, y, c, self.batch_first)
-        return c
-
-    def train(self, parameters: FloatArray, x: FloatArray, h_0: FloatArray, y: FloatArray) -> PlainTape:
-        """The same with the layer's flat parameters, for `train_backward`."""
-        examples, B = y.shape[0] * y.shape[1], h_0.shape[1]
-        gates, c = self._room_for_gates(examples), self._room_for_cells(examples // B, B)
-        loop_parts = self._parts(examples, B)
-        threads.run(
-            self._plain.train, self._training_parts(examples, loop_parts),
-            *self._training_weights, parameters, x, h_0, y, c, gates, self.batch_first, loop_parts,
-        )  # fmt: skip
-        return PlainTape(x, h_0, y, c, gates)
-
-    def train_backward(
-        self, tape: PlainTape, parameters: FloatArray, gradients: FloatArray, dy: FloatArray, dx: FloatArray | None,
-        dh: FloatArray, norms: FloatArray | None,
-    ) -> None:  # fmt: skip
-        """dx (where it's wanted), dh_0 in place of dh_n, and the parameters' gradients, flat as the parameters.
-
-        And the norms (T, B) of what flows from step to step, where they are wanted.
-        """
-        examples, B = dy.shape[0] * dy.shape[1], dh.shape[1]
-        loop_parts = self._parts(examples, B)
-        parts = self._training_parts(examples, loop_parts)
-        squares = None if norms is None else np.empty(norms.size * self.blocks)
-        threads.run(
-            self._plain.train_backward, parts,
-            *self._training_weights, parameters, gradients, *tape, dy, None if dx is None else dx.reshape(-1), dh,
-            self._room_for_carry(B), self.batch_first, self._room("sums", parts * self._size_of_sums), squares,
-            loop_parts,
-        )  # fmt: skip
-        if norms is not None and squares is not None:
-            norms.reshape(-1, 1)[...] = self._norms_of(squares)
-
-    def _training_parts(self, examples: int, loop_parts: int) -> int:
-        """Shares of all that isn't the way through time: weights are packed, and gradients summed.
-
-        Where a single thread goes through time, the gates are in its cache, and stay there unless much is to be summed.
-        """
-        if loop_parts == 1 and self.input_size + self.hidden_size < _WORTH_MOVING:
-            return 1
-        return threads.parts_for(self._work(examples + _PACKING), 2 * self.blocks)
-
-    @cached_property
-    def _size_of_sums(self) -> int:
-        """Of a part."""
-        return workspace_size(self.input_size, self.hidden_size, self.gates, self.cell.slots, self.dtype, 1)
-
-    def _room_for_cells(self, steps: int, B: int) -> FloatArray | None:
-        return None if self.cell.states == 1 else np.empty((steps, B, self.hidden_size), self.dtype)
 
     def _options(self, batch: Batch, x: FloatArray, noise: Noise, dropped: FloatArray | None) -> Options:
         """Those of a whole pass."""
@@ -255,19 +97,6 @@ class Direction:
     def _features(self, x: FloatArray) -> FloatArray:
         """x, or for tokens an x without features."""
         return x if x.dtype == self.dtype else np.empty((*x.shape[:2], 0), self.dtype)
-
-    def _room(self, name: str, size: int) -> FloatArray:
-        room = self._rooms.get(name)
-        if room is None or room.size < size:
-            room = self._rooms[name] = self.none  # the smaller one goes before there is a larger one
-            room = self._rooms[name] = aligned_empty(size, self.dtype)
-        return room[:size]
-
-    def _room_for_gates(self, rows: int) -> FloatArray:
-        return self._room("gates", rows * self.cell.slots * self.padded)
-
-    def _room_for_carry(self, B: int) -> FloatArray:
-        return self._room("carry", self.cell.states * B * self.padded)
 
     def _run_forward(
         self, weights: Weights, examples: int, x: FloatArray, h_0: FloatArray, y: FloatArray,
@@ -347,16 +176,6 @@ class Direction:
         if wanted.norms is not None and flow.norms is not None:
             norms = self._norms_of(flow.norms).reshape(batch.T, batch.B)
             wanted.norms[...] = batch.in_time(norms, self.reverse)
-
-    def _norms_of(self, squares: FloatArray) -> FloatArray:
-        """From the blocks' sums of squares, neighbours first, as within the blocks."""
-        sums = squares.reshape(-1, self.blocks)
-        while sums.shape[1] > 1:
-            even, odd = sums[:, 0::2], sums[:, 1::2]
-            sums = even.copy()
-            sums[:, : odd.shape[1]] += odd
-        norms: FloatArray = np.sqrt(sums)
-        return norms
 
     def _run_backward(
         self, weights: Weights, tape: Tape, c: FloatArray | None, gates: FloatArray, dy: FloatArray,
@@ -463,12 +282,3 @@ class Direction:
             weights, x, tape.h_0, y, gates, examples, w_ih, *others,
             self.batch_first, self.reverse, opens, closes, self._room("sums", size),
         )  # fmt: skip
-
-    def _parts(self, examples: int, B: int, *, same_length: bool = True) -> int:
-        """Shares of the rows, or where they are too few for all threads, of each tile's blocks of units for a team."""
-        shares = shares_of(B, self.blocks) if same_length or B <= ROWS else -(-B // ROWS)
-        return threads.parts_for(self._work(examples), shares) if shares > 1 else 1
-
-    def _work(self, examples: int) -> int:
-        """Operations of a forward pass, in lanes that are switched off as well."""
-        return examples * self._operations

@@ -12,7 +12,7 @@ import numpy as np
 from . import _check
 from ._calls import CheckedCalls
 from ._check import FloatArray
-from ._direction import PlainTape
+from ._tape import PlainTape
 
 
 class PlainCalls(CheckedCalls):

@@ -20,8 +20,9 @@ from . import _check
 from ._batch import Batch
 from ._calls import Call, apart, unnested
 from ._check import FloatArray
-from ._direction import QUIET, Direction, FlowWanted, Noise, PlainTape, Tape
+from ._direction import Direction
 from ._plain import PlainCalls
+from ._tape import QUIET, FlowWanted, Noise, PlainTape, Tape
 from .base import Parameters
 from .compiled import Compiled
 from .stream import Stream

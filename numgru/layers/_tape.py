@@ -1,0 +1,69 @@
+"""What calls of one direction of a layer are told, and what they leave for the backward pass.
+
+Shapes: T steps, B batch, H hidden, S states; as in kernels/sequences.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ..kernels.cell import Weights
+from ._batch import Batch
+from ._check import FloatArray
+
+
+class Noise(NamedTuple):
+    """What a call adds to the plain equations, in the order of the kernels' steps and rows."""
+
+    resets: FloatArray | None = None  # (T, B) booleans
+    zoneout: FloatArray | None = None  # (T, B, S H), or (S H,)
+    mask: FloatArray | None = None  # (B, H): recurrent dropout
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether there is none of it."""
+        return self.resets is None and self.zoneout is None and self.mask is None
+
+
+@dataclass
+class Tape:
+    """What the backward pass needs of a forward pass."""
+
+    batch: Batch
+    noise: Noise
+    x: FloatArray
+    h_0: FloatArray  # (S, B, H)
+    y: FloatArray
+    c: FloatArray | None  # (T, B, H), in inference (1, B, H): the second state after every step, or the last one
+    gates: FloatArray | None  # None: to be computed again
+    dropped: FloatArray | None  # (T + 1, B, H): the state as it enters products, where that is another
+    weights: Weights
+
+
+class PlainTape(NamedTuple):
+    """The same of a pass without any options."""
+
+    x: FloatArray
+    h_0: FloatArray  # (S, B, H)
+    y: FloatArray
+    c: FloatArray | None
+    gates: FloatArray
+
+
+class FlowWanted(NamedTuple):
+    """What is wanted of the gradient that flows from step to step."""
+
+    limit: float = np.inf
+    max_norm: float = np.inf
+    norms: FloatArray | None = None  # (T, B), by time and sequence: to be filled
+
+    @property
+    def has_bounds(self) -> bool:
+        """Whether it's held by any."""
+        return self.limit < np.inf or self.max_norm < np.inf
+
+
+QUIET = Noise()  # none of it
