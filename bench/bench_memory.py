@@ -21,7 +21,7 @@ class Arrays:
         return {(str(shape), job): traced(shape, job) for shape in computable() for job in JOBS}
 
     def track_workspace(self, figures: Bytes, *case: str) -> int:
-        """What stays: packed weights with a copy to compare with, and after training the gates."""
+        """What stays: packed weights, and after training the gates."""
         return figures[case]["held"]  # type: ignore[index]
 
     def track_peak(self, figures: Bytes, *case: str) -> int:

@@ -48,13 +48,13 @@ CLEAR = Path("/proc/self/clear_refs")
 def allowed(shape: Shape, job: str) -> int:
     """Bytes that numgru may take.
 
-    Training: 5 T B H values and the output; of the weights, their gradients, packed ones for either direction, and the
-    copy by which a change is noticed. Inference: the output, packed weights and that copy. On top come a few states
-    and panels, and with small H what it takes to fill whole registers.
+    Training: 5 T B H values and the output; of the weights, their gradients, and packed ones for either direction.
+    Inference: the output and packed weights. On top come a few states and panels, and with small H what it takes to
+    fill whole registers.
     """
     B, T, I, H = shape[:4]
     weights = 3 * H * (I + H + 2)
-    values = T * B * H + 2 * weights if job == JOBS[0] else 6 * T * B * H + 4 * weights
+    values = T * B * H + weights if job == JOBS[0] else 6 * T * B * H + 3 * weights
     return WORD * values
 
 

@@ -28,12 +28,14 @@ class _Packed(NamedTuple):
 
     weights: tuple[FloatArray, list[Weights]]  # one block, and its parts by layer and direction
     tokens: bool  # whether the first layer's are for tokens
-    parameters: FloatArray  # a copy
+    parameters: FloatArray | None  # a copy; None as long as nobody could have changed them
     exposures: int  # of the parameters; the same number again: nobody can have changed them
 
 
 class RecurrentWeights(Layer):
     """What a recurrent layer is made of; `GRU` documents the parameters."""
+
+    _packed: _Packed | None = None
 
     def __init__(
         self,
@@ -152,7 +154,7 @@ class RecurrentWeights(Layer):
             Direction(self._kind, suffix, width, H, self._width, direction, self.batch_first, self.dtype)
             for suffix, width, direction in self._places()
         ]
-        self._packed: _Packed | None = None
+        self._packed = None
 
     @property
     def _width(self) -> int:
@@ -173,17 +175,32 @@ class RecurrentWeights(Layer):
         packed = self._packed
         if packed is not None and packed.exposures == self._exposures and packed.tokens == tokens:
             return packed.weights
-        exposures = -1 if self._exposed() else self._exposures
+        exposures = self._exposures  # first: whoever gets a view from now on is seen in the next call
+        if self._exposed():
+            exposures = -1
         if packed is None or packed.tokens != tokens or not self._is_same(packed):
             with threads.one_at_a_time():
                 packed = self._packed
                 if packed is None or packed.tokens != tokens or not self._is_same(packed):
                     packed = self._packed = None
-                    packed = _Packed(self._pack(tokens), tokens, self._flat_parameters.copy(), exposures)
-        self._packed = packed = packed._replace(exposures=exposures)
+                    before = self._flat_parameters.copy() if exposures == -1 else None
+                    packed = _Packed(self._pack(tokens), tokens, before, exposures)
+        before = packed.parameters if exposures == -1 else None
+        self._packed = packed = packed._replace(parameters=before, exposures=exposures)
         return packed.weights
 
+    def _expose(self) -> None:
+        super()._expose()
+        if self._packed is None or self._packed.parameters is not None:
+            return
+        with threads.one_at_a_time():
+            packed = self._packed
+            if packed is not None and packed.parameters is None:
+                self._packed = packed._replace(parameters=self._flat_parameters.copy())
+
     def _is_same(self, packed: _Packed) -> bool:
+        if packed.parameters is None:
+            return False
         words = np.dtype(f"i{self.dtype.itemsize}")
         return bool(same_bits(self._flat_parameters.view(words), packed.parameters.view(words)))
 

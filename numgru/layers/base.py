@@ -83,8 +83,9 @@ class Layer:
     @property
     def flat_parameters(self) -> FloatArray:
         """All parameters, shape (n,)."""
-        self._exposures += 1
-        return self._flat_parameters[:]
+        view = self._flat_parameters[:]
+        self._expose()
+        return view
 
     @flat_parameters.setter
     def flat_parameters(self, values: ArrayLike) -> None:
@@ -93,8 +94,13 @@ class Layer:
     @property
     def parameters(self) -> Parameters:
         """The parameters by name."""
+        views = self._parameters()
+        self._expose()
+        return views
+
+    def _expose(self) -> None:
+        """Note that there are views by which parameters can be changed, before anybody gets them."""
         self._exposures += 1
-        return self._parameters()
 
     def _parameters(self) -> Parameters:
         return Parameters(self._flat_parameters, self._shapes)
@@ -132,7 +138,7 @@ class Layer:
         flat_gradients[...] = self.flat_gradients
         self._flat_parameters = flat_parameters
         self.dtype = flat_parameters.dtype  # another one only for a layer without parameters
-        self._exposures += 1
+        self._expose()
         self._house_gradients(flat_gradients)
 
     def __call__(self, x: ArrayLike) -> Any:

@@ -120,6 +120,31 @@ def test_changed_parameters_are_seen(view: str) -> None:
     assert_same_bits({"y": y, "h_n": h_n}, expected)
 
 
+@pytest.mark.parametrize("asked", ["before", "after", "twice", "by another call"])
+def test_a_change_is_seen_whenever_its_view_was_asked_for(asked: str) -> None:
+    problem = gru_problem(5, 3, 4, 6)
+    gru = gru_layer(problem)
+    view = gru.flat_parameters if asked == "before" else None
+    gru(problem["x"])
+    if asked == "twice":
+        assert gru.flat_parameters.any()
+    if asked == "by another call":
+        view = gru.flat_parameters
+        gru(problem["x"])
+    if view is None:
+        view = gru.flat_parameters
+    for factor in (0.5, 3.0):
+        view *= np.float32(factor)
+        changed = problem | gru.state_dict()
+        y, h_n = gru(problem["x"], problem["h_0"])
+        expected = gru_layer(changed)(problem["x"], problem["h_0"])
+        assert_same_bits({"y": y, "h_n": h_n}, {"y": expected[0], "h_n": expected[1]})
+    view[0] = -view[0]
+    del view
+    changed = problem | gru.state_dict()
+    assert_same_bits({"y": gru(problem["x"])[0]}, {"y": gru_layer(changed)(problem["x"])[0]})
+
+
 def test_inference_leaves_a_waiting_backward_alone() -> None:
     problem, other = gru_problem(5, 3, 4, 6), gru_problem(9, 8, 4, 6, seed=1)
     gru = gru_layer(problem)
