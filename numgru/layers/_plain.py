@@ -18,13 +18,12 @@ from ._tape import PlainTape
 class PlainCalls(CheckedCalls):
     """A recurrent layer's plain calls, and what all its calls leave for `backward` and after it."""
 
-    _transient: ClassVar = CheckedCalls._transient | {"_training", "_gradient_flow", "_step_shapes"}
+    _transient: ClassVar = CheckedCalls._transient | {"_training", "_gradient_flow"}
 
     def _forget(self) -> None:
         super()._forget()
         self._training: Any = None  # what `backward` needs of the last `forward`
         self._gradient_flow: FloatArray | None = None
-        self._step_shapes: tuple[tuple[int, ...], ...] = ()  # of x_t and h of a step that was checked
 
     def _begin_training(self) -> None:
         self._training = None  # of the forward pass before, whose gates are overwritten now

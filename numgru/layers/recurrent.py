@@ -366,32 +366,35 @@ class Recurrent(PlainCalls):
         dtype = self.dtype
         below: Any = x_t
         before: Any = h
-        if not (  # as in the step before, which was checked: a step in a loop has no time for more
+        if not (  # a step in a loop has no time for more: the kernel looks at shapes
             type(below) is type(before) is np.ndarray
             and below.dtype is dtype is before.dtype
-            and (below.shape, before.shape) == self._step_shapes
             and below.flags.carray
             and before.flags.carray
+            and not self.bidirectional
         ):
-            self._require_one_direction()
             given = x_t if isinstance(x_t, np.ndarray) else _check.real("x_t", x_t)
             if given.dtype is not dtype and given.dtype.kind in "iu" and np.ndim(h) == given.ndim + 1 + self._states:
                 return self._step_of_tokens(given, h, out)
-            batch = given.shape[:1] if given.ndim > 1 else ()
-            below = _check.array("x_t", given, dtype, (*batch, self.input_size))
-            before = _check.states("h", h, dtype, (self.num_layers, *batch, self.hidden_size), self._states)
-            self._step_shapes = below.shape, before.shape
+            below, before = self._checked_step(given, h)
         if out is None:
             out = np.empty(before.shape, dtype)
         else:
             _check.output("out", out, before.shape, dtype, below)
             if np.may_share_memory(out, before):
                 before = before.copy()
-        block, _ = self._weights()
-        one_step.call_step(self._step_function, block, below, before, out)
+        if not one_step.call_step(self._step_function, self._weights()[0], below, before, out):
+            self._checked_step(x_t, h)  # says which shape is wrong
         return out
 
+    def _checked_step(self, x_t: Any, h: Any) -> tuple[FloatArray, FloatArray]:
+        self._require_one_direction()
+        batch = x_t.shape[:1] if x_t.ndim > 1 else ()
+        below = _check.array("x_t", x_t, self.dtype, (*batch, self.input_size))
+        return below, _check.states("h", h, self.dtype, (self.num_layers, *batch, self.hidden_size), self._states)
+
     def _step_of_tokens(self, x_t: FloatArray, h: ArrayLike, out: FloatArray | None) -> FloatArray:
+        self._require_one_direction()
         x = _check.tokens("x_t", x_t, self.input_size).reshape((-1, 1) if self.batch_first else (1, -1))
         before = _check.states("h", h, self.dtype, (self.num_layers, *x_t.shape, self.hidden_size), self._states)
         _, after = self(x, before.reshape(self._state_shape(self.num_layers, x.size, self.hidden_size)))

@@ -146,7 +146,7 @@ def f32(*shape: int) -> Any:
         (f32(T, I), f32(L, H + 1), f32(L, H + 1), "h: expected"),
         (f32(T, I), f32(L + 1, H), f32(L + 1, H), "h: expected"),
         (f32(T, 2, I), f32(L, 3, H), f32(L, 3, H), "h: expected"),
-        (f32(T, I), f32(2, L, H), f32(2, L, H), "h: expected h and c of an LSTM"),
+        (f32(T, I), f32(2, L, H), f32(2, L, H), "h: expected .* of an LSTM h and c"),
         (f32(T, I), f32(L, H), f32(L, H - 1), "out: expected"),
         (f32(T, 2, I), f32(L, 2, H), f32(L, 1, H), "out: expected"),
         (f32(T, I), *[f32(L, H)] * 2, "out: expected memory of its own"),
