@@ -208,16 +208,32 @@ def _is_state(header, batch, x, h):
     return h.shape[depth - 1] == header[_L] and h.shape[-1] == header[_H] and h.size == size
 
 
+def _fits(block, x, h):
+    """Whether x and h have the shapes of a step's arguments."""
+    raise NotImplementedError
+
+
+@overload(_fits)
+def _(block, x, h):
+    if x.ndim not in (1, 2) or h.ndim - x.ndim not in (1, 2):
+        return lambda block, x, h: False
+    return _has_shapes
+
+
+def _has_shapes(block, x, h):
+    header, batch = _header_of(block), _batch_of(x)
+    return x.shape[-1] == header[_I] and batch > 0 and _is_state(header, batch, x, h)
+
+
 @kernel
 def call_step(function, block, x, h, out):
     """One step, from Python, of arrays of the block's dtype; False, and nothing is done, if the shapes are wrong.
 
     To take a tuple from Python would cost half a microsecond, and to look at shapes there a fifth of one.
     """
-    header, batch = _header_of(block), _batch_of(x)
-    if x.ndim > 2 or x.shape[-1] != header[_I] or batch < 1 or not _is_state(header, batch, x, h):
+    if not _fits(block, x, h):
         return False
-    _call(function, block, x, h, out, batch)
+    _call(function, block, x, h, out, _batch_of(x))
     return True
 
 

@@ -380,11 +380,13 @@ class Recurrent(PlainCalls):
         if out is None:
             out = np.empty(before.shape, dtype)
         else:
+            if getattr(out, "shape", None) != before.shape:
+                self._checked_step(below, before)  # which may be wrong instead
             _check.output("out", out, before.shape, dtype, below)
             if np.may_share_memory(out, before):
                 before = before.copy()
         if not one_step.call_step(self._step_function, self._weights()[0], below, before, out):
-            self._checked_step(x_t, h)  # says which shape is wrong
+            self._checked_step(below, before)  # says which shape is wrong
         return out
 
     def _checked_step(self, x_t: Any, h: Any) -> tuple[FloatArray, FloatArray]:

@@ -147,6 +147,9 @@ def test_constructor(options: dict[str, Any], error: Any, message: str) -> None:
         (zeros(B, I), None, TypeError, "h: expected .*got "),
         (zeros(B, I + 1), zeros(2, B, H), ValueError, r"x_t: expected .*got .*\(3, 6\)"),
         (zeros(1, B, I), zeros(2, B, H), ValueError, r"x_t: expected .*got "),
+        (zeros(), zeros(2, B, H), ValueError, r"x_t: expected .*got 0"),
+        (zeros(B, I), zeros(), ValueError, r"h: expected .*got 0"),
+        (zeros(0, I), zeros(2, 0, H), ValueError, r"x_t: expected .*no empty dimension, got "),
         (np.full(B, I), zeros(2, B, H), ValueError, r"x_t: expected .*0.*4.*got .*5"),
     ],
 )
@@ -155,7 +158,9 @@ def test_step(x: Any, h: Any, error: Any, message: str) -> None:
     for _ in range(2):
         with pytest.raises(error, match=message):
             gru.step(x, h)
-        gru.step(zeros(B, I), zeros(2, B, H))  # whose shapes the layer remembers
+        with pytest.raises(error, match=message):
+            gru.step(x, h, out=zeros(2, B, H))
+        gru.step(zeros(B, I), zeros(2, B, H))  # in a loop, with less to do for it
 
 
 def test_step_and_stream_need_one_direction() -> None:
