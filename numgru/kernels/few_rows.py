@@ -1,7 +1,8 @@
 """A recurrent layer for few rows of the batch, forward and below backward, by one thread or by a team.
 
-Weights are what few rows cost: they're read for every time step. So the input's share of the sums is computed for
-several steps at once, the input's weights read once for all of them, and the tiles get wider as the rows get fewer.
+Weights are what few rows cost: they're read for every time step. So the input's share of one or two rows' sums is
+computed for several steps at once, the input's weights read once for all of them, and the tiles get wider as the rows
+get fewer.
 A team shares the units out; its phases are the stages of all steps (team.py).
 
 Shapes: as in sequences.py; `rows` <= ROWS rows from row `first` on.
