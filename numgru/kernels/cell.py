@@ -115,14 +115,26 @@ def _state_slots(cell: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return cell.state_slots[:of_state], cell.state_slots[of_state:]
 
 
-PAIR = 2  # blocks of units whose weights' gradients are summed together
+def _blocks_abreast(cell: Any) -> int:
+    return 3 if all(len(stage.gates) < 3 for stage in cell.stages) else 2
+
+
+def blocks_together(cell: Any) -> int:
+    """Blocks of units for whose weights' gradients the examples are read once."""
+    return _blocks_abreast(cell) * (2 if cell.slots == 1 else 1)
 
 
 @_known
-def slots_of_pair(cell: Any) -> tuple[tuple[int, ...], ...]:
-    """For the input's weights, and the two parts of the state's: each slot in every block of a pair, block by block."""
-    parts = cell.input_slots, *_state_slots(cell)
-    return tuple(tuple(slot + block * cell.slots for slot in part for block in range(PAIR)) for part in parts)
+def blocks_of_gradients(cell: Any) -> tuple[int, int]:
+    """Blocks of units in a tile of weights' gradients, the fewer gates the more, and those treated together."""
+    return _blocks_abreast(cell), blocks_together(cell)
+
+
+@_known
+def slots_abreast(cell: Any) -> tuple[tuple[int, ...], ...]:
+    """For the input's weights, and the two parts of the state's: each slot in every block of such a tile."""
+    parts, blocks = (cell.input_slots, *_state_slots(cell)), range(_blocks_abreast(cell))
+    return tuple(tuple(slot + block * cell.slots for slot in part for block in blocks) for part in parts)
 
 
 def panels_of(cell: Any) -> tuple[int, ...]:

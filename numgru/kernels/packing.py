@@ -14,9 +14,7 @@ from ._jit import borrower, intrinsic, kernel, piece
 from .cell import cell_slots, gate_panels
 from .target import TARGET
 from .threads import share
-from .tiles import View, copy_tile, transpose_tile
-
-_ALIGNMENT = 64  # bytes of a cache line, and of the widest register
+from .tiles import LINE, View, copy_tile, transpose_tile
 
 
 @intrinsic
@@ -40,8 +38,8 @@ def blocks_of(units: int, dtype: np.dtype[Any]) -> int:
 
 def aligned_empty(size: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """An uninitialised buffer that starts on a cache line, so that no register straddles two."""
-    raw = np.empty(size * dtype.itemsize + _ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % _ALIGNMENT
+    raw = np.empty(size * dtype.itemsize + LINE, np.uint8)
+    start = -raw.ctypes.data % LINE
     return raw[start : start + size * dtype.itemsize].view(dtype)
 
 

@@ -15,11 +15,13 @@ from numba.core import cgutils
 from ._jit import intrinsic
 from .cell import panels_of
 from .sequences import TRUE, Fields, fields_of, gates_of, inputs_of, sums_of
-from .tiles import WIDE, edge_masks, in_registers, rows_up_to, sum_rows
+from .target import TARGET
+from .tiles import ASKING, LINE, WIDE, edge_masks, in_registers, rows_up_to, sum_rows
 from .vectors import I64, Grid, Vec, either, loop
 
 _ASKED = 384  # registers with which a tile begins: half of a first-level cache
 _SOON = 12  # numbers summed over, that a tile of many rows asks ahead: 144 cycles with three gates
+_ASKS_SOON = TARGET.vector_bytes == LINE  # with smaller registers, the processor itself looks ahead far enough
 
 
 class Ahead(NamedTuple):
@@ -41,7 +43,7 @@ def ahead_of(b: ir.IRBuilder, ahead_type: Any, ahead: Any) -> Ahead | None:
 
 def _while_asking(
     b: ir.IRBuilder, ahead: Ahead | None, weights: Callable[[Any], Grid], j: Any, row: int, depth: Any, blocks: int,
-    add: Callable[[Callable[[Any], None]], Sequence[Vec]],
+    add: Callable[[Callable[[Any], None] | None], Sequence[Vec]],
 ) -> Sequence[Vec]:  # fmt: skip
     """`add(ask)`, where `ask(k)` asks for a bit of the tile's part of the next weights, or for nothing.
 
@@ -49,22 +51,24 @@ def _while_asking(
     those of a column begin; each block of them has `row` numbers for each k of `depth`.
     """
     if ahead is None:
-        return add(lambda k: None)
+        return add(None)
 
     def asking() -> Vec:
         own, begin, part = weights(j), weights(ahead.column), b.sdiv(b.add(I64(row - 1), ahead.turns), ahead.turns)
         first = b.add(begin.at, b.mul(b.mul(ahead.turn, depth), part))
         soon = Grid(b, begin.kind, begin.data, first, part, begin.block)
 
+        line = LINE // (own.kind.bits // 8)
+
         def ask(k: Any) -> None:
             for v in range(blocks):
                 soon.prefetch(k, v, level=2)
-                for line in range(0, row, own.kind.lanes):
-                    own.prefetch(b.add(k, I64(_SOON)), v, line)
+                for number in range(0, ASKING * row if _ASKS_SOON else 0, line):
+                    own.prefetch(b.add(k, I64(_SOON)), v, number)
 
         return Vec.stack(add(ask))
 
-    return list(either(b, b.icmp_signed(">", ahead.turns, I64(0)), asking, lambda: Vec.stack(add(lambda k: None))))
+    return list(either(b, b.icmp_signed(">", ahead.turns, I64(0)), asking, lambda: Vec.stack(add(None))))
 
 
 def biases(run: Fields, w: Fields, cell: Any, j: Any) -> Grid:
@@ -90,12 +94,11 @@ def accumulate(run, sums, places, cell, slots, gates, a, rows, depth, data, j, b
     packed = [*map(_gates_of_panels(run, data, cell, j, depth).__getitem__, gates)]
     keys = [(m, v, slots[g]) for m, v in places for g in gates]
 
-    def add(ask: Callable[[Any], None]) -> list[Vec]:
+    def add(ask: Callable[[Any], None] | None) -> list[Vec]:
         def weights(k: Any) -> list[Vec]:
-            ask(k)
             return [panel.load(k, v, place) for v in blocks for panel, place in packed]
 
-        return sum_rows(run.b, [sums[key] for key in keys], rows, depth, a, weights, arrivals)
+        return sum_rows(run.b, [sums[key] for key in keys], rows, depth, a, weights, arrivals, ask)
 
     def panel_from(column: Any) -> Any:
         return _gates_of_panels(run, data, cell, column, depth)[gates[0]][0]
@@ -169,7 +172,7 @@ def through_gates(run, da, first_gate, gates, data, j, start, row_of, blocks, de
 
     packed = weights_from(j)
 
-    def add(ask: Callable[[Any], None]) -> list[Vec]:
+    def add(ask: Callable[[Any], None] | None) -> list[Vec]:
         def gate(g: Any, sums: list[Vec]) -> list[Vec]:
             first, at = b.mul(run.H, b.add(g, I64(first_gate))), da[0].at
             for other in range(1, len(da)):
@@ -177,10 +180,10 @@ def through_gates(run, da, first_gate, gates, data, j, start, row_of, blocks, de
             a = run.grid(da[0].data, at, da[0].row, da[0].block)
 
             def weights(k: Any) -> list[Vec]:
-                ask(b.add(first, k))
                 return [packed.load(b.add(first, k), v) for v in range(blocks)]
 
-            return sum_rows(b, sums, row_of, depth, a, weights, arrivals)
+            ask_soon = None if ask is None else lambda k: ask(b.add(first, k))
+            return sum_rows(b, sums, row_of, depth, a, weights, arrivals, ask_soon)
 
         return loop(b, I64(len(da)), start, gate)
 

@@ -24,8 +24,10 @@ from .vectors import I64, Grid, Kind, Rows, Vec, as_index, first_lanes, loop, tr
 if TYPE_CHECKING:
     from .team import Arrivals
 
+LINE = 64  # bytes of a cache line
 ROWS = TARGET.rows
 WIDE = 4  # registers of a one-row tile: with 3 gates, enough independent sums to keep the multipliers busy
+ASKING = 1 if TARGET.vector_bytes == 64 else 4  # numbers summed over, for which a tile asks once for later weights
 _SUMS = 3 * ROWS  # that a loop can hold in registers, beside what they're made of
 
 
@@ -39,11 +41,9 @@ class View(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where some columns of examples lie: at[e] + first in `data`, or where at[e] < 0 -1 - at[e] + first in `other`."""
+    """Where some columns of examples lie: `first` numbers behind the addresses of their rows (`put_address`)."""
 
-    data: Any  # arrays, or their `memory_of`
-    other: Any
-    at: NDArray[np.int64]
+    rows: NDArray[np.int64]
     first: int
 
 
@@ -88,19 +88,34 @@ def _multiply_add(sums: Sequence[Vec], column: Sequence[Vec], row: Sequence[Vec]
 
 def sum_rows(
     b: ir.IRBuilder, sums: Sequence[Vec], rows: Sequence[Any], depth: Any, a: Grid, weights: Callable[[Any], list[Vec]],
-    arrivals: Arrivals | None = None,
+    arrivals: Arrivals | None = None, ask: Callable[[Any], None] | None = None,
 ) -> list[Vec]:  # fmt: skip
     """sums[m, j] + sum_k a[rows[m], k] w[k, j], for rows of `a` that are contiguous in k.
 
     With `arrivals`, `a` is what a team computes, and each share of it is waited for; unless the depth is 0, it's all.
+    `ask(k)` is emitted once for every ASKING numbers summed over, but for a few that are left over.
     """
 
-    def add(k: Any, end: Any, sums: Sequence[Vec]) -> list[Vec]:
-        return loop(
-            b, end, sums, lambda k, sums: _multiply_add(sums, [a.broadcast(m, 0, k) for m in rows], weights(k)), k
-        )
+    def add_one(k: Any, sums: Sequence[Vec]) -> list[Vec]:
+        return _multiply_add(sums, [a.broadcast(m, 0, k) for m in rows], weights(k))
 
-    return add(I64(0), depth, sums) if arrivals is None else arrivals.sums(sums, depth, add)
+    def add(k: Any, end: Any, sums: Sequence[Vec]) -> list[Vec]:
+        return loop(b, end, sums, add_one, k)
+
+    if arrivals is not None:
+        return arrivals.sums(sums, depth, add)
+    if ask is None:
+        return add(I64(0), depth, sums)
+
+    def add_some(n: Any, sums: list[Vec]) -> list[Vec]:
+        k = b.mul(n, I64(ASKING))
+        ask(k)
+        for other in range(ASKING):
+            sums = add_one(b.add(k, I64(other)), sums)
+        return sums
+
+    times = b.sdiv(depth, I64(ASKING))
+    return add(b.mul(times, I64(ASKING)), depth, loop(b, times, sums, add_some))
 
 
 def in_registers(gates: Sequence[Any], sums: int) -> list[Sequence[Any]]:
@@ -141,17 +156,28 @@ def affine_tile(typingctx, start, a, depth, w, y, left, rows, blocks):
     return types.void(start, a, depth, w, y, left, rows, blocks), codegen
 
 
-def _row_of_example(context: Any, b: ir.IRBuilder, places_type: Any, places: Any) -> Callable[[Any], Rows]:
-    """The row of an example, by its index in `Places`, as the emitters see them."""
-    *arrays, first = cgutils.unpack_tuple(b, places)
-    data, other, at = (pointer(context, b, *one) for one in zip(places_type.types[:3], arrays, strict=True))
-    kind = kind_of(places_type.types[0].dtype)
+@intrinsic
+def put_address(typingctx, rows, e, data, at):
+    """The address of number `at` of `data` into word e of `rows`: as a pointer, from which LLVM knows what it may."""
 
-    def row(e):
-        place = b.load(b.gep(at, [e], source_etype=I64), typ=I64)
-        elsewhere = b.icmp_signed("<", place, I64(0))
-        start = b.add(b.select(elsewhere, b.not_(place), place), first)  # not: -1 - place
-        return Rows(b, kind, [b.gep(b.select(elsewhere, other, data), [start], source_etype=kind.scalar)])
+    def codegen(context, b, sig, args):
+        kind = kind_of(sig.args[2].dtype)
+        address = b.gep(pointer(context, b, sig.args[2], args[2]), [args[3]], source_etype=kind.scalar)
+        place = b.gep(pointer(context, b, sig.args[0], args[0]), [args[1]], source_etype=I64)
+        b.store(address, b.bitcast(place, address.type.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(rows, types.int64, data, types.int64), codegen
+
+
+def _rows_in(context: Any, b: ir.IRBuilder, places_type: Any, places: Any, kind: Kind) -> Callable[[Any], Rows]:
+    """The row of an example, by its index in `Places`, as the emitters see them."""
+    rows, first = cgutils.unpack_tuple(b, places)
+    addresses = pointer(context, b, places_type.types[0], rows)
+
+    def row(e: Any) -> Rows:
+        address = b.load(b.gep(addresses, [e], source_etype=I64), typ=ir.PointerType())
+        return Rows(b, kind, [b.gep(address, [first], source_etype=kind.scalar)])
 
     return row
 
@@ -165,8 +191,8 @@ def panel_tile(typingctx, d, slot_width, left, panel, sums, count, x, y, weights
     n_slots = weights.instance_class.cell().slots
 
     def codegen(context, b, sig, args):
-        d_of, x_of, y_of = (_row_of_example(context, b, sig.args[i], args[i]) for i in (0, 6, 7))
         panel, sums = (grid(context, b, sig.args[i], args[i]) for i in (3, 4))
+        d_of, x_of, y_of = (_rows_in(context, b, sig.args[i], args[i], panel.kind) for i in (0, 6, 7))
         lanes = panel.kind.lanes
         mask = first_lanes(b, panel.kind, args[2])
 
@@ -195,16 +221,16 @@ def gradient_tile(typingctx, x, columns_left, panel, slots, dw, count, columns):
     n_slots, n_columns = len(slots), columns.literal_value
 
     def codegen(context, b, sig, args):
-        x_of = _row_of_example(context, b, sig.args[0], args[0])
         panel, dw = (grid(context, b, sig.args[i], args[i]) for i in (2, 4))
-        lanes = dw.kind.lanes
-        chosen = [b.mul(slot, I64(lanes)) for slot in cgutils.unpack_tuple(b, args[3])]
+        x_of = _rows_in(context, b, sig.args[0], args[0], dw.kind)
+        chosen = [b.mul(slot, I64(dw.kind.lanes)) for slot in cgutils.unpack_tuple(b, args[3])]
         column = rows_up_to(b, n_columns, args[1])
 
         def add(slots):
             def example(e, sums):
                 x = x_of(e)
-                x.prefetch(0, 0, 64 * 8 // x.kind.bits)  # what the next tile of columns will read
+                if slots[0] == 0:
+                    x.prefetch(0, 0, LINE * 8 // x.kind.bits)  # what the next tile of columns will read
                 return _multiply_add(
                     sums, [x.broadcast(0, 0, c) for c in column], [panel.load(e, 0, chosen[s]) for s in slots]
                 )
@@ -230,8 +256,8 @@ def direct_gradient_tile(typingctx, x, columns_left, panel, rows_left, dw, count
     n_rows, n_blocks = rows.literal_value, blocks.literal_value
 
     def codegen(context, b, sig, args):
-        x_of = _row_of_example(context, b, sig.args[0], args[0])
         panel, dw = (grid(context, b, sig.args[i], args[i]) for i in (2, 4))
+        x_of = _rows_in(context, b, sig.args[0], args[0], dw.kind)
         masks = edge_masks(b, dw.kind, range(n_blocks), args[1])
         row_of = rows_up_to(b, n_rows, args[3])
 

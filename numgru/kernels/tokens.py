@@ -17,7 +17,7 @@ from .cell import cell_slots, gate_panels
 from .packing import blocks_in, lanes_of, pack_biases, pack_forward
 from .sequences import no_options, sequences
 from .tiles import View, add_transposed, transpose_tile
-from .weight_gradients import EXAMPLES, examples_of, locate
+from .weight_gradients import examples_of, next_step_and_row, place_of_example, step_and_row
 
 
 @borrower
@@ -64,21 +64,20 @@ def _part(weights, run, gates, examples, sums, seen, dw, opens, closes, part, pa
     if opens:
         for token in range(part * lanes, V, parts * lanes):
             seen[token : token + lanes] = False
-    N = examples_of(run, examples)
-    inputs, states, at_gates = np.empty(EXAMPLES, np.int64), np.empty(EXAMPLES, np.int64), np.empty(EXAMPLES, np.int64)
-    for top in range(0, N, EXAMPLES):
-        count = min(EXAMPLES, N - top)
-        locate(run, examples, slots * padded, top, inputs[:count], states[:count], at_gates[:count])
-        for e in range(count):
-            token = run.x[inputs[e]]
-            if token // lanes % parts != part:
-                continue
-            if not seen[token]:
-                seen[token] = True
-                sums[token * width : (token + 1) * width] = 0
-            for gate in range(n_gates):
-                at, to = at_gates[e] + input_slots[gate] * padded, token * width + gate * padded
-                _add_row(sums[to : to + padded], gates[at : at + padded])
+    following = step_and_row(run, 0)
+    for e in range(examples_of(run, examples)):
+        t, i = following
+        following = next_step_and_row(run, t, i)
+        input_at, _, gates_at = place_of_example(run, examples, slots * padded, e, t, i)
+        token = run.x[input_at]
+        if token // lanes % parts != part:
+            continue
+        if not seen[token]:
+            seen[token] = True
+            sums[token * width : (token + 1) * width] = 0
+        for gate in range(n_gates):
+            at, to = gates_at + input_slots[gate] * padded, token * width + gate * padded
+            _add_row(sums[to : to + padded], gates[at : at + padded])
     if not closes:
         return
     for first in range(part * lanes, V, parts * lanes):

@@ -4,14 +4,16 @@ Every sum is one chain over the examples, from the last time step to the first a
 share out the weights, not the examples, so the sums don't depend on their number; and as time runs as it does in the
 backward pass, a sequence treated in several pieces gives the same chain.
 
-Shapes: as in sequences.py; N examples. A part of the work takes some columns of the weights of one pair of blocks of
-units after the other, so that all examples are read once for a pair, in a workspace of its own:
+Shapes: as in sequences.py; N examples. A part of the work takes some columns of the weights of one group of blocks of
+units after the other, so that all examples are read once for a group, in a workspace of its own:
 
-    panel  (EXAMPLES, block, slot, LANES)                       the pair's gates' gradients
-    sums   (block, slot, LANES)                                 its bias gradients
-    tiles  (I and H, each in whole tiles, gate, block, LANES)   its weight gradients, transposed
+    panel  (EXAMPLES, block, slot, LANES)                       the group's gates' gradients
+    sums   (block, slot, LANES)                                 the group's bias gradients
+    tiles  (I and H, each in whole tiles, pair, gate, block, LANES)   its weight gradients, transposed
 
-Sums and tiles of a part's every pair are held at once only where the examples come in several calls.
+A pair of blocks is what a tile takes; of a cell with few gates, three blocks are.
+
+Sums and tiles of a part's every group are held at once only where the examples come in several calls.
 """
 
 from __future__ import annotations
@@ -23,12 +25,21 @@ from numba import prange
 from numpy.typing import NDArray
 
 from ._jit import borrower, piece, shared_kernel
-from .cell import PAIR, cell_slots, made_slot, slots_of_pair, state_slots
+from .cell import blocks_of_gradients, blocks_together, cell_slots, made_slot, slots_abreast, state_slots
 from .packing import blocks_in, lanes_of
 from .sequences import no_options, sequences
 from .target import TARGET
 from .threads import share
-from .tiles import ROWS, Places, View, add_transposed, direct_gradient_tile, gradient_tile, panel_tile
+from .tiles import (
+    ROWS,
+    Places,
+    View,
+    add_transposed,
+    direct_gradient_tile,
+    gradient_tile,
+    panel_tile,
+    put_address,
+)
 
 EXAMPLES = 64  # of a panel, which so stays in the first-level cache
 FEW = 32  # examples for which transposed tiles aren't worth their while
@@ -47,24 +58,25 @@ def tiles_of(width: int) -> int:
     return -(-width // ROWS)
 
 
-def workspace_size(I: int, H: int, gates: int, slots: int, dtype: np.dtype[Any], parts: int, blocks: int = 1) -> int:
+def workspace_size(I: int, H: int, cell: Any, dtype: np.dtype[Any], parts: int, blocks: int = 1) -> int:
     """Numbers that `parts` parts need memory for; H is 0 where there are no state's weights.
 
     `blocks` is 1, or the number of all blocks of units where the examples come in several calls.
     """
-    columns = (tiles_of(I) + tiles_of(H)) * ROWS
-    held = -(-blocks // (PAIR * parts)) + (blocks > 1)  # a part may begin and end in the middle of a pair
-    return parts * (held * (columns * gates + slots) + EXAMPLES * slots) * PAIR * TARGET.lanes(dtype)
+    columns, gates, group = (tiles_of(I) + tiles_of(H)) * ROWS, len(cell.input_slots), blocks_together(cell)
+    held = -(-blocks // (group * parts)) + (blocks > 1)  # a part may begin and end in the middle of a group
+    of_block: int = held * (columns * gates + cell.slots) + EXAMPLES * cell.slots
+    return parts * of_block * group * TARGET.lanes(dtype)
 
 
 @borrower
-def _add(dw, tiles, tile, gates, block, unit, units, first, last):
-    """Columns first .. last - 1 of a pair's block, from `unit` on, transposed, into dw (gate units, width)."""
+def _add(dw, tiles, tile, gates, row, abreast, block, unit, units, first, last):
+    """Columns first .. last - 1 of a group's block, from `unit` on, transposed, into dw (gate units, width)."""
     lanes, width = lanes_of(dw), dw.shape[1]
-    row = gates * PAIR * lanes
+    own = block // abreast * abreast * gates + block % abreast
     for gate in range(gates):
         for column in range(first, last, lanes):
-            at = (tile * ROWS + column - first) * row + (gate * PAIR + block) * lanes
+            at = (tile * ROWS + column - first) * row + (own + gate * abreast) * lanes
             out = View(dw, (gate * units + unit) * width + column, width, 0)
             add_transposed(View(tiles, at, row, 0), units - unit, last - column, out)
 
@@ -76,22 +88,40 @@ def examples_of(run, examples):
 
 
 @borrower
-def locate(run, examples, row, top, inputs, states, gates):
-    """Where examples from `top` on lie, as `Examples` says it; `row` numbers of the gates are an example's."""
+def step_and_row(run, e):
+    """Those of example e, where the examples are all steps of all rows."""
+    return run.T - 1 - e // run.B, e % run.B
+
+
+@borrower
+def next_step_and_row(run, t, i):
+    """Those of the example that follows."""
+    return (t, i + 1) if i + 1 < run.B else (t - 1, 0)
+
+
+@borrower
+def place_of_example(run, examples, row, e, t, i):
+    """Where example e lies, row i of step t, as `Examples` says it; `row` numbers of the gates are an example's."""
     if examples is None:
-        t, i = run.T - 1 - top // run.B, top % run.B
-        for e in range(inputs.size):
-            inputs[e] = run.x_start + t * run.x_time + i * run.x_row
-            states[e] = run.y_start + (t - 1) * run.y_time + i * run.y_row if t > 0 else -1 - i * run.H
-            gates[e] = (t * run.B + i) * row
-            i += 1
-            if i == run.B:
-                t, i = t - 1, 0
-    else:
-        for e in range(inputs.size):
-            inputs[e] = examples.inputs[top + e]
-            states[e] = examples.states[top + e]
-            gates[e] = examples.gates[top + e]
+        state = run.y_start + (t - 1) * run.y_time + i * run.y_row if t > 0 else -1 - i * run.H
+        return run.x_start + t * run.x_time + i * run.x_row, state, (t * run.B + i) * row
+    return examples.inputs[e], examples.states[e], examples.gates[e]
+
+
+@borrower
+def _locate(run, examples, row, top, count, at):
+    """The addresses of `count` examples' rows from example `top` on: in x, in y or h_0, and among the gates."""
+    inputs, states, gates = at
+    t, i = step_and_row(run, top)
+    for e in range(count):
+        input_at, state_at, gates_at = place_of_example(run, examples, row, top + e, t, i)
+        put_address(inputs, e, run.x, input_at)
+        if state_at >= 0:
+            put_address(states, e, run.y, state_at)
+        else:
+            put_address(states, e, run.h_0, -1 - state_at)
+        put_address(gates, e, run.gates, gates_at)
+        t, i = next_step_and_row(run, t, i)
 
 
 @borrower
@@ -105,7 +135,7 @@ def _add_directly(dw, first_gate, slots, x, panel, units, unit, columns, count):
     for gate in range(len(slots)):
         for row in range(0, min(lanes, units - unit), ROWS):
             for c in range(left, right, 2 * lanes):
-                places = Places(x.data, x.other, x.at, x.first + c)
+                places = Places(x.rows, x.first + c)
                 d = View(panel.data, panel.at + slots[gate] * lanes + row, panel.row, 0)
                 out = View(dw, ((first_gate + gate) * units + unit + row) * width + c, width, lanes)
                 direct_gradient_tile(places, right - c, d, min(lanes, units - unit) - row, out, count, ROWS, 2)
@@ -119,13 +149,21 @@ def add_part(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, cl
 
 
 @borrower
-def _add_columns(x, left, panel, slots, slots_of_pair, is_pair, tiles, row, lanes, count):
-    """One tile of columns of a pair of blocks, or of the only block that is left, with `row` numbers for a column."""
-    data, at = tiles
-    if is_pair:
-        gradient_tile(x, left, panel, slots_of_pair, View(data, at, row, lanes), count, ROWS)
-    else:
-        gradient_tile(x, left, panel, slots, View(data, at, row, PAIR * lanes), count, ROWS)
+def _add_tiles(x, width, start, stop, panel, slots, slots_abreast, layout, data, at, count):
+    """Tiles start .. stop - 1 of a matrix with `width` columns, of which `x` says where they lie.
+
+    `slots` are the matrix's in one block, and in as many as there are abreast in a tile; its first tile begins at `at`.
+    """
+    here, of_block, abreast, gates, row = layout  # blocks, numbers of a block in the panel, .., numbers of a column
+    lanes = lanes_of(data)
+    for tile in range(start, stop):
+        c, columns = tile * ROWS, Places(x.rows, x.first + tile * ROWS)
+        for block in range(0, here, abreast):
+            d, out = View(panel.data, block * of_block, panel.row, 0), at + c * row + block * gates * lanes
+            if block + 1 < here:
+                gradient_tile(columns, width - c, d, slots_abreast, View(data, out, row, lanes), count, ROWS)
+            else:
+                gradient_tile(columns, width - c, d, slots, View(data, out, row, abreast * lanes), count, ROWS)
 
 
 @borrower
@@ -133,77 +171,75 @@ def _add_blocks(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens,
     """The same, with memory (3, EXAMPLES) for where a panel's examples lie."""
     input_slots, all_state_slots, slots = cell_slots(weights)
     of_state, of_made = state_slots(weights)
-    input_slots_of_pair, of_state_of_pair, of_made_of_pair = slots_of_pair(weights)
-    gates = len(input_slots)
+    input_slots_abreast, of_state_abreast, of_made_abreast = slots_abreast(weights)
+    gates, (abreast, group) = len(input_slots), blocks_of_gradients(weights)
     lanes = lanes_of(memory)
     blocks, padded = blocks_in(run.H, memory), blocks_in(run.H, memory) * lanes
-    of_block, example, row = slots * lanes, PAIR * slots * lanes, PAIR * gates * lanes
+    of_block, row = slots * lanes, group * gates * lanes
+    example = group * of_block
     input_tiles = (run.I + ROWS - 1) // ROWS
     state_tiles = (dw_hh.shape[1] + ROWS - 1) // ROWS
-    columns = input_tiles + state_tiles
+    columns, size_of_x = input_tiles + state_tiles, input_tiles * ROWS * row
     whole = memory[memory.size // parts * part : memory.size // parts * (part + 1)]
     panel, held = whole[: EXAMPLES * example], whole[EXAMPLES * example :]
-    size = columns * ROWS * row + example  # of a pair's sums and tiles
+    size = columns * ROWS * row + example  # of a group's sums and tiles
     N = examples_of(run, examples)
     few = N <= FEW and opens and closes
     at_x, at_y, at_gates = at
 
     first, last = share(blocks * columns, part, parts, 1)
-    first_pair = first // (PAIR * columns)
-    for pair in range(first_pair, (last + PAIR * columns - 1) // (PAIR * columns)):
-        unit, here = pair * PAIR * lanes, min(PAIR, blocks - pair * PAIR)
-        before = pair * PAIR * columns
+    first_group = first // (group * columns)
+    for number in range(first_group, (last + group * columns - 1) // (group * columns)):
+        unit, here = number * group * lanes, min(group, blocks - number * group)
+        before = number * group * columns
         start, stop = max(0, first - before) // here, min(here * columns, last - before) // here
         if start == stop:
             continue
-        own = 0 if opens and closes else (pair - first_pair) * size
+        own = 0 if opens and closes else (number - first_group) * size
         sums, tiles = held[own : own + example], held[own + example : own + size]
+        tiles_of_x = start, min(stop, input_tiles)
+        tiles_of_h = max(0, start - input_tiles), stop - input_tiles
         columns_of_x = start * ROWS, min(run.I, stop * ROWS)
-        columns_of_h = max(0, start - input_tiles) * ROWS, min(dw_hh.shape[1], (stop - input_tiles) * ROWS)
+        columns_of_h = tiles_of_h[0] * ROWS, min(dw_hh.shape[1], tiles_of_h[1] * ROWS)
         if opens:
             sums[:] = 0
         if opens and not few:
             tiles[:] = 0
+        if here % abreast > 1:
+            panel[:] = 0  # of blocks that there aren't
         for top in range(0, N, EXAMPLES):
             count = min(EXAMPLES, N - top)
-            locate(run, examples, slots * padded, top, at_x[:count], at_y[:count], at_gates[:count])
-            packed = View(panel, 0, example, 0)
-            x = Places(run.x, run.x, at_x, start * ROWS)
-            y = Places(run.y, run.h_0, at_y, max(0, start - input_tiles) * ROWS)
+            _locate(run, examples, slots * padded, top, count, at)
+            x, y = Places(at_x, 0), Places(at_y, 0)
             for block in range(here):
-                d, left = Places(run.gates, run.gates, at_gates, unit + block * lanes), run.H - unit - block * lanes
-                own_slots = View(panel, block * of_block, example, 0)
-                panel_tile(d, padded, left, own_slots, View(sums, block * of_block, 0, 0), count, x, y, weights)
+                d, left = Places(at_gates, unit + block * lanes), run.H - unit - block * lanes
+                own_slots, own_sums = View(panel, block * of_block, example, 0), View(sums, block * of_block, 0, 0)
+                first_x, first_y = Places(at_x, tiles_of_x[0] * ROWS), Places(at_y, tiles_of_h[0] * ROWS)
+                panel_tile(d, padded, left, own_slots, own_sums, count, first_x, first_y, weights)
             if few:
-                x, y = Places(run.x, run.x, at_x, 0), Places(run.y, run.h_0, at_y, 0)
                 for block in range(here):
                     own_slots, own_unit = View(panel, block * of_block, example, 0), unit + block * lanes
                     _add_directly(dw_ih, 0, input_slots, x, own_slots, run.H, own_unit, columns_of_x, count)
                     _add_directly(dw_hh, 0, of_state, y, own_slots, run.H, own_unit, columns_of_h, count)
                     if made is not None:
-                        p, gate = Places(run.gates, run.gates, at_gates, made * padded), len(of_state)
+                        p, gate = Places(at_gates, made * padded), len(of_state)
                         _add_directly(dw_hh, gate, of_made, p, own_slots, run.H, own_unit, columns_of_h, count)
                 continue
-            for tile in range(start, min(stop, input_tiles)):
-                c = tile * ROWS
-                x, out = Places(run.x, run.x, at_x, c), (tiles, c * row)
-                _add_columns(
-                    x, run.I - c, packed, input_slots, input_slots_of_pair, here == PAIR, out, row, lanes, count
-                )  # fmt: skip
-            for tile in range(max(start, input_tiles), stop):
-                c = (tile - input_tiles) * ROWS
-                y, out = Places(run.y, run.h_0, at_y, c), (tiles, tile * ROWS * row)
-                _add_columns(y, run.H - c, packed, of_state, of_state_of_pair, here == PAIR, out, row, lanes, count)
-                if made is not None:
-                    p = Places(run.gates, run.gates, at_gates, made * padded + c)
-                    out = tiles, tile * ROWS * row + len(of_state) * PAIR * lanes
-                    _add_columns(p, run.H - c, packed, of_made, of_made_of_pair, here == PAIR, out, row, lanes, count)
+            packed, layout = View(panel, 0, example, 0), (here, of_block, abreast, gates, row)
+            (left, right), slots_of_x = tiles_of_x, (input_slots, input_slots_abreast)
+            _add_tiles(x, run.I, left, right, packed, *slots_of_x, layout, tiles, 0, count)
+            (left, right), slots_of_h = tiles_of_h, (of_state, of_state_abreast)
+            _add_tiles(y, run.H, left, right, packed, *slots_of_h, layout, tiles, size_of_x, count)
+            if made is not None:
+                p, slots_of_p = Places(at_gates, made * padded), (of_made, of_made_abreast)
+                of_p = size_of_x + len(of_state) * abreast * lanes
+                _add_tiles(p, run.H, left, right, packed, *slots_of_p, layout, tiles, of_p, count)
         if not closes:
             continue
         for block in range(0 if few else here):
             own_unit = unit + block * lanes
-            for dw, (left, right), before in ((dw_ih, columns_of_x, 0), (dw_hh, columns_of_h, input_tiles)):
-                _add(dw, tiles, before + left // ROWS, gates, block, own_unit, run.H, left, right)
+            for dw, (left, right), tiles_before in ((dw_ih, columns_of_x, 0), (dw_hh, columns_of_h, input_tiles)):
+                _add(dw, tiles, tiles_before + left // ROWS, gates, row, abreast, block, own_unit, run.H, left, right)
         if start == 0:
             for db, bias_slots in ((db_ih, input_slots), (db_hh, all_state_slots)):
                 for gate in range(gates if db.size > 0 else 0):

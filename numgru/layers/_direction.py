@@ -276,7 +276,7 @@ class Direction(PlainDirection):
             x, w_ih = np.empty((*x.shape[:2], 0), self.dtype), w_ih[:, :0]
         I = x.shape[2]
         parts = threads.parts_for(self._work(batch.T * batch.B), self.blocks * (tiles_of(I) + tiles_of(H)))
-        size = workspace_size(I, H, self.gates, self.cell.slots, self.dtype, parts, 1 if whole else self.blocks)
+        size = workspace_size(I, H, self.cell, self.dtype, parts, 1 if whole else self.blocks)
         threads.run(
             weight_gradients, parts,
             weights, x, tape.h_0, y, gates, examples, w_ih, *others,

@@ -125,7 +125,7 @@ class PlainDirection:
     @cached_property
     def _size_of_sums(self) -> int:
         """Of a part."""
-        return workspace_size(self.input_size, self.hidden_size, self.gates, self.cell.slots, self.dtype, 1)
+        return workspace_size(self.input_size, self.hidden_size, self.cell, self.dtype, 1)
 
     def _room_for_cells(self, steps: int, B: int) -> FloatArray | None:
         return None if self.cell.states == 1 else np.empty((steps, B, self.hidden_size), self.dtype)

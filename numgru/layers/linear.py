@@ -129,7 +129,7 @@ class Linear(Layer):
             weight_gradients, parts,
             linear.LinearWeights(none, none), x[None], no_state, dy[None], slots.reshape(-1),
             None, d["weight"], no_state[0, :, :0], d.get("bias", none), none, False, 0, True, True,
-            aligned_empty(workspace_size(K, 0, 1, 1, self.dtype, parts), self.dtype),
+            aligned_empty(workspace_size(K, 0, linear.LinearSlots, self.dtype, parts), self.dtype),
         )  # fmt: skip
 
     @property
