@@ -16,7 +16,7 @@ from ._jit import intrinsic
 from .cell import panels_of
 from .sequences import TRUE, Fields, fields_of, gates_of, inputs_of, sums_of
 from .target import TARGET
-from .tiles import ASKING, LINE, WIDE, edge_masks, in_registers, rows_up_to, sum_rows
+from .tiles import ASKING, LINE, WIDE, edge_masks, in_registers, rows_up_to, store_tile, sum_rows
 from .vectors import I64, Grid, Vec, either, loop
 
 _ASKED = 384  # registers with which a tile begins: half of a first-level cache
@@ -215,9 +215,3 @@ def input_gradient_tile(typingctx, weights, run, gradients, t, i, j, count, in_t
         return context.get_dummy_value()
 
     return types.void(weights, run, gradients, t, i, j, count, in_time, ahead, rows, blocks), codegen
-
-
-def store_tile(out, values, places, first, masks):
-    """Registers of a tile's places (row, block) into rows of units, the first of them `first`."""
-    for (m, v), value in zip(places, values, strict=True):
-        out.store(value, m, v, first, masks[v])

@@ -15,7 +15,7 @@ from numba import types
 
 from ._jit import intrinsic
 from .flow import bounded, is_finite, store_squares
-from .products import Ahead, accumulate, ahead_of, biases, store_tile, through_gates, zero
+from .products import Ahead, accumulate, ahead_of, biases, through_gates, zero
 from .sequences import (
     Fields,
     carry_of,
@@ -36,7 +36,7 @@ from .sequences import (
     sums_of_tokens,
 )
 from .team import Arrivals, emit_unless_late
-from .tiles import ROWS, edge_masks, in_registers, rows_up_to
+from .tiles import ROWS, edge_masks, in_registers, rows_up_to, store_tile
 from .vectors import I64, Grid, Rows, Vec, align_stack, set_aside, where
 
 

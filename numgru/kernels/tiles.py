@@ -131,9 +131,33 @@ def rows_up_to(b: ir.IRBuilder, rows: int, count: Any) -> list[Any]:
     return [b.select(b.icmp_signed("<", I64(m), last), I64(m), last) for m in range(rows)]
 
 
-def edge_masks(b: ir.IRBuilder, kind: Kind, blocks: Iterable[Any], left: Any) -> dict[Any, Any]:
+class Masks(dict[Any, Any]):
+    """By block of a tile the lanes in use; `whole` says whether they all are."""
+
+    whole: Any
+
+
+def edge_masks(b: ir.IRBuilder, kind: Kind, blocks: Sequence[Any], left: Any) -> Masks:
     """For each block the lanes in use, where `left` numbers remain from the tile's first on."""
-    return {v: first_lanes(b, kind, b.sub(left, b.mul(I64(kind.lanes), as_index(v)))) for v in blocks}
+    masks = Masks((v, first_lanes(b, kind, b.sub(left, b.mul(I64(kind.lanes), as_index(v))))) for v in blocks)
+    masks.whole = b.icmp_signed(">=", left, b.mul(I64(kind.lanes), b.add(as_index(blocks[-1]), I64(1))))
+    return masks
+
+
+def store_tile(out: Grid | Rows, values: Iterable[Vec], places: Sequence[Any], first: Any, masks: Masks) -> None:
+    """Registers of a tile's places (row, block) into rows of units, the first of them `first`."""
+
+    def store(masks: Masks | None) -> None:
+        for (m, v), value in zip(places, values, strict=True):
+            out.store(value, m, v, first, masks and masks[v])
+
+    if TARGET.vector_bytes == LINE:
+        return store(masks)
+    with out.b.if_else(masks.whole) as (whole, edge):  # with smaller registers, a masked store takes 12 cycles or more
+        with whole:
+            store(None)
+        with edge:
+            store(masks)
 
 
 @intrinsic
@@ -149,8 +173,7 @@ def affine_tile(typingctx, start, a, depth, w, y, left, rows, blocks):
             b, [start.load(m, v) for m, v in places], range(n_rows), args[2], a,
             lambda k: [w.load(k, v) for v in range(n_blocks)],
         )  # fmt: skip
-        for (m, v), value in zip(places, sums, strict=True):
-            y.store(value, m, v, mask=masks[v])
+        store_tile(y, sums, places, I64(0), masks)
         return context.get_dummy_value()
 
     return types.void(start, a, depth, w, y, left, rows, blocks), codegen
