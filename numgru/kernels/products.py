@@ -17,7 +17,7 @@ from .cell import panels_of
 from .sequences import TRUE, Fields, fields_of, gates_of, inputs_of, sums_of
 from .target import TARGET
 from .tiles import ASKING, LINE, WIDE, edge_masks, in_registers, rows_up_to, store_tile, sum_rows
-from .vectors import I64, Grid, Vec, either, loop
+from .vectors import I64, Grid, Vec, either, loop, set_aside
 
 _ASKED = 384  # registers with which a tile begins: half of a first-level cache
 _SOON = 12  # numbers summed over, that a tile of many rows asks ahead: 144 cycles with three gates
@@ -103,8 +103,13 @@ def accumulate(run, sums, places, cell, slots, gates, a, rows, depth, data, j, b
     def panel_from(column: Any) -> Any:
         return _gates_of_panels(run, data, cell, column, depth)[gates[0]][0]
 
+    others = {key: value for key, value in sums.items() if key not in keys}
+    # In calls that may have tokens LLVM would keep these in registers, and move those that are added to about.
+    crowded = others and ahead is not None and ASKING > 1 and run.tokens is not None
+    get_back = set_aside(run.b, others) if crowded else dict
     added = _while_asking(run.b, ahead, panel_from, j, len(gates) * run.kind.lanes, depth, len(blocks), add)
     sums.update(zip(keys, added, strict=True))
+    sums.update(get_back())
 
 
 @intrinsic
