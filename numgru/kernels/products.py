@@ -21,13 +21,13 @@ from .vectors import I64, Grid, Vec, either, loop, set_aside
 
 _ASKED = 384  # registers with which a tile begins: half of a first-level cache
 _SOON = 12  # numbers summed over, that a tile of many rows asks ahead: 144 cycles with three gates
-_ASKS_SOON = TARGET.vector_bytes == LINE  # with smaller registers, the processor itself looks ahead far enough
+_ASKS_SOON = TARGET.vector_bytes == LINE  # with smaller registers it takes as much time as it saves, or more
 
 
 class Ahead(NamedTuple):
     """A tile's turn among the tiles that take the same weights one after the other.
 
-    Each asks for a part of the weights that come next, a cache line at most for each k, so that those from beyond the
+    Each asks for a part of the weights that come next, a cache line at most at a time, so that those from beyond the
     second-level cache arrive while all of these tiles compute, instead of during the first one.
     """
 
@@ -47,8 +47,8 @@ def _while_asking(
 ) -> Sequence[Vec]:  # fmt: skip
     """`add(ask)`, where `ask(k)` asks for a bit of the tile's part of the next weights, or for nothing.
 
-    And it asks the second-level cache for those of column j that the tile itself needs soon. `weights` says where
-    those of a column begin; each block of them has `row` numbers for each k of `depth`.
+    With AVX-512 it asks the second-level cache, too, for those of column j that the tile itself needs soon. `weights`
+    says where those of a column begin; each block of them has `row` numbers for each k of `depth`.
     """
     if ahead is None:
         return add(None)
@@ -57,7 +57,6 @@ def _while_asking(
         own, begin, part = weights(j), weights(ahead.column), b.sdiv(b.add(I64(row - 1), ahead.turns), ahead.turns)
         first = b.add(begin.at, b.mul(b.mul(ahead.turn, depth), part))
         soon = Grid(b, begin.kind, begin.data, first, part, begin.block)
-
         line = LINE // (own.kind.bits // 8)
 
         def ask(k: Any) -> None:

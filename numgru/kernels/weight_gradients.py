@@ -7,13 +7,12 @@ backward pass, a sequence treated in several pieces gives the same chain.
 Shapes: as in sequences.py; N examples. A part of the work takes some columns of the weights of one group of blocks of
 units after the other, so that all examples are read once for a group, in a workspace of its own:
 
-    panel  (EXAMPLES, block, slot, LANES)                       the group's gates' gradients
-    sums   (block, slot, LANES)                                 the group's bias gradients
+    panel  (EXAMPLES, block, slot, LANES)                             the group's gates' gradients
+    sums   (block, slot, LANES)                                       its bias gradients
     tiles  (I and H, each in whole tiles, pair, gate, block, LANES)   its weight gradients, transposed
 
-A pair of blocks is what a tile takes; of a cell with few gates, three blocks are.
-
-Sums and tiles of a part's every group are held at once only where the examples come in several calls.
+A tile takes a pair of blocks, or three of a cell with few gates. Sums and tiles of a part's every group are held at
+once only where the examples come in several calls.
 """
 
 from __future__ import annotations
