@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LINE = 64  # bytes of a cache line
 ROWS = TARGET.rows
 WIDE = 4  # registers of a one-row tile: with 3 gates, enough independent sums to keep the multipliers busy
-ASKING = 1 if TARGET.vector_bytes == 64 else 4  # numbers summed over, for which a tile asks once for later weights
+ASKING = 1 if TARGET.vector_bytes == LINE else 4  # numbers summed over, for which a tile asks once for later weights
 _SUMS = 3 * ROWS  # that a loop can hold in registers, beside what they're made of
 
 
@@ -155,7 +155,7 @@ def store_tile(out: Grid | Rows, values: Iterable[Vec], places: Sequence[Any], f
 
 
 def _whole_or_edge(b: ir.IRBuilder, whole: Any, store: Callable[[], None], store_masked: Callable[[], None]) -> None:
-    """One or the other at run time: with registers smaller than AVX-512's, a masked store takes 12 cycles or more."""
+    """One or the other at run time; with AVX-512 the latter: elsewhere masked stores are slow (Zen 3: 18 cycles)."""
     if TARGET.vector_bytes == LINE:
         return store_masked()
     with b.if_else(whole) as (then, otherwise):
@@ -186,7 +186,7 @@ def affine_tile(typingctx, start, a, depth, w, y, left, rows, blocks):
 
 @intrinsic
 def put_address(typingctx, rows, e, data, at):
-    """The address of number `at` of `data` into word e of `rows`: as a pointer, from which LLVM knows what it may."""
+    """The address of number `at` of `data` into word e of `rows`: stored as a pointer, never as an integer."""
 
     def codegen(context, b, sig, args):
         kind = kind_of(sig.args[2].dtype)

@@ -156,7 +156,8 @@ def _add_tiles(x, width, start, stop, panel, slots, slots_abreast, layout, data,
     here, of_block, abreast, gates, row = layout  # blocks, numbers of a block in the panel, .., numbers of a column
     lanes = lanes_of(data)
     for tile in range(start, stop):
-        c, columns = tile * ROWS, Places(x.rows, x.first + tile * ROWS)
+        c = tile * ROWS
+        columns = Places(x.rows, x.first + c)
         for block in range(0, here, abreast):
             d, out = View(panel.data, block * of_block, panel.row, 0), at + c * row + block * gates * lanes
             if block + 1 < here:
@@ -205,7 +206,7 @@ def _add_blocks(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens,
         if opens and not few:
             tiles[:] = 0
         if here % abreast > 1:
-            panel[:] = 0  # of blocks that there aren't
+            panel[:] = 0  # of blocks that there aren't: denormal numbers would be slow
         for top in range(0, N, EXAMPLES):
             count = min(EXAMPLES, N - top)
             _locate(run, examples, slots * padded, top, count, at)
