@@ -20,7 +20,7 @@ from .sequences import Gradients, active_rows, sequences, steps_of, with_sums
 from .step import step_backward_tile, step_tile
 from .team import Team, memory, parts_of, words_of
 from .threads import share
-from .tiles import ROWS, WIDE, memory_of
+from .tiles import ABREAST, ROWS, WIDE, memory_of
 
 
 @shared_kernel
@@ -100,19 +100,42 @@ def forward_part(weights, run, words, sums, part, parts):
 def _forward_tiles(weights, run, kept, first, last):
     """Rows first .. last - 1; `kept` is memory for what stages of a step keep for later ones, if there are any."""
     run = with_sums(run, kept, 1, first, last - first)
+    blocks = blocks_in(run.H, run.y)
     t, stop = 0, min(last, active_rows(run, 0))
     while stop > first:
         end = _end_of_full_tiles(run.options.active, first, stop)
         for stage in range(len(stage_widths(weights))):
-            columns = columns_of(weights, run, stage)
+            width = stage_widths(weights)[stage]
+            narrow, columns = _columns_of_tiles(blocks) if width == 2 else (blocks, blocks)
             for n in range(columns):
-                j, following = to_and_fro(n, columns, t), to_and_fro(min(n + 1, columns - 1), columns, t)
+                column = to_and_fro(n, columns, t)
+                following = _first_block(to_and_fro(min(n + 1, columns - 1), columns, t), narrow, width)
                 for i in range(first, end, ROWS):
-                    ahead = _ahead(weights, run, i, first, end, following)
-                    step_tile(weights, run, None, 0, t, stage, i, j, min(ROWS, end - i), 0, ahead, ROWS, 1)
+                    count, ahead = min(ROWS, end - i), _ahead(weights, run, i, first, end, following)
+                    if column < narrow:
+                        step_tile(weights, run, None, 0, t, stage, i, column, count, 0, ahead, ROWS, 1)
+                    else:
+                        j = _first_block(column, narrow, width)
+                        step_tile(weights, run, None, 0, t, stage, i, j, count, 0, ahead, ROWS, ABREAST)
             _last_tiles(run.options.active, weights, run, t, stage, end, stop)
         t += 1
         stop = min(last, active_rows(run, t))
+
+
+@borrower
+def _columns_of_tiles(blocks):
+    """How many columns of tiles have two blocks, and all of them: those that follow have ABREAST blocks.
+
+    So no single block is left over, unless it's the only one.
+    """
+    narrow = min(2 * blocks % ABREAST, (blocks + 1) // 2)
+    return narrow, narrow + max(0, blocks - 2 * narrow) // ABREAST
+
+
+@borrower
+def _first_block(column, narrow, width):
+    """That of a column, of which the first `narrow` have `width` blocks."""
+    return min(column, narrow) * width + max(0, column - narrow) * ABREAST
 
 
 @borrower
@@ -165,33 +188,44 @@ def _state_gradients(weights, run, gradients, t, stage, first, last, depth):
     if stage == len(stage_widths(weights)) - 1:
         set_factors(run, gradients.flow, first, last, depth)
     blocks = blocks_in(run.H, run.y)
+    narrow, columns = _columns_of_tiles(blocks)
     end = _split(first, last, HALF)
-    pairs = blocks // 2
-    for n in range(pairs):
-        j, following = 2 * to_and_fro(n, pairs, t), 2 * to_and_fro(min(n + 1, pairs - 1), pairs, t)
+    for n in range(columns if first < end else 0):
+        column = to_and_fro(n, columns, t)
+        j = _first_block(column, narrow, 2)
+        following = _first_block(to_and_fro(min(n + 1, columns - 1), columns, t), narrow, 2)
         for i in range(first, end, ROWS):
             count, ahead = min(ROWS, end - i), _ahead(weights, run, i, first, end, following)
-            step_backward_tile(weights, run, gradients, None, 0, t, stage, i, j, count, depth, ahead, ROWS, 2)
-        if end < last:
+            if column >= narrow:
+                step_backward_tile(weights, run, gradients, None, 0, t, stage, i, j, count, depth, ahead, ROWS, ABREAST)
+            elif blocks > 1:
+                step_backward_tile(weights, run, gradients, None, 0, t, stage, i, j, count, depth, ahead, ROWS, 2)
+            else:
+                step_backward_tile(weights, run, gradients, None, 0, t, stage, i, j, count, depth, None, ROWS, 1)
+    if end < last:
+        for j in range(0, blocks - 1, 2):
             step_backward_tile(weights, run, gradients, None, 0, t, stage, end, j, last - end, depth, None, HALF, 2)
-    for j in range(blocks // 2 * 2, blocks):
-        for i in range(first, last, ROWS):
-            count = min(ROWS, last - i)
-            step_backward_tile(weights, run, gradients, None, 0, t, stage, i, j, count, depth, None, ROWS, 1)
+        if blocks % 2:
+            j = blocks - 1
+            step_backward_tile(weights, run, gradients, None, 0, t, stage, end, j, last - end, depth, None, HALF, 1)
 
 
 @borrower
 def _input_gradients(weights, run, gradients, t, first, last):
     blocks = blocks_in(run.I, run.y)
-    pairs = blocks // 2
-    for n in range(pairs):
-        j, following = 2 * to_and_fro(n, pairs, t), 2 * to_and_fro(min(n + 1, pairs - 1), pairs, t)
+    narrow, columns = _columns_of_tiles(blocks)
+    for n in range(columns):
+        column = to_and_fro(n, columns, t)
+        j = _first_block(column, narrow, 2)
+        following = _first_block(to_and_fro(min(n + 1, columns - 1), columns, t), narrow, 2)
         for i in range(first, last, ROWS):
-            ahead = _ahead(weights, run, i, first, last, following)
-            input_gradient_tile(weights, run, gradients, t, i, j, min(ROWS, last - i), False, ahead, ROWS, 2)
-    for j in range(blocks // 2 * 2, blocks):
-        for i in range(first, last, ROWS):
-            input_gradient_tile(weights, run, gradients, t, i, j, min(ROWS, last - i), False, None, ROWS, 1)
+            count, ahead = min(ROWS, last - i), _ahead(weights, run, i, first, last, following)
+            if column >= narrow:
+                input_gradient_tile(weights, run, gradients, t, i, j, count, False, ahead, ROWS, ABREAST)
+            elif blocks > 1:
+                input_gradient_tile(weights, run, gradients, t, i, j, count, False, ahead, ROWS, 2)
+            else:
+                input_gradient_tile(weights, run, gradients, t, i, j, count, False, None, ROWS, 1)
 
 
 @borrower

@@ -36,7 +36,7 @@ from .sequences import (
     sums_of_tokens,
 )
 from .team import Arrivals, emit_unless_late
-from .tiles import ROWS, edge_masks, in_registers, rows_up_to, store_tile
+from .tiles import ABREAST, ROWS, edge_masks, in_registers, rows_up_to, store_tile
 from .vectors import I64, Grid, Rows, Vec, align_stack, set_aside, where
 
 
@@ -53,7 +53,8 @@ def _emit_stages(b: ir.IRBuilder, stages: int, stage: Any, emit: Callable[[int],
 def step_tile(typingctx, weights, run, team, phase, t, stage, i, j, count, projected, ahead, rows, blocks):
     """A stage of step t for `count` <= `rows` rows from row i and `blocks` blocks of units from block j on.
 
-    Blocks are counted in the stage's width. If not `projected`, the input's share of the sums is computed here, too.
+    Blocks, also j, are counted in the stage's width, but for ABREAST blocks of ROWS rows, which stages of width 2 take.
+    If not `projected`, the input's share of the sums is computed here, too.
     `ahead` says which weights to ask for meanwhile: an `Ahead`, or None.
     With a team (or None) the result says whether what others had to do for this phase came in time: else nothing is
     done.
@@ -85,14 +86,17 @@ def emit_step(
 ) -> None:  # fmt: skip
     """Sums over x and h, or what the stage before has made, then the cell, and its results into memory."""
     b, lanes, stage = run.b, run.kind.lanes, cell.stages[number]
-    j = b.mul(j, I64(stage.width))
-    if ahead is not None:
-        ahead = ahead._replace(column=b.mul(ahead.column, I64(stage.width)))
+    width = stage.width
+    if rows == ROWS and blocks == ABREAST:
+        if width == 1:
+            return  # nobody asks for it
+        width = 1
+    j = b.mul(j, I64(width))
     unit = b.mul(j, I64(lanes))
     row_of = rows_up_to(b, rows, count)
     block_of: Sequence[Any] = range(blocks)
-    if stage.width > 1:  # there may be fewer left
-        block_of = rows_up_to(b, blocks * stage.width, b.sub(b.sdiv(padded(run), I64(lanes)), j))
+    if width > 1:  # there may be fewer left
+        block_of = rows_up_to(b, blocks * width, b.sub(b.sdiv(padded(run), I64(lanes)), j))
     places = [(m, v) for m in range(rows) for v in block_of]
     masks = edge_masks(b, run.kind, block_of, b.sub(run.H, unit))
     sums = _sums_of_stage(cell, number, w, run, t, i, j, unit, projected, row_of, block_of, places, arrivals, ahead)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LINE = 64  # bytes of a cache line
 ROWS = TARGET.rows
 WIDE = 4  # registers of a one-row tile: with 3 gates, enough independent sums to keep the multipliers busy
+ABREAST = 3  # blocks of a tile of ROWS rows, where a block has no three registers of weights for each k
 ASKING = 1 if TARGET.vector_bytes == LINE else 4  # numbers summed over, for which a tile asks once for later weights
 _SUMS = 3 * ROWS  # that a loop can hold in registers, beside what they're made of
 
