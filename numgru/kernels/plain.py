@@ -56,31 +56,53 @@ def plain_kernels(kind: Any) -> Plain:
     They work in `parts` shares of a layer's blocks of units or of its weights, and through time in `loop_parts`.
     """
 
-    @shared_kernel
-    def infer(w_input, w_state, bias, x, h_0, y, c, batch_first, parts):
-        """The states into y, and the last second state, if there is one, into c."""
-        run = sequences(x, h_0, y, c, None, batch_first, 0, no_options())
-        words, sums = shared_memory(kind(w_input, w_state, bias), run, parts, in_threads())
-        for part in prange(parts):
-            run = sequences(x, h_0, y, c, None, batch_first, 0, no_options())
-            forward_part(kind(w_input, w_state, bias), run, words, sums, part, parts)
+    gates, slots = len(kind.cell().input_slots), kind.cell().slots
+
+    @piece
+    def weights_in(packed, inputs, H):
+        """Packed weights, at the end of `packed`, of which `inputs` numbers are the input's."""
+        padded = blocks_in(H, packed) * lanes_of(packed)
+        bias = packed.size - slots * padded
+        state = bias - gates * H * padded
+        return kind(packed[state - inputs : state], packed[state:bias], packed[bias:])
+
+    @piece
+    def weights_of(packed, x, h_0):
+        """The same for the forward pass."""
+        H = h_0.shape[2]
+        return weights_in(packed, gates * x.shape[2] * blocks_in(H, packed) * lanes_of(packed), H)
+
+    @piece
+    def weights_backward(packed, x, h_0):
+        """The same for the backward pass."""
+        H = h_0.shape[2]
+        return weights_in(packed, gates * H * blocks_in(x.shape[2], packed) * lanes_of(packed), H)
 
     @shared_kernel
-    def train(w_input, w_state, bias, parameters, x, h_0, y, c, gates, batch_first, loop_parts, parts):
+    def infer(packed, x, h_0, y, c, batch_first, parts):
+        """The states into y, and the last second state, if there is one, into c; weights are at the end of `packed`."""
+        run = sequences(x, h_0, y, c, None, batch_first, 0, no_options())
+        words, sums = shared_memory(weights_of(packed, x, h_0), run, parts, in_threads())
+        for part in prange(parts):
+            run = sequences(x, h_0, y, c, None, batch_first, 0, no_options())
+            forward_part(weights_of(packed, x, h_0), run, words, sums, part, parts)
+
+    @shared_kernel
+    def train(packed, parameters, x, h_0, y, c, gates, batch_first, loop_parts, parts):
         """Pack the weights, then the states into y and c, and what the backward pass needs into `gates`."""
         for part in prange(parts):
-            weights = kind(w_input, w_state, bias)
+            weights = weights_of(packed, x, h_0)
             w_ih, w_hh, b_ih, b_hh = _matrices(weights, parameters, x.shape[2], h_0.shape[2])
             pack_layer(weights, w_ih, w_hh, b_ih, b_hh, part, parts)
         run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
-        words, sums = shared_memory(kind(w_input, w_state, bias), run, loop_parts, in_threads())
+        words, sums = shared_memory(weights_of(packed, x, h_0), run, loop_parts, in_threads())
         for part in prange(loop_parts):
             run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
-            forward_part(kind(w_input, w_state, bias), run, words, sums, part, loop_parts)
+            forward_part(weights_of(packed, x, h_0), run, words, sums, part, loop_parts)
 
     @shared_kernel
     def train_backward(
-        w_input, w_state, bias, parameters, gradients, x, h_0, y, c, gates, dy, dx, dh, carry, batch_first, memory,
+        packed, parameters, gradients, x, h_0, y, c, gates, dy, dx, dh, carry, batch_first, memory,
         squares, loop_parts, parts,
     ):  # fmt: skip
         """Pack the weights again, then dx (None: not wanted), dh_0 in place of dh_n, and the parameters' gradients.
@@ -88,19 +110,19 @@ def plain_kernels(kind: Any) -> Plain:
         `squares` (T, B, block), unless it's None, gets the sums of squares of what flows from step to step.
         """
         for part in prange(parts):
-            weights = kind(w_input, w_state, bias)
+            weights = weights_backward(packed, x, h_0)
             w_ih, w_hh, _, _ = _matrices(weights, parameters, x.shape[2], h_0.shape[2])
             pack_layer_backward(weights, w_ih, w_hh, dx is not None, part, parts)
         _begin_carry(carry, dh)
         run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
-        words, _ = shared_memory(kind(w_input, w_state, bias), run, loop_parts, in_threads())
+        words, _ = shared_memory(weights_backward(packed, x, h_0), run, loop_parts, in_threads())
         for part in prange(loop_parts):
             run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
             flow = Flow(1, squares, np.inf, np.inf, None, None)
             d = Gradients(memory_of(dy), memory_of(dx), memory_of(dh), memory_of(carry), flow)
-            backward_part(kind(w_input, w_state, bias), run, d, words, part, loop_parts)
+            backward_part(weights_backward(packed, x, h_0), run, d, words, part, loop_parts)
         for part in prange(parts):
-            weights = kind(w_input, w_state, bias)
+            weights = weights_backward(packed, x, h_0)
             run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
             d_ih, d_hh, db_ih, db_hh = _matrices(weights, gradients, x.shape[2], h_0.shape[2])
             made = made_slot(weights)

@@ -18,10 +18,11 @@ from ._tape import PlainTape
 class PlainCalls(CheckedCalls):
     """A recurrent layer's plain calls, and what all its calls leave for `backward` and after it."""
 
-    _transient: ClassVar = CheckedCalls._transient | {"_training", "_gradient_flow"}
+    _transient: ClassVar = CheckedCalls._transient | {"_training", "_gradient_flow", "_zeros"}
 
     def _forget(self) -> None:
         super()._forget()
+        self._zeros = np.zeros((self._states, 1, self.hidden_size), self.dtype)  # the usual h_0, never written to
         self._training: Any = None  # what `backward` needs of the last `forward`
         self._gradient_flow: FloatArray | None = None
 
@@ -44,24 +45,32 @@ class PlainCalls(CheckedCalls):
             and not (self.bidirectional or self.zoneout or self.learn_h_0)
         )
 
+    def _plain_x(self, x: FloatArray) -> FloatArray:
+        """`x`, checked: first whether there is nothing to do, as short calls have no time for more."""
+        fits = type(x) is np.ndarray and x.dtype is self.dtype and x.shape[2] == self.input_size
+        return x if fits and x.size and x.flags.carray else self._checked_x(x)
+
     def _states_before(self, h_0: Any, x: FloatArray) -> FloatArray:
         """(S, B, H)."""
         B = x.shape[0 if self.batch_first else 1]
         if h_0 is None:
-            return np.zeros((self._states, B, self.hidden_size), self.dtype)
+            zeros = self._zeros
+            if zeros.shape[1] != B:
+                self._zeros = zeros = np.zeros((self._states, B, self.hidden_size), self.dtype)
+            return zeros
         return self._checked_states("h_0", h_0, 1, B, self.hidden_size)[:, 0]
 
     def _infer(self, x: FloatArray, h_0: Any, out: FloatArray | None) -> tuple[FloatArray, FloatArray]:
         """A plain call."""
-        x = self._checked_x(x)
+        x = self._plain_x(x)
         before = self._states_before(h_0, x)
         shape = (*x.shape[:2], self.hidden_size)
         if out is None:
             out = np.empty(shape, self.dtype)
         else:
             _check.output("out", out, shape, self.dtype, x, before)
-        _, (weights,) = self._weights()
-        c_n = self._directions[0].infer(weights, x, before, out)
+        block, _ = self._weights()
+        c_n = self._directions[0].infer(block, x, before, out)
         return out, self._last_states(out, c_n)
 
     def _last_states(self, y: FloatArray, c: FloatArray | None) -> FloatArray:
@@ -75,7 +84,7 @@ class PlainCalls(CheckedCalls):
 
     def _forward(self, x: FloatArray, h_0: Any) -> tuple[FloatArray, FloatArray]:
         """A plain call's `forward`."""
-        x = self._checked_x(x)
+        x = self._plain_x(x)
         before = self._states_before(h_0, x)
         self._begin_training()
         y = np.empty((*x.shape[:2], self.hidden_size), self.dtype)
@@ -95,4 +104,4 @@ class PlainCalls(CheckedCalls):
         self._directions[0].train_backward(tape, self._flat_parameters, self.flat_gradients, dy, dx, dh, norms)
         if norms is not None:
             self._gradient_flow = norms[None]
-        return dx, dh.reshape(self._state_shape(1, *dh.shape[1:]))
+        return dx, dh if self._states == 1 else dh.reshape(self._state_shape(1, *dh.shape[1:]))

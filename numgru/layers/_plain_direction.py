@@ -65,20 +65,28 @@ class PlainDirection:
 
     @cached_property
     def _training_weights(self) -> Weights:
-        unit = self.blocks * TARGET.lanes(self.dtype)
+        state = self.blocks * self.gates * self.hidden_size * TARGET.lanes(self.dtype)
+        inputs = self._packed_room.size - state - self.padded * self.cell.slots
+        return self.weights(*np.split(self._packed_room, (inputs, inputs + state)))
+
+    @cached_property
+    def _packed_room(self) -> FloatArray:
+        """For a training pass's weights, forward or backward."""
         rows = self.gates * self.hidden_size * TARGET.lanes(self.dtype)
-        inputs = max(unit * self.gates * self.input_size, self.input_blocks * rows)
-        room = aligned_empty(inputs + self.blocks * rows + unit * self.cell.slots, self.dtype)
-        return self.weights(*np.split(room, (inputs, inputs + self.blocks * rows)))
+        inputs = max(self.padded * self.gates * self.input_size, self.input_blocks * rows)
+        return aligned_empty(inputs + self.blocks * rows + self.padded * self.cell.slots, self.dtype)
 
     def _of(self, arrays: Mapping[str, FloatArray]) -> list[FloatArray]:
         return [arrays.get(name, self.none) for name in self.names.values()]
 
-    def infer(self, weights: Weights, x: FloatArray, h_0: FloatArray, y: FloatArray) -> FloatArray | None:
-        """The states into y, from a plain batch; returns the last second state (1, B, H), if there is one."""
+    def infer(self, packed: FloatArray, x: FloatArray, h_0: FloatArray, y: FloatArray) -> FloatArray | None:
+        """The states into y, from a plain batch; returns the last second state (1, B, H), if there is one.
+
+        The weights are at the end of `packed`.
+        """
         examples, B = y.shape[0] * y.shape[1], h_0.shape[1]
         c = self._room_for_cells(1, B)
-        threads.run(self._plain.infer, self._parts(examples, B), *weights, x, h_0, y, c, self.batch_first)
+        threads.run(self._plain.infer, self._parts(examples, B), packed, x, h_0, y, c, self.batch_first)
         return c
 
     def train(self, parameters: FloatArray, x: FloatArray, h_0: FloatArray, y: FloatArray) -> PlainTape:
@@ -88,7 +96,7 @@ class PlainDirection:
         loop_parts = self._parts(examples, B)
         threads.run(
             self._plain.train, self._training_parts(examples, loop_parts),
-            *self._training_weights, parameters, x, h_0, y, c, gates, self.batch_first, loop_parts,
+            self._packed_room, parameters, x, h_0, y, c, gates, self.batch_first, loop_parts,
         )  # fmt: skip
         return PlainTape(x, h_0, y, c, gates)
 
@@ -106,7 +114,7 @@ class PlainDirection:
         squares = None if norms is None else np.empty(norms.size * self.blocks)
         threads.run(
             self._plain.train_backward, parts,
-            *self._training_weights, parameters, gradients, *tape, dy, None if dx is None else dx.reshape(-1), dh,
+            self._packed_room, parameters, gradients, *tape, dy, None if dx is None else dx.reshape(-1), dh,
             self._room_for_carry(B), self.batch_first, self._room("sums", parts * self._size_of_sums), squares,
             loop_parts,
         )  # fmt: skip
@@ -145,7 +153,7 @@ class PlainDirection:
         if room is None or room.size < size:
             room = self._rooms[name] = self.none  # the smaller one goes before there is a larger one
             room = self._rooms[name] = aligned_empty(size, self.dtype)
-        return room[:size]
+        return room if room.size == size else room[:size]
 
     def _room_for_gates(self, rows: int) -> FloatArray:
         return self._room("gates", rows * self.cell.slots * self.padded)
