@@ -55,7 +55,6 @@ def plain_kernels(kind: Any) -> Plain:
 
     They work in `parts` shares of a layer's blocks of units or of its weights, and through time in `loop_parts`.
     """
-
     gates, slots = len(kind.cell().input_slots), kind.cell().slots
 
     @piece
