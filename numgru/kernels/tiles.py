@@ -242,16 +242,17 @@ def panel_tile(typingctx, d, slot_width, left, panel, sums, count, x, y, weights
 
 
 @intrinsic
-def gradient_tile(typingctx, x, columns_left, panel, slots, dw, count, columns):
+def gradient_tile(typingctx, x, columns_left, panel, slots, dw, count, later, columns):
     """dw[c, s] += sum over e of x[e, c] panel[e, s] for some columns c: a weight gradient, transposed.
 
-    It's tiled over the weights, so that no two threads add to one number.
+    It's tiled over the weights, so that no two threads add to one number. With slots for more than one loop, for each
+    example the last loop asks for what lies at the place of `later`, for the second-level cache.
     """
     n_slots, n_columns = len(slots), columns.literal_value
 
     def codegen(context, b, sig, args):
         panel, dw = (grid(context, b, sig.args[i], args[i]) for i in (2, 4))
-        x_of = _rows_in(context, b, sig.args[0], args[0], dw.kind)
+        x_of, later_of = (_rows_in(context, b, sig.args[i], args[i], dw.kind) for i in (0, 6))
         chosen = [b.mul(slot, I64(dw.kind.lanes)) for slot in cgutils.unpack_tuple(b, args[3])]
         column = rows_up_to(b, n_columns, args[1])
 
@@ -260,6 +261,8 @@ def gradient_tile(typingctx, x, columns_left, panel, slots, dw, count, columns):
                 x = x_of(e)
                 if slots[0] == 0:
                     x.prefetch(0, 0, LINE * 8 // x.kind.bits)  # what the next tile of columns will read
+                elif slots[-1] == n_slots - 1:
+                    later_of(e).prefetch(0, 0, level=2)
                 return _multiply_add(
                     sums, [x.broadcast(0, 0, c) for c in column], [panel.load(e, 0, chosen[s]) for s in slots]
                 )
@@ -273,7 +276,7 @@ def gradient_tile(typingctx, x, columns_left, panel, slots, dw, count, columns):
             add(slots)
         return context.get_dummy_value()
 
-    return types.void(x, columns_left, panel, slots, dw, count, columns), codegen
+    return types.void(x, columns_left, panel, slots, dw, count, later, columns), codegen
 
 
 @intrinsic

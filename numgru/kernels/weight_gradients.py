@@ -109,7 +109,10 @@ def place_of_example(run, examples, row, e, t, i):
 
 @borrower
 def _locate(run, examples, row, top, count, at):
-    """The addresses of `count` examples' rows from example `top` on: in x, in y or h_0, and among the gates."""
+    """The addresses of `count` examples' rows from example `top` on: in x, in y or h_0, and among the gates.
+
+    Behind them those of the last one are repeated.
+    """
     inputs, states, gates = at
     t, i = step_and_row(run, top)
     for e in range(count):
@@ -121,6 +124,8 @@ def _locate(run, examples, row, top, count, at):
             put_address(states, e, run.h_0, -1 - state_at)
         put_address(gates, e, run.gates, gates_at)
         t, i = next_step_and_row(run, t, i)
+    for e in range(count, EXAMPLES):
+        inputs[e], states[e], gates[e] = inputs[count - 1], states[count - 1], gates[count - 1]
 
 
 @borrower
@@ -143,32 +148,38 @@ def _add_directly(dw, first_gate, slots, x, panel, units, unit, columns, count):
 @piece
 def add_part(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts):
     """Add a part's share of all sums; `made` is None for a cell of one stage."""
-    at = np.empty((3, EXAMPLES), np.int64)
+    at = np.empty((2, 3, EXAMPLES), np.int64)
     _add_blocks(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, at, part, parts)
 
 
 @borrower
-def _add_tiles(x, width, start, stop, panel, slots, slots_abreast, layout, data, at, count):
+def _add_tiles(x, width, start, stop, panel, slots, slots_abreast, layout, data, at, count, soon):
     """Tiles start .. stop - 1 of a matrix with `width` columns, of which `x` says where they lie.
 
     `slots` are the matrix's in one block, and in as many as there are abreast in a tile; its first tile begins at `at`.
+    Each tile asks for a register of every example of the panel that comes next: where they lie is in `soon`.
     """
     here, of_block, abreast, gates, row = layout  # blocks, numbers of a block in the panel, .., numbers of a column
     lanes = lanes_of(data)
+    gates_soon, slot_width, slots_of_block = soon
     for tile in range(start, stop):
         c = tile * ROWS
         columns = Places(x.rows, x.first + c)
+        block, slot = divmod(tile, slots_of_block)
+        later = columns  # which are there
+        if block < here:
+            later = Places(gates_soon.rows, gates_soon.first + block * lanes + slot * slot_width)
         for block in range(0, here, abreast):
             d, out = View(panel.data, block * of_block, panel.row, 0), at + c * row + block * gates * lanes
             if block + 1 < here:
-                gradient_tile(columns, width - c, d, slots_abreast, View(data, out, row, lanes), count, ROWS)
+                gradient_tile(columns, width - c, d, slots_abreast, View(data, out, row, lanes), count, later, ROWS)
             else:
-                gradient_tile(columns, width - c, d, slots, View(data, out, row, abreast * lanes), count, ROWS)
+                gradient_tile(columns, width - c, d, slots, View(data, out, row, abreast * lanes), count, later, ROWS)
 
 
 @borrower
 def _add_blocks(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, at, part, parts):
-    """The same, with memory (3, EXAMPLES) for where a panel's examples lie."""
+    """The same, with memory (2, 3, EXAMPLES) for where the examples of a panel and of the next one lie."""
     input_slots, all_state_slots, slots = cell_slots(weights)
     of_state, of_made = state_slots(weights)
     input_slots_abreast, of_state_abreast, of_made_abreast = slots_abreast(weights)
@@ -185,7 +196,6 @@ def _add_blocks(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens,
     size = columns * ROWS * row + example  # of a group's sums and tiles
     N = examples_of(run, examples)
     few = N <= FEW and opens and closes
-    at_x, at_y, at_gates = at
 
     first, last = share(blocks * columns, part, parts, 1)
     first_group = first // (group * columns)
@@ -207,9 +217,12 @@ def _add_blocks(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens,
             tiles[:] = 0
         if here % abreast > 1:
             panel[:] = 0  # of blocks that there aren't: denormal numbers would be slow
+        _locate(run, examples, slots * padded, 0, min(EXAMPLES, N), at[0])
         for top in range(0, N, EXAMPLES):
-            count = min(EXAMPLES, N - top)
-            _locate(run, examples, slots * padded, top, count, at)
+            count, number_of_panel = min(EXAMPLES, N - top), top // EXAMPLES
+            (at_x, at_y, at_gates), at_next = at[number_of_panel % 2], at[(number_of_panel + 1) % 2]
+            if top + count < N:
+                _locate(run, examples, slots * padded, top + count, min(EXAMPLES, N - top - count), at_next)
             x, y = Places(at_x, 0), Places(at_y, 0)
             for block in range(here):
                 d, left = Places(at_gates, unit + block * lanes), run.H - unit - block * lanes
@@ -226,14 +239,15 @@ def _add_blocks(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens,
                         _add_directly(dw_hh, gate, of_made, p, own_slots, run.H, own_unit, columns_of_h, count)
                 continue
             packed, layout = View(panel, 0, example, 0), (here, of_block, abreast, gates, row)
+            soon = Places(at_next[2] if top + count < N else at_gates, unit), padded, slots
             (left, right), slots_of_x = tiles_of_x, (input_slots, input_slots_abreast)
-            _add_tiles(x, run.I, left, right, packed, *slots_of_x, layout, tiles, 0, count)
+            _add_tiles(x, run.I, left, right, packed, *slots_of_x, layout, tiles, 0, count, soon)
             (left, right), slots_of_h = tiles_of_h, (of_state, of_state_abreast)
-            _add_tiles(y, run.H, left, right, packed, *slots_of_h, layout, tiles, size_of_x, count)
+            _add_tiles(y, run.H, left, right, packed, *slots_of_h, layout, tiles, size_of_x, count, soon)
             if made is not None:
                 p, slots_of_p = Places(at_gates, made * padded), (of_made, of_made_abreast)
                 of_p = size_of_x + len(of_state) * abreast * lanes
-                _add_tiles(p, run.H, left, right, packed, *slots_of_p, layout, tiles, of_p, count)
+                _add_tiles(p, run.H, left, right, packed, *slots_of_p, layout, tiles, of_p, count, soon)
         if not closes:
             continue
         for block in range(0 if few else here):
