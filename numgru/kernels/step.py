@@ -126,7 +126,7 @@ def emit_step(
                 for (m, v), value in zip(places, registers, strict=True):
                     slot.store(value, row_of[m], v, unit)
 
-    if rows < ROWS or not _IN_HALVES:
+    if rows < ROWS or cell.states > 1 or not _IN_HALVES:  # where c changes in place, a row that repeats would see it
         return finish(places, sums)
     # While the first half's divisions last, the processor can begin with the second.
     halves = places[: len(places) // 2], places[len(places) // 2 :]

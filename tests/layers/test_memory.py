@@ -89,17 +89,18 @@ def test_parameters_are_copied_where_somebody_may_change_them() -> None:
     gru, x = numgru.GRU(300, 320, seed=0), np.zeros((1, 1, 300), np.float32)
     packed = 4 * 3 * (300 + 320) * 320
     assert allocated(lambda: gru(x)) < 1.2 * packed
-    gru = numgru.GRU(300, 320, seed=0)
-    views = gru.parameters
-    tracemalloc.start()
-    try:
-        gru(x)
-        while_held = tracemalloc.get_traced_memory()[0]
-        del views
-        gru(x)
-        afterwards = tracemalloc.get_traced_memory()[0]
-    finally:
-        tracemalloc.stop()
+    for _ in range(2):  # the first time kernels are compiled, or loaded
+        gru = numgru.GRU(300, 320, seed=0)
+        views = gru.parameters
+        tracemalloc.start()
+        try:
+            gru(x)
+            while_held = tracemalloc.get_traced_memory()[0]
+            del views
+            gru(x)
+            afterwards = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
     assert 1.9 * packed < while_held < 2.2 * packed
     assert afterwards < 1.2 * packed
 
