@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from ._jit import SharedKernel, in_threads, piece, shared_kernel
+from ._jit import SharedKernel, in_threads, overload, piece, shared_kernel
 from .cell import cell_slots, made_slot
 from .packing import blocks_in, lanes_of, pack_layer, pack_layer_backward
 from .recurrent import backward_part, forward_part, shared_memory
@@ -39,6 +39,26 @@ def _matrices(weights, flat, I, H):
     return w_ih, w_hh, flat[biases : biases + size], flat[biases + size : biases + 2 * size]
 
 
+def _weights_in(kind, packed, depth, units, H):
+    """Weights of that kind, at the end of `packed`: the input's for sums over `depth` numbers a gate, by `units`."""
+    raise NotImplementedError
+
+
+@overload(_weights_in)
+def _(kind, packed, depth, units, H):
+    make, cell = kind.instance_class, kind.instance_class.cell()
+    gates, slots = len(cell.input_slots), cell.slots
+
+    def implementation(kind, packed, depth, units, H):
+        lanes = lanes_of(packed)
+        bias = packed.size - slots * blocks_in(H, packed) * lanes
+        state = bias - gates * H * blocks_in(H, packed) * lanes
+        start = state - gates * depth * blocks_in(units, packed) * lanes
+        return make(packed[start:state], packed[state:bias], packed[bias:])
+
+    return implementation
+
+
 @piece
 def _begin_carry(carry, dh):
     """dh_n into `carry`."""
@@ -55,49 +75,30 @@ def plain_kernels(kind: Any) -> Plain:
 
     They work in `parts` shares of a layer's blocks of units or of its weights, and through time in `loop_parts`.
     """
-    gates, slots = len(kind.cell().input_slots), kind.cell().slots
-
-    @piece
-    def weights_in(packed, inputs, H):
-        """Packed weights, at the end of `packed`, of which `inputs` numbers are the input's."""
-        padded = blocks_in(H, packed) * lanes_of(packed)
-        bias = packed.size - slots * padded
-        state = bias - gates * H * padded
-        return kind(packed[state - inputs : state], packed[state:bias], packed[bias:])
-
-    @piece
-    def weights_of(packed, x, h_0):
-        """The same for the forward pass."""
-        H = h_0.shape[2]
-        return weights_in(packed, gates * x.shape[2] * blocks_in(H, packed) * lanes_of(packed), H)
-
-    @piece
-    def weights_backward(packed, x, h_0):
-        """The same for the backward pass."""
-        H = h_0.shape[2]
-        return weights_in(packed, gates * H * blocks_in(x.shape[2], packed) * lanes_of(packed), H)
 
     @shared_kernel
     def infer(packed, x, h_0, y, c, batch_first, parts):
         """The states into y, and the last second state, if there is one, into c; weights are at the end of `packed`."""
+        I, H = x.shape[2], h_0.shape[2]
         run = sequences(x, h_0, y, c, None, batch_first, 0, no_options())
-        words, sums = shared_memory(weights_of(packed, x, h_0), run, parts, in_threads())
+        words, sums = shared_memory(_weights_in(kind, packed, I, H, H), run, parts, in_threads())
         for part in prange(parts):
             run = sequences(x, h_0, y, c, None, batch_first, 0, no_options())
-            forward_part(weights_of(packed, x, h_0), run, words, sums, part, parts)
+            forward_part(_weights_in(kind, packed, I, H, H), run, words, sums, part, parts)
 
     @shared_kernel
     def train(packed, parameters, x, h_0, y, c, gates, batch_first, loop_parts, parts):
         """Pack the weights, then the states into y and c, and what the backward pass needs into `gates`."""
+        I, H = x.shape[2], h_0.shape[2]
         for part in prange(parts):
-            weights = weights_of(packed, x, h_0)
-            w_ih, w_hh, b_ih, b_hh = _matrices(weights, parameters, x.shape[2], h_0.shape[2])
+            weights = _weights_in(kind, packed, I, H, H)
+            w_ih, w_hh, b_ih, b_hh = _matrices(weights, parameters, I, H)
             pack_layer(weights, w_ih, w_hh, b_ih, b_hh, part, parts)
         run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
-        words, sums = shared_memory(weights_of(packed, x, h_0), run, loop_parts, in_threads())
+        words, sums = shared_memory(_weights_in(kind, packed, I, H, H), run, loop_parts, in_threads())
         for part in prange(loop_parts):
             run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
-            forward_part(weights_of(packed, x, h_0), run, words, sums, part, loop_parts)
+            forward_part(_weights_in(kind, packed, I, H, H), run, words, sums, part, loop_parts)
 
     @shared_kernel
     def train_backward(
@@ -108,22 +109,23 @@ def plain_kernels(kind: Any) -> Plain:
 
         `squares` (T, B, block), unless it's None, gets the sums of squares of what flows from step to step.
         """
+        I, H = x.shape[2], h_0.shape[2]
         for part in prange(parts):
-            weights = weights_backward(packed, x, h_0)
-            w_ih, w_hh, _, _ = _matrices(weights, parameters, x.shape[2], h_0.shape[2])
+            weights = _weights_in(kind, packed, H, I, H)
+            w_ih, w_hh, _, _ = _matrices(weights, parameters, I, H)
             pack_layer_backward(weights, w_ih, w_hh, dx is not None, part, parts)
         _begin_carry(carry, dh)
         run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
-        words, _ = shared_memory(weights_backward(packed, x, h_0), run, loop_parts, in_threads())
+        words, _ = shared_memory(_weights_in(kind, packed, H, I, H), run, loop_parts, in_threads())
         for part in prange(loop_parts):
             run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
             flow = Flow(1, squares, np.inf, np.inf, None, None)
             d = Gradients(memory_of(dy), memory_of(dx), memory_of(dh), memory_of(carry), flow)
-            backward_part(weights_backward(packed, x, h_0), run, d, words, part, loop_parts)
+            backward_part(_weights_in(kind, packed, H, I, H), run, d, words, part, loop_parts)
         for part in prange(parts):
-            weights = weights_backward(packed, x, h_0)
+            weights = _weights_in(kind, packed, H, I, H)
             run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
-            d_ih, d_hh, db_ih, db_hh = _matrices(weights, gradients, x.shape[2], h_0.shape[2])
+            d_ih, d_hh, db_ih, db_hh = _matrices(weights, gradients, I, H)
             made = made_slot(weights)
             add_part(weights, run, made, None, d_ih, d_hh, db_ih, db_hh, True, True, memory, part, parts)
 

@@ -267,3 +267,14 @@ def test_a_piece_has_no_code_that_python_could_call():
     for _ in range(2):  # before and after it has been compiled
         with pytest.raises(TypeError):
             threads.share(10, 0, 2, 1)
+
+
+def test_plain_kernels_are_kept() -> None:
+    """They are made in a function: what they take from it must look the same to the cache in every process."""
+    code = (
+        "import numpy as np, numgru; from numgru.kernels.gru import GRUWeights as kind; numgru.set_num_threads(1); "
+        "numgru.GRU(1, 1)(np.zeros((1, 1, 1), np.float32)); stats = kind.plain().infer.serial.stats; "
+        "print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))"
+    )
+    run_elsewhere(code)
+    assert run_elsewhere(code).split() == ["1", "0"]

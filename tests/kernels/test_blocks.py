@@ -1,4 +1,4 @@
-"""Weights' gradients of every number of blocks of units that a group can have, whole and beyond."""
+"""Every number of blocks of inputs and units, of which tiles and groups take two, three or six at a time."""
 
 from __future__ import annotations
 
@@ -14,5 +14,6 @@ LANES = TARGET.lanes(np.dtype(np.float32))
 @pytest.mark.parametrize("blocks", range(1, 9))
 @pytest.mark.parametrize("names", [frozenset(), frozenset({BEFORE}), frozenset({TANH}), frozenset({LSTM})], ids=name_of)
 def test_every_number_of_blocks(names: frozenset[str], blocks: int) -> None:
-    """With more examples than a panel has, and too many to be summed directly."""
-    case(names, (7, 11, 5, blocks * LANES - 3), np.float32).check()
+    """With more rows than a tile has, more examples than a panel, and too many to be summed directly."""
+    units = blocks * LANES - 3
+    case(names, (7, 11, units, units), np.float32).check()
