@@ -40,10 +40,7 @@ _SAFE_LOW = 2.0**-900  # a sum of squares above it has lost nothing that matters
 
 
 def _ask(b: ir.IRBuilder, place: Any, ahead: Any, size: int, write: int) -> None:
-    """Ask the second-level cache for `size` bytes, `ahead` bytes behind a place; they may lie outside the array.
-
-    The first level has room for fewer of those that are on their way.
-    """
+    """Ask the second-level cache for `size` bytes, `ahead` bytes behind a place; they may lie outside the array."""
     for byte in range(0, size, _CACHE_LINE):
         line = b.gep(place, [b.add(ahead, I64(byte))], source_etype=ir.IntType(8))
         _call(b, "llvm.prefetch.p0", ir.VoidType(), [line, I32(write), I32(2), I32(1)])

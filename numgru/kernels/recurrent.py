@@ -108,14 +108,12 @@ def _forward_tiles(weights, run, kept, first, last):
             width = stage_widths(weights)[stage]
             narrow, columns = _columns_of_tiles(blocks) if width == 2 else (blocks, blocks)
             for n in range(columns):
-                column = to_and_fro(n, columns, t)
-                following = _first_block(to_and_fro(min(n + 1, columns - 1), columns, t), narrow, width)
+                is_narrow, j, following = _column(n, columns, narrow, width, t)
                 for i in range(first, end, ROWS):
                     count, ahead = min(ROWS, end - i), _ahead(weights, run, i, first, end, following)
-                    if column < narrow:
-                        step_tile(weights, run, None, 0, t, stage, i, column, count, 0, ahead, ROWS, 1)
+                    if is_narrow:
+                        step_tile(weights, run, None, 0, t, stage, i, j // width, count, 0, ahead, ROWS, 1)
                     else:
-                        j = _first_block(column, narrow, width)
                         step_tile(weights, run, None, 0, t, stage, i, j, count, 0, ahead, ROWS, ABREAST)
             _last_tiles(run.options.active, weights, run, t, stage, end, stop)
         t += 1
@@ -130,6 +128,13 @@ def _columns_of_tiles(blocks):
     """
     narrow = min(2 * blocks % ABREAST, (blocks + 1) // 2)
     return narrow, narrow + max(0, blocks - 2 * narrow) // ABREAST
+
+
+@borrower
+def _column(n, columns, narrow, width, t):
+    """Whether the n-th column in step t is a narrow one, of `width` blocks; its first block, and the next one's."""
+    now, following = to_and_fro(n, columns, t), to_and_fro(min(n + 1, columns - 1), columns, t)
+    return now < narrow, _first_block(now, narrow, width), _first_block(following, narrow, width)
 
 
 @borrower
@@ -191,12 +196,10 @@ def _state_gradients(weights, run, gradients, t, stage, first, last, depth):
     narrow, columns = _columns_of_tiles(blocks)
     end = _split(first, last, HALF)
     for n in range(columns if first < end else 0):
-        column = to_and_fro(n, columns, t)
-        j = _first_block(column, narrow, 2)
-        following = _first_block(to_and_fro(min(n + 1, columns - 1), columns, t), narrow, 2)
+        is_narrow, j, following = _column(n, columns, narrow, 2, t)
         for i in range(first, end, ROWS):
             count, ahead = min(ROWS, end - i), _ahead(weights, run, i, first, end, following)
-            if column >= narrow:
+            if not is_narrow:
                 step_backward_tile(weights, run, gradients, None, 0, t, stage, i, j, count, depth, ahead, ROWS, ABREAST)
             elif blocks > 1:
                 step_backward_tile(weights, run, gradients, None, 0, t, stage, i, j, count, depth, ahead, ROWS, 2)
@@ -215,12 +218,10 @@ def _input_gradients(weights, run, gradients, t, first, last):
     blocks = blocks_in(run.I, run.y)
     narrow, columns = _columns_of_tiles(blocks)
     for n in range(columns):
-        column = to_and_fro(n, columns, t)
-        j = _first_block(column, narrow, 2)
-        following = _first_block(to_and_fro(min(n + 1, columns - 1), columns, t), narrow, 2)
+        is_narrow, j, following = _column(n, columns, narrow, 2, t)
         for i in range(first, last, ROWS):
             count, ahead = min(ROWS, last - i), _ahead(weights, run, i, first, last, following)
-            if column >= narrow:
+            if not is_narrow:
                 input_gradient_tile(weights, run, gradients, t, i, j, count, False, ahead, ROWS, ABREAST)
             elif blocks > 1:
                 input_gradient_tile(weights, run, gradients, t, i, j, count, False, ahead, ROWS, 2)

@@ -40,7 +40,7 @@ from .team import Arrivals, emit_unless_late
 from .tiles import ABREAST, LINE, ROWS, edge_masks, in_registers, rows_up_to, store_tile
 from .vectors import I64, Grid, Rows, Vec, align_stack, set_aside, where
 
-_IN_HALVES = TARGET.vector_bytes == LINE  # results of large tiles: 0.96 to 1.0 of the time, with AVX2 1.0 to 1.05
+_IN_HALVES = TARGET.vector_bytes == LINE  # results of large tiles: 0.97 to 1.0 of the time, with AVX2 1.0 to 1.05
 
 
 def _emit_stages(b: ir.IRBuilder, stages: int, stage: Any, emit: Callable[[int], None]) -> None:
@@ -128,7 +128,7 @@ def emit_step(
 
     if rows < ROWS or cell.states > 1 or not _IN_HALVES:  # where c changes in place, a row that repeats would see it
         return finish(places, sums)
-    # While the first half's divisions last, the processor can begin with the second.
+    # So that the processor can begin with the second half while the first one's divisions last.
     halves = places[: len(places) // 2], places[len(places) // 2 :]
     aside = [set_aside(b, {(*place, s): sums[*place, s] for place in half for s in own_slots}) for half in halves]
     for half, get_back in zip(halves, aside, strict=True):

@@ -109,10 +109,7 @@ def place_of_example(run, examples, row, e, t, i):
 
 @borrower
 def _locate(run, examples, row, top, count, at):
-    """The addresses of `count` examples' rows from example `top` on: in x, in y or h_0, and among the gates.
-
-    Behind them those of the last one are repeated.
-    """
+    """The addresses of `count` examples' rows from example `top` on: in x, in y or h_0, and among the gates."""
     inputs, states, gates = at
     t, i = step_and_row(run, top)
     for e in range(count):
@@ -124,8 +121,6 @@ def _locate(run, examples, row, top, count, at):
             put_address(states, e, run.h_0, -1 - state_at)
         put_address(gates, e, run.gates, gates_at)
         t, i = next_step_and_row(run, t, i)
-    for e in range(count, EXAMPLES):
-        inputs[e], states[e], gates[e] = inputs[count - 1], states[count - 1], gates[count - 1]
 
 
 @borrower
@@ -222,7 +217,9 @@ def _add_blocks(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens,
             count, number_of_panel = min(EXAMPLES, N - top), top // EXAMPLES
             (at_x, at_y, at_gates), at_next = at[number_of_panel % 2], at[(number_of_panel + 1) % 2]
             if top + count < N:
-                _locate(run, examples, slots * padded, top + count, min(EXAMPLES, N - top - count), at_next)
+                following = min(EXAMPLES, N - top - count)
+                _locate(run, examples, slots * padded, top + count, following, at_next)
+                at_next[2, following:] = at_next[2, following - 1]  # all are asked for
             x, y = Places(at_x, 0), Places(at_y, 0)
             for block in range(here):
                 d, left = Places(at_gates, unit + block * lanes), run.H - unit - block * lanes

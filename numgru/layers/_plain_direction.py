@@ -65,7 +65,7 @@ class PlainDirection:
 
     @cached_property
     def _training_weights(self) -> Weights:
-        state = self.blocks * self.gates * self.hidden_size * TARGET.lanes(self.dtype)
+        state = self.gates * self.hidden_size * self.padded
         inputs = self._packed_room.size - state - self.padded * self.cell.slots
         return self.weights(*np.split(self._packed_room, (inputs, inputs + state)))
 
