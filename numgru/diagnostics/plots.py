@@ -63,10 +63,11 @@ def forecast_figure(
     measured = np.where(series.filled, np.nan, series.values)  # a gap stays a gap
     above.plot(time[tail], measured[tail], color="black", linewidth=1.0, label="measured", zorder=3)
     shown = np.arange(0, len(origins), horizon)
+    gap = int(horizon > 1)  # a NaN parts a forecast from the next; those of one step are one line
+    steps = origins[shown, None] + np.arange(1 - gap, horizon + 1)
     for (name, forecast), style in list(zip(forecasts.items(), _STYLES, strict=False))[:2]:
-        for i in shown:
-            steps = slice(origins[i] + 1, origins[i] + 1 + horizon)
-            above.plot(time[steps], forecast[i], label=None if i else name, **style)
+        followed = np.pad(forecast[shown], ((0, 0), (gap, 0)), constant_values=np.nan)
+        above.plot(time[steps.ravel()], followed.ravel(), label=name, **style)
     made = origins[shown]
     above.plot(time[made], measured[made], "o", color=BLUE, markersize=5, label="forecast made", zorder=5)
     above.set_title(

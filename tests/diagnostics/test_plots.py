@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
 from numgru.data import Series
 from numgru.data.baselines import errors, persistence
@@ -25,7 +26,8 @@ def legend(axes):
 @pytest.mark.parametrize("dates", [None, np.datetime64("2020-01-01") + np.arange(N)])
 def test_forecast_figure(horizon, dates, tmp_path):
     series = Series("level", np.sin(np.arange(N)), np.arange(N) == 30, dates, unit="m", step="day")
-    above, below = forecast_figure(series, *forecasts_of(series, horizon)).axes
+    origins, forecasts, errors_of = forecasts_of(series, horizon)
+    above, below = forecast_figure(series, origins, forecasts, errors_of).axes
     assert above.get_ylabel() == "level (m)"
     assert f"next {horizon} day" in above.get_title(loc="left")
     assert legend(above) == ["measured", "numgru", "persistence", "forecast made"]
@@ -33,6 +35,9 @@ def test_forecast_figure(horizon, dates, tmp_path):
     assert [name.split(":")[0] for name in legend(below)] == ["numgru", "persistence"]
     measured = above.lines[0].get_ydata()
     assert np.isnan(measured[10]) and np.isfinite(np.delete(measured, 10)).all()  # the gap stays a gap
+    forecast = above.lines[1].get_ydata()
+    assert_array_equal(forecast[np.isfinite(forecast)], forecasts["numgru"][::horizon].ravel())
+    assert np.isnan(forecast).sum() == (0 if horizon == 1 else len(forecasts["numgru"][::horizon]))
 
 
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
