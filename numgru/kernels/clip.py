@@ -10,6 +10,8 @@ each chunk. `units` is (R, K): R vectors, which threads share, with `norms` or `
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,42 +21,31 @@ from numba import prange, types
 from ._jit import intrinsic, piece, shared_kernel
 from .target import TARGET
 from .threads import share
-from .tiles import pointer
-from .vectors import I32, I64, Grid, Kind, Vec, _call, loop
+from .tiles import LINE, kind_of, pointer
+from .vectors import I32, I64, Grid, Kind, Vec, _call, first_lanes, loop, splat
 
 CHUNK = 32768  # values; a chunk that was read is still in the second-level cache when it's read again
 LARGEST = 0  # stands for the order of the infinity norm
 
 # The same on any processor: products are rounded before they are added, or are exact, as those of float32 are.
-_DOUBLES = Kind(64, 8, fma=False)
-_EXACT = Kind(64, 8, TARGET.fma)
-_REGISTERS = 8
-LANES = _REGISTERS * _DOUBLES.lanes
+_DOUBLES = Kind(64, 4 if TARGET.halves else 8, fma=False)
+_EXACT = _DOUBLES._replace(fma=TARGET.fma)
+LANES = 64
+_REGISTERS = LANES // _DOUBLES.lanes
 
-_CACHE_LINE = 64
-# What is read next is asked for so many bytes ahead, if the array has more than so many: processors don't look beyond a
-# page by themselves. The second-level cache may hold shorter arrays, and no cache those beyond the second size.
+# What is read next is asked for so many bytes ahead, if the array has more than so many, as most processors don't look
+# beyond a page by themselves. The second-level cache may hold shorter arrays; none holds those beyond the second size.
 _AHEAD = ((1 << 19, 8192), (1 << 24, 16384))
+_ASKS = not TARGET.halves
 
 _SAFE_LOW = 2.0**-900  # a sum of squares above it has lost nothing that matters to underflow
 
 
 def _ask(b: ir.IRBuilder, place: Any, ahead: Any, size: int, write: int) -> None:
     """Ask the second-level cache for `size` bytes, `ahead` bytes behind a place; they may lie outside the array."""
-    for byte in range(0, size, _CACHE_LINE):
+    for byte in range(0, size, LINE):
         line = b.gep(place, [b.add(ahead, I64(byte))], source_etype=ir.IntType(8))
         _call(b, "llvm.prefetch.p0", ir.VoidType(), [line, I32(write), I32(2), I32(1)])
-
-
-@intrinsic
-def _ask_for_more(typing_context, x, ahead):
-    """Ask for LANES values that lie `ahead` bytes behind the first of `x`, to change them."""
-
-    def codegen(context, b, signature, args):
-        _ask(b, pointer(context, b, x, args[0]), args[1], LANES * x.dtype.bitwidth // 8, 1)
-        return context.get_dummy_value()
-
-    return types.void(x, ahead), codegen
 
 
 @piece
@@ -62,7 +53,7 @@ def _ahead_of(x):
     """How many bytes ahead an array is asked for; 0: not at all."""
     ahead = 0
     for size, distance in _AHEAD:
-        if x.size * x.itemsize > size:
+        if _ASKS and x.size * x.itemsize > size:
             ahead = distance
     return ahead
 
@@ -183,16 +174,76 @@ def measure(x, order, limit, norms, beyond, parts):
         _measure_chunks(x, order, limit, norms, beyond, part, parts)
 
 
+@intrinsic
+def _multiply(typing_context, x, first, last, factor, ahead):
+    """x *= factor from index `first` on, up to `last`."""
+    kind = kind_of(x.dtype)
+
+    def codegen(context, b, signature, args):
+        factor = splat(b, kind, args[3])
+        _change(context, b, signature, args, kind, lambda value: value * factor)
+        return context.get_dummy_value()
+
+    return types.void(x, first, last, factor, ahead), codegen
+
+
+@intrinsic
+def _clamp(typing_context, x, first, last, limit, ahead):
+    """x = min(max(x, -limit), limit), in the same way."""
+    kind = kind_of(x.dtype)
+
+    def codegen(context, b, signature, args):
+        above = splat(b, kind, args[3])
+        below = -above
+        _change(context, b, signature, args, kind, lambda value: value.at_least(below).at_most(above))
+        return context.get_dummy_value()
+
+    return types.void(x, first, last, limit, ahead), codegen
+
+
+def _change(
+    context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[Any], kind: Kind, change: Callable[[Vec], Vec]
+) -> None:
+    """What `_multiply` and `_clamp` have in common."""
+    array, first, last, _, ahead = args
+    x = b.gep(pointer(context, b, signature.args[0], array), [first], source_etype=kind.scalar)
+    values = Grid(b, kind, x, I64(0), I64(LANES), I64(kind.lanes))
+    count = b.sub(last, first)
+    blocks = b.sdiv(count, I64(LANES))
+
+    def block(k: Any, _: list[Vec], asks: bool) -> list[Vec]:
+        if asks:
+            _ask(b, values.place(k, 0), ahead, LANES * kind.bits // 8, 1)
+        for v in range(LANES // kind.lanes):
+            values.store(change(values.load(k, v)), k, v)
+        return []
+
+    def edge(v: Any, _: list[Vec]) -> list[Vec]:
+        mask = first_lanes(b, kind, b.sub(left, b.mul(v, I64(kind.lanes))))
+        values.store(change(values.load(blocks, v, mask=mask)), blocks, v, mask=mask)
+        return []
+
+    with b.if_else(b.icmp_signed(">", ahead, I64(0))) as branches:
+        for branch, asks in zip(branches, (True, False), strict=True):
+            with branch:
+                loop(b, blocks, [], partial(block, asks=asks))
+    left = b.sub(count, b.mul(blocks, I64(LANES)))
+    loop(b, b.sdiv(b.add(left, I64(kind.lanes - 1)), I64(kind.lanes)), [], edge)
+
+
+@piece
+def _cut_at_line(x, first, last):
+    """Two ranges from `first` to `last`: up to the start of a cache line, and from there on in whole lines."""
+    address = x.ctypes.data + first * x.itemsize
+    middle = min(first + -address % LINE // x.itemsize, last)
+    return (first, middle), (middle, last)
+
+
 @piece
 def _multiply_chunks(x, factor, part, parts):
-    ahead = _ahead_of(x)
     first, last = share(x.size, part, parts, CHUNK)
-    for start in range(first, last, LANES):
-        block = x[start : min(start + LANES, last)]
-        if ahead:
-            _ask_for_more(block, ahead)
-        for i in range(block.size):
-            block[i] *= factor
+    for begin, end in _cut_at_line(x, first, last):
+        _multiply(x, begin, end, factor, _ahead_of(x))
 
 
 @shared_kernel
@@ -204,16 +255,11 @@ def multiply(x, factor, parts):
 
 @piece
 def _clamp_chunks(x, limit, beyond, part, parts):
-    ahead = _ahead_of(x)
     first, last = share(beyond.size, part, parts, 1)
     for c in range(first, last):
         if beyond[c]:
-            for start in range(c * CHUNK, min((c + 1) * CHUNK, x.size), LANES):
-                block = x[start : min(start + LANES, x.size)]
-                if ahead:
-                    _ask_for_more(block, ahead)
-                for i in range(block.size):
-                    block[i] = limit if block[i] > limit else (-limit if block[i] < -limit else block[i])
+            for begin, end in _cut_at_line(x, c * CHUNK, min((c + 1) * CHUNK, x.size)):
+                _clamp(x, begin, end, limit, _ahead_of(x))
 
 
 @shared_kernel

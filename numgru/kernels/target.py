@@ -1,13 +1,13 @@
 """What the processor's vector unit looks like: how wide, how many registers, fused multiply-add or not.
 
-LLVM is asked what it would emit, so no table of processor names is kept, and Numba's own settings
-(`NUMBA_CPU_NAME`, `NUMBA_CPU_FEATURES`) are followed.
+LLVM is asked what it would emit, so no table of processor names is kept, but for one thing that it doesn't say. And
+Numba's own settings (`NUMBA_CPU_NAME`, `NUMBA_CPU_FEATURES`) are followed.
 """
 
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,15 @@ class Target:
         weights and the broadcast need.
     fma : bool
         Whether a multiply-add is rounded once. Without it the bits differ from all other targets.
+    halves : bool
+        Whether registers go through units of half their size, which makes no difference to a multiply-add.
     """
 
     name: str
     vector_bytes: int
     rows: int
     fma: bool
+    halves: bool = False
 
     def lanes(self, dtype: Any) -> int:
         """Numbers of `dtype` (float32 or float64) in one register."""
@@ -47,6 +50,8 @@ AVX512 = Target("avx512", 64, 8, True)
 AVX2 = Target("avx2", 32, 4, True)
 NEON = Target("neon", 16, 8, True)
 GENERIC = Target("generic", 16, 4, False)
+
+_OF_HALVES = {"znver4"}
 
 _PROBE = """
 target triple = "{triple}"
@@ -67,7 +72,7 @@ def detect(triple: str, cpu: str, features: str) -> Target:
     if "fmla" in assembly:
         return NEON
     if "vfmadd" in assembly:
-        return AVX512 if "zmm" in assembly else AVX2
+        return replace(AVX512, halves=cpu in _OF_HALVES) if "zmm" in assembly else AVX2
     return GENERIC
 
 

@@ -10,12 +10,15 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..kernels import optimizers as kernels
+from ..kernels import threads
+from ..kernels._jit import SharedKernel
 from ..layers._check import FloatArray
 from ..layers.base import Layer
 from . import _check
 from ._gradients import BARE, factors
 from .clip import ClipReport
 
+_OPERATIONS = 48  # that take as long as a step of one parameter
 Buffers: TypeAlias = Mapping[str, FloatArray]  # by name; what isn't in use is empty
 
 
@@ -105,6 +108,10 @@ class Optimizer:
         """For a part of the parameters and of the buffers, with gradients g times `scale`."""
         raise NotImplementedError
 
+    def _run(self, kernel: SharedKernel, p: FloatArray, *args: Any) -> None:
+        chunks = -(-p.size // kernels.CHUNK)
+        threads.run(kernel, threads.parts_for(_OPERATIONS * p.size, chunks), p, *args)
+
     def _scalars(self, *values: float) -> tuple[Any, ...]:
         return tuple(self.model.dtype.type(value) for value in values)
 
@@ -176,7 +183,7 @@ class SGD(Optimizer):
 
     def _step(self, p: FloatArray, g: FloatArray, scale: Any, buffers: Buffers) -> None:
         scalars = self._scalars(self.lr, self.momentum, self.weight_decay)
-        kernels.sgd(p, g, scale, buffers["velocity"], *scalars, self.nesterov)
+        self._run(kernels.sgd, p, g, scale, buffers["velocity"], *scalars, self.nesterov)
 
 
 class RMSprop(Optimizer):
@@ -222,7 +229,7 @@ class RMSprop(Optimizer):
 
     def _step(self, p: FloatArray, g: FloatArray, scale: Any, buffers: Buffers) -> None:
         scalars = self._scalars(self.lr, self.alpha, 1 - self.alpha, self.eps, self.momentum, self.weight_decay)
-        kernels.rmsprop(p, g, scale, buffers["square_avg"], buffers["velocity"], *scalars)
+        self._run(kernels.rmsprop, p, g, scale, buffers["square_avg"], buffers["velocity"], *scalars)
 
 
 class Adam(Optimizer):
@@ -266,11 +273,12 @@ class Adam(Optimizer):
         )
 
     def _step(self, p: FloatArray, g: FloatArray, scale: Any, buffers: Buffers) -> None:
-        step_size = self.lr / (1 - self.beta1**self.steps)
-        correction2 = math.sqrt(1 - self.beta2**self.steps)
+        # a m / (sqrt(s) / c + eps) is (a c) m / (sqrt(s) + c eps): with a division less
+        c = math.sqrt(1 - self.beta2**self.steps)
+        step_size = c * self.lr / (1 - self.beta1**self.steps)
         l2, keep = (0.0, 1 - self.lr * self.weight_decay) if self._decoupled else (self.weight_decay, 1.0)
-        scalars = self._scalars(step_size, 1 - self.beta1, self.beta2, 1 - self.beta2, correction2, self.eps, l2, keep)
-        kernels.adam(p, g, scale, buffers["exp_avg"], buffers["exp_avg_sq"], *scalars)
+        scalars = self._scalars(step_size, 1 - self.beta1, self.beta2, 1 - self.beta2, c * self.eps, l2, keep)
+        self._run(kernels.adam, p, g, scale, buffers["exp_avg"], buffers["exp_avg_sq"], *scalars)
 
 
 class AdamW(Adam):

@@ -293,6 +293,22 @@ def test_any_vector_unit_gives_the_same_bits(cpu, features):
     assert there.strip() == f"{found_and_clipped(np.float32)} {found_and_clipped(np.float64)}"
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [0, 1, 15, 16, 17, LANES - 1, LANES + 1, CHUNK - 1, CHUNK + 70])
+def test_an_array_may_begin_anywhere_in_a_cache_line(n, dtype):
+    """Registers are stored from the start of a line on; what lies before it and behind the array's end is as it was."""
+    for first in range(0, 64 // np.dtype(dtype).itemsize + 2, 3):
+        start = np.random.default_rng(n).standard_normal(first + n + 40).astype(dtype)
+        for rule, expected in (
+            (lambda array: clip_grad_norm_(array, 1e-3), lambda array, report: array * dtype(report.factor)),
+            (lambda array: clip_grad_value_(array, 0.3), lambda array, _: np.clip(array, dtype(-0.3), dtype(0.3))),
+        ):
+            buffer = start.copy()
+            report = rule(buffer[first : first + n])
+            changed = expected(start[first : first + n], report)
+            np.testing.assert_array_equal(buffer, np.concatenate([start[:first], changed, start[first + n :]]))
+
+
 def test_an_array_that_no_cache_holds():
     """Memory is asked for early then, also behind the array's end; nothing else is different."""
     start = np.random.default_rng(0).standard_normal((4, 1 << 20)).astype(np.float32)[:, 3:]

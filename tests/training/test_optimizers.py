@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from numgru.kernels.optimizers import CHUNK
+from numgru.kernels.threads import in_parts
 from numgru.training import SGD, Adam, AdamW, RMSprop, clip_grad_norm_, clip_grad_norm_per_array_, clip_grad_value_
 
 SETTINGS = [
@@ -87,6 +89,20 @@ def test_pytorch_agrees(make_model, optimizer, options, dtype):
         theirs.step()
     rtol = 1e-5 if dtype == np.float32 else 1e-12
     np.testing.assert_allclose(model.flat_parameters, parameter.detach().numpy(), rtol=rtol, atol=rtol * 1e-1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("optimizer", "options"), SETTINGS, ids=IDS)
+def test_any_number_of_threads_gives_the_same_bits(make_model, optimizer, options, dtype):
+    """Also where some of them have nothing to do, and where the last one's share ends within a register."""
+    found = []
+    for parts in (1, 2, 3, 7):
+        model = make_model(1, 1, CHUNK + 5, dtype)  # three times as many parameters
+        with in_parts(parts):
+            run(optimizer(model, lr=0.01, **options), gradients(model, dtype, steps=2))
+        found.append(model.flat_parameters)
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
 
 
 @pytest.mark.parametrize(("optimizer", "options"), SETTINGS, ids=IDS)
