@@ -208,30 +208,40 @@ def _is_state(header, batch, x, h):
     return h.shape[depth - 1] == header[_L] and h.shape[-1] == header[_H] and h.size == size
 
 
-def _fits(block, x, h):
-    """Whether x and h have the shapes of a step's arguments."""
+def _fits(block, x, h, out):
+    """Whether these are what a step can take."""
     raise NotImplementedError
 
 
 @overload(_fits)
-def _(block, x, h):
-    if x.ndim not in (1, 2) or h.ndim - x.ndim not in (1, 2):
-        return lambda block, x, h: False
-    return _has_shapes
+def _(block, x, h, out):
+    arrays = x, h, out
+    usable = all(each.layout == "C" and each.aligned and each.dtype == block.dtype for each in arrays)
+    if not usable or not out.mutable or out.ndim != h.ndim or x.ndim not in (1, 2) or h.ndim - x.ndim not in (1, 2):
+        return lambda block, x, h, out: False
+    return _have_shapes
 
 
-def _has_shapes(block, x, h):
+def _have_shapes(block, x, h, out):
     header, batch = _header_of(block), _batch_of(x)
-    return x.shape[-1] == header[_I] and batch > 0 and _is_state(header, batch, x, h)
+    are_right = x.shape[-1] == header[_I] and batch > 0 and _is_state(header, batch, x, h) and out.shape == h.shape
+    return are_right and _apart(out, x) and _apart(out, h)
+
+
+@piece
+def _apart(a, b):
+    """Whether two arrays share no memory."""
+    start, other = a.ctypes.data, b.ctypes.data
+    return start + a.size * a.itemsize <= other or other + b.size * b.itemsize <= start
 
 
 @kernel
 def call_step(function, block, x, h, out):
-    """One step, from Python, of arrays of the block's dtype; False, and nothing is done, if the shapes are wrong.
+    """One step, from Python, of arrays of the block's dtype; False, and nothing is done, if they can't be taken so.
 
-    To take a tuple from Python would cost half a microsecond, and to look at shapes there a fifth of one.
+    To take a tuple from Python would cost half a microsecond, and to look at shapes, flags and memory there even more.
     """
-    if not _fits(block, x, h):
+    if not _fits(block, x, h, out):
         return False
     _call(function, block, x, h, out, _batch_of(x))
     return True

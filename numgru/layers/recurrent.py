@@ -1,4 +1,4 @@
-"""What every recurrent layer does around its cell: layers and directions, noise, ragged batches, steps.
+"""What every recurrent layer does around its cell: layers and directions, noise, ragged batches.
 
 Shapes: T steps, B batch, I input, H hidden, L layers, D directions, S states of the cell. What users give and get
 has the states' axis only if there are two.
@@ -8,24 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..kernels import one_step
 from ..kernels.cell import Weights
 from . import _check
 from ._batch import Batch
 from ._calls import Call, apart, unnested
 from ._check import FloatArray
 from ._direction import Direction
-from ._plain import PlainCalls
+from ._stepwise import Stepwise
 from ._tape import QUIET, FlowWanted, Noise, PlainTape, Tape
 from .base import Parameters
-from .compiled import Compiled
-from .stream import Stream
 
 
 @dataclass
@@ -38,10 +34,8 @@ class _Training:
     parameters: Parameters
 
 
-class Recurrent(PlainCalls):
+class Recurrent(Stepwise):
     """Layers of a recurrent cell."""
-
-    _transient: ClassVar = PlainCalls._transient | {"_step_function"}
 
     def __call__(
         self,
@@ -338,116 +332,3 @@ class Recurrent(PlainCalls):
             zoneout=zoneout,
             mask=None if mask is None else batch.in_rows(mask),
         )
-
-    def step(self, x_t: ArrayLike, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
-        """One time step: the same bits as a whole sequence, with the least to do for it.
-
-        Parameters
-        ----------
-        x_t : array_like, shape (B, I) or (I,)
-            The input. Without its last dimension, integers: tokens, as in a call.
-        h : array_like, shape (L, B, H) or (L, H)
-            The states before the step.
-        out : ndarray of h's shape, optional
-            Where the states after the step are written: C-contiguous, of the layer's dtype; it may be h.
-
-        Returns
-        -------
-        ndarray of h's shape
-            The states after the step; the last layer's, ``[-1]``, is the output.
-
-        Raises
-        ------
-        ValueError
-            For a wrong shape, or a bidirectional layer, which needs whole sequences.
-        TypeError
-            For numbers that aren't real.
-        """
-        dtype = self.dtype
-        below: Any = x_t
-        before: Any = h
-        if not (  # a step in a loop has no time for more: the kernel looks at shapes
-            type(below) is type(before) is np.ndarray
-            and below.dtype is dtype is before.dtype
-            and below.flags.carray
-            and before.flags.carray
-            and not self.bidirectional
-        ):
-            given = x_t if isinstance(x_t, np.ndarray) else _check.real("x_t", x_t)
-            if given.dtype is not dtype and given.dtype.kind in "iu" and np.ndim(h) == given.ndim + 1 + self._states:
-                return self._step_of_tokens(given, h, out)
-            below, before = self._checked_step(given, h)
-        if out is None:
-            out = np.empty(before.shape, dtype)
-        else:
-            if getattr(out, "shape", None) != before.shape:
-                self._checked_step(below, before)  # which may be wrong instead
-            _check.output("out", out, before.shape, dtype, below)
-            if np.may_share_memory(out, before):
-                before = before.copy()
-        if not one_step.call_step(self._step_function, self._weights()[0], below, before, out):
-            self._checked_step(below, before)  # says which shape is wrong
-        return out
-
-    def _checked_step(self, x_t: Any, h: Any) -> tuple[FloatArray, FloatArray]:
-        self._require_one_direction()
-        batch = x_t.shape[:1] if x_t.ndim > 1 else ()
-        below = _check.array("x_t", x_t, self.dtype, (*batch, self.input_size))
-        return below, _check.states("h", h, self.dtype, (self.num_layers, *batch, self.hidden_size), self._states)
-
-    def _step_of_tokens(self, x_t: FloatArray, h: ArrayLike, out: FloatArray | None) -> FloatArray:
-        self._require_one_direction()
-        x = _check.tokens("x_t", x_t, self.input_size).reshape((-1, 1) if self.batch_first else (1, -1))
-        before = _check.states("h", h, self.dtype, (self.num_layers, *x_t.shape, self.hidden_size), self._states)
-        _, after = self(x, before.reshape(self._state_shape(self.num_layers, x.size, self.hidden_size)))
-        if out is None:
-            return after.reshape(before.shape)
-        _check.output("out", out, before.shape, self.dtype)
-        out[...] = after.reshape(before.shape)
-        return out
-
-    def stream(self, batch_size: int = 1, h_0: ArrayLike | None = None) -> Stream:
-        """Keep the states from call to call: sequences that arrive in pieces.
-
-        Parameters
-        ----------
-        batch_size : int
-            B, the number of sequences.
-        h_0 : array_like, shape (L, B, H), optional
-            The states before the first step; by default those learned with `learn_h_0`, or zero.
-
-        Returns
-        -------
-        Stream
-            ``stream(x)`` returns y, the same bits as the whole sequence's.
-
-        Raises
-        ------
-        ValueError
-            For a wrong shape, or a bidirectional layer, which needs whole sequences.
-        TypeError
-            For numbers that aren't real, or a batch_size that isn't an integer.
-        """
-        self._require_one_direction()
-        return Stream(self, _check.size("batch_size", batch_size), h_0)
-
-    def compiled(self) -> Compiled:
-        """A step for loops compiled by Numba, and for C: see `Compiled`.
-
-        Returns
-        -------
-        Compiled
-            ``step, weights = gru.compiled()``. The weights are a copy of the layer's present ones.
-
-        Raises
-        ------
-        ValueError
-            For a bidirectional layer, which needs whole sequences.
-        """
-        self._require_one_direction()
-        block, _ = self._weights()
-        return Compiled(one_step.step, one_step.StepWeights(block, self._step_function).copy())
-
-    @cached_property
-    def _step_function(self) -> int:
-        return one_step.function_for(self._kind, self.dtype)

@@ -16,7 +16,7 @@ from . import _check
 from ._check import FloatArray
 
 if TYPE_CHECKING:
-    from .recurrent import Recurrent
+    from ._stepwise import Stepwise
 
 _FORMAT = "numgru stream 1"
 
@@ -45,7 +45,7 @@ class Stream:
     (5, 1, 3)
     """
 
-    def __init__(self, layer: Recurrent, batch_size: int = 1, h_0: ArrayLike | None = None) -> None:
+    def __init__(self, layer: Stepwise, batch_size: int = 1, h_0: ArrayLike | None = None) -> None:
         self._layer, self._batch_size = layer, batch_size
         self._h_0 = None if h_0 is None else self._checked("h_0", h_0).copy()
         self._state = self._first()

@@ -200,10 +200,44 @@ def test_out(out: Any, error: Any) -> None:
     assert not np.any(out)
 
 
-def test_out_of_step() -> None:
+def frozen(*shape: int) -> Any:
+    array = zeros(*shape)
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize(
+    ("out", "error"),
+    [
+        (zeros(1, B, H + 1), ValueError),
+        (zeros(1, B + 1, H), ValueError),
+        (zeros(B, H), ValueError),
+        (zeros(1, B, H).astype(np.float32), ValueError),
+        (zeros(1, H, B).swapaxes(1, 2), ValueError),
+        (frozen(1, B, H), ValueError),
+        (zeros(1, B, H).tolist(), TypeError),
+    ],
+)
+def test_out_of_step(out: Any, error: Any) -> None:
     gru = numgru.GRU(I, H, dtype=np.float64)
-    with pytest.raises(ValueError, match=r"out: expected .*got "):
-        gru.step(zeros(B, I), zeros(1, B, H), out=zeros(1, B, H + 1))
+    with pytest.raises(error, match=r"out: expected .*got "):
+        gru.step(zeros(B, I), zeros(1, B, H), out=out)
+    assert not np.any(out)
+
+
+def test_out_of_step_may_overlap_h_but_not_x() -> None:
+    gru, memory = numgru.GRU(H, H, dtype=np.float64, seed=0), np.arange(float((B + 2) * H)) / 10
+    x, h = memory[: B * H].reshape(B, H).copy(), memory[: B * H].reshape(1, B, H)
+    expected = gru.step(x, h.copy())
+    for shift in (0, 1, H, 2 * H):
+        kept = memory.copy()
+        out = kept[shift : shift + B * H].reshape(1, B, H)
+        assert gru.step(x, kept[: B * H].reshape(1, B, H), out=out) is out
+        np.testing.assert_array_equal(out, expected)
+        with pytest.raises(ValueError, match="out: expected memory of its own"):
+            gru.step(out[0], h, out=out)
+    assert gru.step(x, h, out=h) is h
+    np.testing.assert_array_equal(h, expected)
 
 
 @pytest.mark.parametrize(
