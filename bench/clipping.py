@@ -2,33 +2,25 @@
 
 Beside PyTorch's `clip_grad_norm_`, if that is installed, and beside what the memory allows: gradients are read once,
 and if they are to be clipped, read and written once more. PyTorch does the second in any case.
-A row's calls take turns, and of each the fastest counts: other programs' work makes calls slower, never faster.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 import numgru
 
+from .bursts import Measured, command, fastest, gradients, with_torch
 from .peers.limits import read_words
-from .peers.load import Load
-from .peers.report import count, head, row
-from .workload import seconds
+from .peers.report import head, row
 
 SIZES = [1_000, 10_000, 100_000, 1_000_000, 10_000_000, 40_000_000]
 BEYOND_THE_CACHE = 40_000_000  # values and more
-BURST = 0.02  # seconds, but at least three calls; in the first of them the other library's threads may still spin
 
 
 class Row(NamedTuple):
@@ -47,10 +39,6 @@ class Steps(NamedTuple):
     values: int
     two_passes: float
     one_pass: float
-
-
-def gradients(size: int) -> NDArray[np.float32]:
-    return np.random.default_rng(0).standard_normal(size, np.float32)
 
 
 def falling(norm: float) -> Callable[[], float]:
@@ -74,18 +62,6 @@ def theirs(size: int, clipped: bool) -> Callable[[], object]:
     return lambda: torch.nn.utils.clip_grad_norm_([parameter], limit())
 
 
-def fastest(calls: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    """Of each call, in bursts that take turns."""
-    least = [math.inf] * len(calls)
-    for _ in range(rounds):
-        for at, call in enumerate(calls):
-            times: list[float] = []
-            while len(times) < 3 or sum(times) < BURST:
-                times.append(seconds(call))
-            least[at] = min(least[at], *times)
-    return least
-
-
 def passes(size: int, threads: int) -> list[Callable[[], object]]:
     """Reading an array, and NumPy's product in place, a share of the array a thread."""
     parts = np.array_split(gradients(size // (2 * threads) * 2 * threads), threads)
@@ -96,13 +72,14 @@ def passes(size: int, threads: int) -> list[Callable[[], object]]:
     ]
 
 
-def measure(sizes: Sequence[int], threads: int, rounds: int) -> list[Row]:
-    numgru.set_num_threads(threads)
-    has_torch = find_spec("torch") is not None
-    if has_torch:
-        import torch
+def measure(sizes: Sequence[int], threads: int, rounds: int) -> Measured:
+    has_torch = with_torch(threads)
+    clipping, steps = measure_clipping(sizes, threads, rounds, has_torch), measure_steps(sizes, rounds)
+    rows: dict[str, Sequence[Row | Steps]] = {"clipping": clipping, "clipping_and_a_step": steps}
+    return Measured(rows, [table(clipping), table_of_steps(steps)])
 
-        torch.set_num_threads(threads)
+
+def measure_clipping(sizes: Sequence[int], threads: int, rounds: int, has_torch: bool) -> list[Row]:
     rows = []
     for size in sizes:
         for clipped in (True, False):
@@ -153,32 +130,7 @@ def table_of_steps(rows: Sequence[Steps]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.clipping", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, numgru.get_num_threads()}))
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of values")
-    parser.add_argument("--json", type=Path, help="write the figures to this file as well")
-    asked = parser.parse_args(arguments)
-    figures: list[dict[str, Any]] = []
-    for threads in asked.threads:
-        load = Load()
-        rows = measure(asked.sizes, threads, asked.rounds)
-        steps = measure_steps(asked.sizes, asked.rounds)
-        taken = load.of_others()
-        print(f"\nfloat32, {count(threads)}, the fastest calls of {asked.rounds} bursts")
-        if taken is not None:
-            print(f"Other programs took {taken:.2f} cores meanwhile.")
-        print(table(rows), table_of_steps(steps), sep="\n\n")
-        figures.append(
-            {
-                "threads": threads,
-                "cores_taken_by_others": taken,
-                "clipping": [one._asdict() for one in rows],
-                "clipping_and_a_step": [one._asdict() for one in steps],
-            }
-        )
-    if asked.json:
-        asked.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    command("clipping", __doc__, SIZES, measure, arguments)
 
 
 if __name__ == "__main__":

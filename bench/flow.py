@@ -9,7 +9,7 @@ from __future__ import annotations
 import numgru
 from numgru.diagnostics import GradientMonitor
 
-from .clipping import fastest
+from .bursts import fastest
 from .peers.report import head, row
 from .workload import GATES, Shape, Workload
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import clipping
+from bench import bursts, clipping, optimizers
 from bench.clipping import Row, Steps, clip_and_step, falling, main, ours, table, table_of_steps
 
 
@@ -38,10 +38,29 @@ def test_tables() -> None:
 
 def test_a_short_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(clipping, "BEYOND_THE_CACHE", 2000)
-    monkeypatch.setattr(clipping, "BURST", 0.0)
+    monkeypatch.setattr(bursts, "BURST", 0.0)
     path = tmp_path / "clipping.json"
     main(["--rounds", "1", "--threads", "1", "--sizes", "1000", "2000", "--json", str(path)])
     (figures,) = json.loads(path.read_text())
     assert [row["values"] for row in figures["clipping"]] == [1000, 1000, 2000, 2000]
     assert [row["bandwidth"] is None for row in figures["clipping"]] == [True, True, False, False]
     assert "step that clips" in capsys.readouterr().out
+
+
+def test_a_short_run_of_optimizers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bursts, "BURST", 0.0)
+    path = tmp_path / "optimizers.json"
+    optimizers.main(["--rounds", "1", "--threads", "1", "--sizes", "1000", "--json", str(path)])
+    (figures,) = json.loads(path.read_text())
+    assert [row["optimizer"] for row in figures["steps"]] == ["SGD", "SGD, momentum 0.9", "RMSprop", "Adam", "AdamW"]
+    assert "| 1,000 | SGD, momentum 0.9 |" in capsys.readouterr().out
+
+
+def test_the_faster_of_the_others_counts() -> None:
+    rows = [optimizers.Row("Adam", 1000, 2e-6, 4e-6, 3e-6), optimizers.Row("Adam", 1000, 2e-6, None, None)]
+    assert optimizers.table(rows).splitlines()[2:] == [
+        "| 1,000 | Adam | 2.0 | 4.0 | 3.0 | 1.50 |",
+        "| 1,000 | Adam | 2.0 |  |  |  |",
+    ]
