@@ -16,6 +16,8 @@ from .target import TARGET
 from .threads import share
 from .tiles import LINE, View, copy_tile, transpose_tile
 
+TOGETHER = 4  # blocks that are read together along a row: one alone would be read from a page of its own each time
+
 
 @intrinsic
 def lanes_of(typingctx, array):
@@ -70,11 +72,17 @@ def pack_backward(w, packed, part, parts):
     lanes = lanes_of(packed)
     rows, width = w.shape
     begin, end = share((width + lanes - 1) // lanes, part, parts, 1)
-    for block in range(begin, end):
-        first = block * lanes
+    whole = begin + (end - begin) // TOGETHER * TOGETHER
+    for block in range(begin, whole, TOGETHER):
         for row in range(rows):
-            at = View(packed, (block * rows + row) * lanes, 0, 0)
-            copy_tile(View(w, row * width + first, 0, 0), width - first, at)
+            of_row = View(w, row * width + block * lanes, 0, lanes)
+            copy_tile(
+                of_row, width - block * lanes, View(packed, (block * rows + row) * lanes, 0, rows * lanes), TOGETHER
+            )
+    for block in range(whole, end):
+        for row in range(rows):
+            of_row = View(w, row * width + block * lanes, 0, lanes)
+            copy_tile(of_row, width - block * lanes, View(packed, (block * rows + row) * lanes, 0, rows * lanes), 1)
 
 
 @borrower

@@ -153,19 +153,32 @@ def first_lanes(b: ir.IRBuilder, kind: Kind, count: Any) -> Any:
 
 
 def transposed(rows: Sequence[Vec]) -> list[Vec]:
-    """As many registers as they have lanes, of which lane c of register r becomes lane r of register c."""
-    b, kind, registers = rows[0].b, rows[0].kind, [row.registers[0] for row in rows]
-    lanes = range(kind.lanes)
-    step = kind.lanes // 2
-    while step:  # registers `step` apart exchange the lanes that are
-        low = [lane if not lane & step else lane - step + kind.lanes for lane in lanes]
-        high = [lane + step if not lane & step else lane + kind.lanes for lane in lanes]
-        masks = [ir.Constant(ir.VectorType(I32, kind.lanes), mask) for mask in (low, high)]
-        for r in (r for r in lanes if not r & step):
-            pair = registers[r], registers[r + step]
-            registers[r], registers[r + step] = (b.shuffle_vector(*pair, mask) for mask in masks)
-        step //= 2
-    return [Vec(b, kind, register) for register in registers]
+    """As many registers as they have lanes, of which lane c of register r becomes lane r of register c.
+
+    First within 16 bytes of a register, then these as wholes: processors have instructions for such shuffles.
+    """
+    b, kind = rows[0].b, rows[0].kind
+    width = min(128 // kind.bits, kind.lanes)
+    within = [
+        _apart(b, kind, [row.registers[0] for row in rows[first : first + width]], width, 1)
+        for first in range(0, kind.lanes, width)
+    ]
+    columns = [_apart(b, kind, [parts[column] for parts in within], kind.lanes, width) for column in range(width)]
+    return [Vec(b, kind, columns[c % width][c // width]) for c in range(kind.lanes)]
+
+
+def _apart(b: ir.IRBuilder, kind: Kind, registers: Sequence[Any], span: int, unit: int) -> list[Any]:
+    """Register n of the result has unit n of each of these registers, within every span of lanes."""
+    if len(registers) == 1:
+        return list(registers)
+    halves = []
+    for odd in (0, 1):
+        units = [first + lane for first in (0, kind.lanes) for lane in range(0, span, unit)][odd::2]
+        lanes = [start + lane + n for start in range(0, kind.lanes, span) for lane in units for n in range(unit)]
+        mask = ir.Constant(ir.VectorType(I32, kind.lanes), lanes)
+        pairs = zip(registers[0::2], registers[1::2], strict=True)
+        halves.append(_apart(b, kind, [b.shuffle_vector(*pair, mask) for pair in pairs], span, unit))
+    return [register for pair in zip(*halves, strict=True) for register in pair]
 
 
 class _Places:
