@@ -79,6 +79,7 @@ class Layer:
     def _house_gradients(self, flat_gradients: FloatArray) -> None:
         self.flat_gradients = flat_gradients
         self.gradients = Views(flat_gradients, self._shapes)
+        self._bytes_of_gradients = flat_gradients.view(np.uint8)
 
     @property
     def flat_parameters(self) -> FloatArray:
@@ -127,7 +128,7 @@ class Layer:
         self._house_gradients(self.flat_gradients)
         self._forget()
 
-    _transient: ClassVar[frozenset[str]] = frozenset({"gradients"})
+    _transient: ClassVar[frozenset[str]] = frozenset({"gradients", "_bytes_of_gradients"})
 
     def _forget(self) -> None:
         """Drop workspaces and what a forward pass kept."""
@@ -200,7 +201,7 @@ class Layer:
 
     def zero_grad(self) -> None:
         """Set every gradient to zero."""
-        self.flat_gradients.fill(0)
+        self._bytes_of_gradients.fill(0)  # NumPy takes twice as long to set numbers
 
     def state_dict(self) -> dict[str, FloatArray]:
         """A copy of every parameter by name."""
