@@ -56,6 +56,8 @@ def forecast_figure(
     """
     horizon = next(iter(forecasts.values())).shape[1]
     figure = new_figure(10, 7.5)
+    from matplotlib.dates import ConciseDateFormatter
+
     above, below = figure.subplots(2, 1, height_ratios=[3, 2])
     time: Any = np.arange(len(series)) if series.dates is None else series.dates
 
@@ -78,6 +80,9 @@ def forecast_figure(
     above.set_ylabel(_with_unit(series.name, series.unit))
     if series.dates is None:
         above.set_xlabel(series.step)
+    else:  # whole dates don't fit beside each other
+        concise: Any = ConciseDateFormatter
+        above.xaxis.set_major_formatter(concise(above.xaxis.get_major_locator()))
     above.margins(x=0.01)
     finish(above)
 
