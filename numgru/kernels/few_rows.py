@@ -60,13 +60,20 @@ def _columns(weights, stage, blocks):
 
 @borrower
 def _width(weights, run, rows):
-    """Blocks of a tile of so many rows: the fewer, the more, so that there are enough independent sums.
+    """Blocks, as a stage counts them, of a tile of so many rows: the fewer, the more, so that there are enough sums.
 
     Of one row half as many just give enough. If a first-level cache holds half of the weights, it keeps these then for
-    the next step, which begins with them.
+    the next step, which begins with them. And a cell of one gate, which counts in pairs, reads fewer places at once.
     """
-    halves = L1_REGISTERS < _registers(weights, run) <= 2 * L1_REGISTERS
-    return 2 if rows > QUARTER or (rows == 1 and halves and len(cell_slots(weights)[1]) > 2) else WIDE
+    registers, is_single = _registers(weights, run), _is_single(weights)
+    halves = registers <= 2 * L1_REGISTERS and len(cell_slots(weights)[1]) > 2
+    return 2 if rows > QUARTER or (rows == 1 and registers > L1_REGISTERS and (is_single or halves)) else WIDE
+
+
+@borrower
+def _is_single(weights):
+    """Whether the cell has a single gate."""
+    return len(cell_slots(weights)[1]) == 1
 
 
 @borrower
@@ -120,7 +127,8 @@ def _step(weights, run, team, phase, t, stage, i, rows, j, last, projected):
 @borrower
 def _is_worth_asking(weights, run, rows):
     """Whether tiles wait for weights from the second-level cache: there a processor looks ahead only within a tile."""
-    return rows <= QUARTER and _NEAR < _registers(weights, run) < FAR and len(stage_widths(weights)) == 1
+    is_usual = len(stage_widths(weights)) == 1 and not _is_single(weights)
+    return rows <= QUARTER and _NEAR < _registers(weights, run) < FAR and is_usual
 
 
 @borrower

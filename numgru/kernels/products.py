@@ -138,19 +138,16 @@ def project_tile(typingctx, weights, run, t, i, j, count, rows, blocks):
 
 @intrinsic
 def ask_for_weights(typingctx, weights, run, j):
-    """Ask for the state's weights with which a WIDE tile of the only stage begins, from its column j on."""
-    cell = weights.instance_class.cell()
-    width, panels = cell.stages[0].width, panels_of(cell)
-    blocks = WIDE * width
+    """Ask for the state's weights with which a WIDE tile begins, from block j on, of a cell of one stage."""
+    panels = panels_of(weights.instance_class.cell())
 
     def codegen(context, b, sig, args):
         w, run = (fields_of(context, b, sig.args[k], args[k]) for k in (0, 1))
         lanes = run.kind.lanes
         block = b.mul(run.H, I64(sum(panels) * lanes))
-        first = b.mul(args[2], b.mul(block, I64(width)))
-        begin = run.grid(w.state, first, b.mul(run.H, I64(lanes)), block)
-        for register in range(_ASKED // blocks // len(panels)):
-            for v in range(blocks):
+        begin = run.grid(w.state, b.mul(args[2], block), b.mul(run.H, I64(lanes)), block)
+        for register in range(_ASKED // WIDE // len(panels)):
+            for v in range(WIDE):
                 for panel in range(len(panels)):
                     begin.prefetch(sum(panels[:panel]), v, register * lanes)
         return context.get_dummy_value()
