@@ -39,6 +39,7 @@ def test_detect(triple: str, cpu: str, name: str, vector_bytes: int) -> None:
     found = target.detect(triple, cpu, "")
     assert (found.name, found.vector_bytes) == (name, vector_bytes)
     assert found.fma == (name != "generic")
+    assert found.halves == (cpu == "znver4")
 
 
 def step_tile(found: target.Target, cell: type[Cell]) -> str:
