@@ -55,7 +55,7 @@ def forecast_figure(
     matplotlib.figure.Figure
     """
     horizon = next(iter(forecasts.values())).shape[1]
-    figure = new_figure(10, 7.5)
+    figure = new_figure(10, 7.5)  # which says what to install, if that's missing
     from matplotlib.dates import ConciseDateFormatter
 
     above, below = figure.subplots(2, 1, height_ratios=[3, 2])

@@ -290,9 +290,7 @@ def _multiply_units(units, factors, part, parts):
     first, last = share(factors.size, part, parts, 1)
     for r in range(first, last):
         if factors[r] != 1.0:
-            unit, factor = units[r], factors[r]
-            for k in range(unit.size):
-                unit[k] *= factor
+            _multiply(units, r * units.shape[1], (r + 1) * units.shape[1], factors[r], 0)
 
 
 @shared_kernel

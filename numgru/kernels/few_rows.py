@@ -126,7 +126,10 @@ def _step(weights, run, team, phase, t, stage, i, rows, j, last, projected):
 
 @borrower
 def _is_worth_asking(weights, run, rows):
-    """Whether tiles wait for weights from the second-level cache: there a processor looks ahead only within a tile."""
+    """Whether tiles wait for weights from the second-level cache: there a processor looks ahead only within a tile.
+
+    With a single gate asking took as much time as it saved, or more.
+    """
     is_usual = len(stage_widths(weights)) == 1 and not _is_single(weights)
     return rows <= QUARTER and _NEAR < _registers(weights, run) < FAR and is_usual
 

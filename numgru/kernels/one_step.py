@@ -261,7 +261,7 @@ def step(weights, x, h, out):
         )
     if out.shape != h.shape:
         raise ValueError("out: expected h's shape, got another")
-    if out.ctypes.data == h.ctypes.data:
+    if not _apart(out, h):
         raise ValueError("out: expected memory of its own, got h's")
     _call(weights.function, weights.block, x, h, out, batch)
 

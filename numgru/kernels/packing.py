@@ -72,17 +72,11 @@ def pack_backward(w, packed, part, parts):
     lanes = lanes_of(packed)
     rows, width = w.shape
     begin, end = share((width + lanes - 1) // lanes, part, parts, 1)
-    whole = begin + (end - begin) // TOGETHER * TOGETHER
-    for block in range(begin, whole, TOGETHER):
+    for first in range(begin, end, TOGETHER):
         for row in range(rows):
-            of_row = View(w, row * width + block * lanes, 0, lanes)
-            copy_tile(
-                of_row, width - block * lanes, View(packed, (block * rows + row) * lanes, 0, rows * lanes), TOGETHER
-            )
-    for block in range(whole, end):
-        for row in range(rows):
-            of_row = View(w, row * width + block * lanes, 0, lanes)
-            copy_tile(of_row, width - block * lanes, View(packed, (block * rows + row) * lanes, 0, rows * lanes), 1)
+            for block in range(first, min(first + TOGETHER, end)):
+                at = View(packed, (block * rows + row) * lanes, 0, 0)
+                copy_tile(View(w, row * width + block * lanes, 0, 0), width - block * lanes, at)
 
 
 @borrower

@@ -310,18 +310,15 @@ def direct_gradient_tile(typingctx, x, columns_left, panel, rows_left, dw, count
 
 
 @intrinsic
-def copy_tile(typingctx, w, left, packed, blocks):
-    """Blocks of `w` into those of `packed`; where fewer numbers are left, the others are zero."""
-    n_blocks = blocks.literal_value
+def copy_tile(typingctx, w, left, packed):
+    """One register of `w` into `packed`; where fewer numbers are left, the others are zero."""
 
     def codegen(context, b, sig, args):
         w, packed = (grid(context, b, sig.args[i], args[i]) for i in (0, 2))
-        masks = edge_masks(b, w.kind, range(n_blocks), args[1])
-        for v in range(n_blocks):
-            packed.store(w.load(0, v, mask=masks[v]), 0, v)
+        packed.store(w.load(0, 0, mask=first_lanes(b, w.kind, args[1])), 0, 0)
         return context.get_dummy_value()
 
-    return types.void(w, left, packed, blocks), codegen
+    return types.void(w, left, packed), codegen
 
 
 @intrinsic
