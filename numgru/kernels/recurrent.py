@@ -17,7 +17,7 @@ from .flow import flow_stages, set_factors
 from .packing import blocks_in, lanes_of, pack_layer, pack_layer_backward
 from .products import Ahead, input_gradient_tile
 from .sequences import Gradients, active_rows, sequences, steps_of, with_sums
-from .step import step_backward_tile, step_tile
+from .step import settle_gates, step_backward_tile, step_tile
 from .team import Team, memory, parts_of, words_of
 from .threads import share
 from .tiles import ABREAST, ROWS, WIDE, memory_of
@@ -118,6 +118,7 @@ def _forward_tiles(weights, run, kept, first, last):
             _last_tiles(run.options.active, weights, run, t, stage, end, stop)
         t += 1
         stop = min(last, active_rows(run, t))
+    settle_gates(weights, run)
 
 
 @borrower

@@ -249,6 +249,7 @@ def padded(run: Fields) -> Any:
 
 
 _BYTE = ir.IntType(8)
+_FAR = 16 << 20  # bytes of gates
 FALSE, TRUE = (ir.Constant(ir.IntType(1), truth) for truth in (0, 1))
 
 
@@ -263,6 +264,13 @@ def _slot(run: Fields, data: Any, cell: Any, steps_rows: Any, t: Any, i: Any, sl
 def gates_of(run: Fields, cell: Any, t: Any, i: Any, slot: int, in_time: Any = FALSE) -> Grid:
     """One slot of the gates; rows are rows of the batch, or time steps."""
     return _slot(run, run.gates, cell, run.B, t, i, slot, in_time)
+
+
+def are_gates_far(run: Fields, cell: Any) -> Any:
+    """Whether there are so many that the first ones have left the caches before the backward pass comes to them."""
+    b = run.b
+    numbers = b.mul(b.mul(run.T, run.B), b.mul(padded(run), I64(cell.slots)))
+    return b.icmp_signed(">", numbers, I64(_FAR * 8 // run.kind.bits))
 
 
 def sums_of(run: Fields, cell: Any, t: Any, i: Any, slot: int, in_time: Any = FALSE) -> Grid:

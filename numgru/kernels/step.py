@@ -18,6 +18,7 @@ from .flow import bounded, is_finite, store_squares
 from .products import Ahead, accumulate, ahead_of, biases, through_gates, zero
 from .sequences import (
     Fields,
+    are_gates_far,
     carry_of,
     cells_after,
     cells_before,
@@ -68,7 +69,7 @@ def step_tile(typingctx, weights, run, team, phase, t, stage, i, j, count, proje
         w, run = (fields_of(context, b, sig.args[k], args[k]) for k in (0, 1))
         t, stage, i, j, count = args[4:9]
         ahead_of_tile = ahead_of(b, sig.args[10], args[10])
-        if n_rows == ROWS:  # smaller tiles got no faster by it
+        if n_rows == ROWS or (run.gates is not None and n_rows > 1):
             align_stack(b, run.kind)
 
         def emit(arrivals):
@@ -121,10 +122,7 @@ def emit_step(
         else:
             kept[stage.makes] = after
         if run.gates is not None or not is_last:
-            for s, registers in kept.items():
-                slot = kept_of(run, cell, t, i, s)
-                for (m, v), value in zip(places, registers, strict=True):
-                    slot.store(value, row_of[m], v, unit)
+            _keep(cell, run, t, i, row_of, places, kept, unit)
 
     if rows < ROWS or cell.states > 1 or not _IN_HALVES:  # where c changes in place, a row that repeats would see it
         return finish(places, sums)
@@ -133,6 +131,39 @@ def emit_step(
     aside = [set_aside(b, {(*place, s): sums[*place, s] for place in half for s in own_slots}) for half in halves]
     for half, get_back in zip(halves, aside, strict=True):
         finish(half, get_back())
+
+
+def _keep(cell, run, t, i, row_of, places, kept, unit):
+    """What the backward pass or a later stage needs into memory."""
+
+    def store(into: Callable[..., None]) -> None:
+        for s, registers in kept.items():
+            slot = kept_of(run, cell, t, i, s)
+            for (m, v), value in zip(places, registers, strict=True):
+                into(slot, value, row_of[m], v, unit)
+
+    if len(row_of) < ROWS or len(cell.stages) > 1 or TARGET.vector_bytes < LINE:
+        return store(Grid.store)
+    with run.b.if_else(are_gates_far(run, cell)) as (far, near):
+        with far:
+            store(Grid.store_past_caches)
+        with near:
+            store(Grid.store)
+
+
+@intrinsic
+def settle_gates(typingctx, weights, run):
+    """Let other threads see what went past the caches; a lock alone doesn't."""
+    cell = weights.instance_class.cell()
+
+    def codegen(context, b, sig, args):
+        run = fields_of(context, b, sig.args[1], args[1])
+        if run.gates is not None:
+            with b.if_then(are_gates_far(run, cell)):
+                b.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(weights, run), codegen
 
 
 def _sums_of_stage(cell, number, w, run, t, i, j, unit, projected, row_of, block_of, places, arrivals, ahead):

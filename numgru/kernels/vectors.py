@@ -199,6 +199,12 @@ class _Places:
         args = [place, I32(self.kind.bits // 8), mask, ir.Constant(vector, None)]
         return Vec(self.b, self.kind, _call(self.b, f"llvm.masked.load.{self.kind.suffix}.p0", vector, args))
 
+    def store_past_caches(self, value: Vec, m: int | Any, v: int | Any, offset: int | Any = 0) -> None:
+        """One register at a place that is a multiple of its size, into memory; others see it after a `fence`."""
+        b, place = self.b, self.b.bitcast(self.place(m, v, offset), self.kind.vector.as_pointer())
+        store = b.store(value.registers[0], place, align=self.kind.bits * self.kind.lanes // 8)
+        store.set_metadata("nontemporal", b.module.add_metadata([I32(1)]))
+
     def store(self, value: Vec, m: int | Any, v: int | Any, offset: int | Any = 0, mask: Any = None) -> None:
         """One register; lanes outside the mask are not written."""
         place = self.place(m, v, offset)

@@ -41,6 +41,7 @@ from .tiles import (
 )
 
 EXAMPLES = 64  # of a panel, which so stays in the first-level cache
+_NARROW = ROWS // 2  # columns that are left over, for which tiles of two columns are worth their while
 FEW = 32  # examples for which transposed tiles aren't worth their while
 
 
@@ -159,17 +160,27 @@ def _add_tiles(x, width, start, stop, panel, slots, slots_abreast, layout, data,
     gates_soon, slot_width, slots_of_block = soon
     for tile in range(start, stop):
         c = tile * ROWS
-        columns = Places(x.rows, x.first + c)
         block, slot = divmod(tile, slots_of_block)
-        later = columns  # which are there
+        later = Places(x.rows, x.first + c)  # which is there
         if block < here:
             later = Places(gates_soon.rows, gates_soon.first + block * lanes + slot * slot_width)
+        narrow = width - c <= _NARROW
         for block in range(0, here, abreast):
-            d, out = View(panel.data, block * of_block, panel.row, 0), at + c * row + block * gates * lanes
-            if block + 1 < here:
-                gradient_tile(columns, width - c, d, slots_abreast, View(data, out, row, lanes), count, later, ROWS)
-            else:
-                gradient_tile(columns, width - c, d, slots, View(data, out, row, abreast * lanes), count, later, ROWS)
+            d = View(panel.data, block * of_block, panel.row, 0)
+            for first in range(c, min(c + ROWS, width), 2 if narrow else ROWS):
+                columns, left, out = Places(x.rows, x.first + first), width - first, at + first * row + block * gates * lanes
+                if block + 1 < here:
+                    dw = View(data, out, row, lanes)
+                    if narrow:
+                        gradient_tile(columns, left, d, slots_abreast, dw, count, later, 2)
+                    else:
+                        gradient_tile(columns, left, d, slots_abreast, dw, count, later, ROWS)
+                else:
+                    dw = View(data, out, row, abreast * lanes)
+                    if narrow:
+                        gradient_tile(columns, left, d, slots, dw, count, later, 2)
+                    else:
+                        gradient_tile(columns, left, d, slots, dw, count, later, ROWS)
 
 
 @borrower
