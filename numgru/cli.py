@@ -127,6 +127,8 @@ def train(
     started = time.perf_counter()
     if threads is not None:
         set_num_threads(threads)
+    if resume and overwrite:
+        raise Mistake("--resume, --overwrite: expected one of them, got both")
     if text is not None and csv_file is not None:
         raise Mistake(f"--text {text}: expected a text or a CSV file, got both")
     left_out = ParameterSource.DEFAULT
@@ -164,11 +166,14 @@ def train(
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("csv_file", metavar="[CSV]", required=False, type=click.Path(path_type=Path))
 @click.option("--output", default="-", help="File to write; - is standard output.")
+@click.option("--overwrite", is_flag=True, help="Replace that file.")
 @click.option("--threads", type=POSITIVE, help="Threads to run on; all if left out.")
-def predict(folder: Path, csv_file: Path | None, output: str, threads: int | None) -> None:
+def predict(folder: Path, csv_file: Path | None, output: str, overwrite: bool, threads: int | None) -> None:
     """Forecast what follows the end of the series that RUN was trained on, or of the same column of CSV."""
     if threads is not None:
         set_num_threads(threads)
+    if output != "-" and os.path.lexists(output) and not overwrite:
+        raise Mistake(f"--output {output}: exists; give --overwrite or another file")
     forecaster = ForecastRun(folder).load()
     column = forecaster.settings.column
     series = forecaster.settings.read() if csv_file is None else read_csv(csv_file, column)

@@ -77,7 +77,8 @@ def test_a_file_of_the_user(sales, capsys):
     metrics = json.loads(Path("runs/sales/metrics.json").read_text())
     assert metrics["settings"]["season"] == 12  # found in the fitted part
 
-    assert run(["predict", "runs/sales", "--output", "next.csv"]) == 0
+    Path("next.csv").touch()
+    assert run(["predict", "runs/sales", "--output", "next.csv", "--overwrite"]) == 0
     assert capsys.readouterr().out == ""
     assert Path("next.csv").read_text().splitlines()[1].startswith("2022-07-15,")
 
@@ -157,7 +158,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(sales, capsys, monkeypatch)
     assert one_line(capsys, "interrupted", "numgru train --resume --output cut")
     assert names("cut") == ["checkpoint.npz", "settings.json"]
     assert run(["predict", "cut"]) == 2
-    assert one_line(capsys, "no trained model", "--resume")
+    assert one_line(capsys, "no trained model", "numgru train --resume --output cut")
     assert run([*train, "--output", "cut"]) == 2
     assert one_line(capsys, "--resume", "--overwrite")
 
@@ -224,6 +225,7 @@ def test_overwrite_replaces_and_changed_data_does_not_resume(sales, capsys):
         (["--clip-norm", "1", "--clip-value", "1"], ["--clip-norm", "--clip-value", "both"]),
         (["--threads", "0"], ["--threads", "0"]),
         (["--resume"], ["no run to resume"]),
+        (["--resume", "--overwrite"], ["--resume", "--overwrite", "both"]),
         (["--colour", "red"], ["--colour"]),
     ],
 )
@@ -251,6 +253,7 @@ def trained(sales):
         (["run", "none.csv"], ["none.csv", "no such file"]),
         (["run", "short.csv"], ["at least 12 values", "got 3"]),
         (["run", "--output", "none/next.csv"], ["none/next.csv", "can't be written"]),
+        (["run", "--output", "sales.csv"], ["sales.csv", "exists", "--overwrite"]),
     ],
 )
 def test_a_mistake_in_predict_is_one_line_and_leaves_nothing(arguments, words, trained, folder, capsys):

@@ -24,11 +24,11 @@ from tests.cases import (
 )
 
 DTYPES = [np.float32, np.float64]
-# (T, B, I, H), none a multiple of anything: narrow, a rest of rows and units, and one that is worth several
-# threads.
-SMALL, UNEVEN, LARGE = (5, 1, 3, 7), (6, 19, 10, 37), (12, 45, 70, 150)
+# (T, B, I, H), none a multiple of anything: narrow, a rest of rows and units, and two that are worth several
+# threads, one of them with parcels of rows.
+SMALL, UNEVEN, LARGE, MANY = (5, 1, 3, 7), (6, 19, 10, 37), (12, 45, 70, 150), (51, 45, 13, 59)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
-each_shape = pytest.mark.parametrize("shape", [SMALL, UNEVEN, LARGE])
+each_shape = pytest.mark.parametrize("shape", [SMALL, UNEVEN, LARGE, MANY])
 BATCH_AXIS = {"x": 1, "h_0": 1, "dy": 1, "dh_n": 1, "y": 1, "h_n": 1, "dx": 1, "dh_0": 1}
 
 
@@ -126,7 +126,7 @@ def results(*sizes: Any) -> Arrays:
     return run(gru_layer(problem), problem)
 
 
-PROBLEMS = [(shape, dtype, 3) for shape in (SMALL, UNEVEN, LARGE) for dtype in ("float32", "float64")]
+PROBLEMS = [(shape, dtype, 3) for shape in (SMALL, UNEVEN, LARGE, MANY) for dtype in ("float32", "float64")]
 PROBLEMS += [(shape, "float32", 4) for shape in (SMALL, UNEVEN)]
 SAVE_RESULTS = """
 from numgru.kernels import target

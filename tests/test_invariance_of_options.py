@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import numgru
+from numgru.kernels.weight_gradients import parcels_of
 from tests.cases import assert_same_bits, gru_layer, gru_problem, infer, parameters, run
 from tests.combinations import (
     BEFORE_ZONEOUT,
@@ -67,7 +68,36 @@ def test_recomputation(combination: frozenset[str], every: int) -> None:
     assert_same_bits(run(drawn.layer(checkpoint_every=every), drawn.problem), run(drawn.layer(), drawn.problem))
 
 
-@pytest.mark.parametrize("cell", [numgru.GRU, partial(numgru.GRU, reset_after=False), numgru.LSTM, numgru.RNN])
+CELLS = [numgru.GRU, partial(numgru.GRU, reset_after=False), numgru.LSTM, numgru.RNN]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_parcels(cell: Any) -> None:
+    """The sums for weights of a batch that is cut into parcels of rows, whoever computes them and from what."""
+    T, B, I, H = 64, 43, 13, 60
+    rng = np.random.default_rng(0)
+    x, dy = (rng.standard_normal((T, B, width)) for width in (I, H))
+    lengths = rng.integers(1, T + 1, B)
+
+    def gradients(threads: int = 1, x: Any = x, dy: Any = dy, *, lengths: Any = None, **options: Any) -> Any:
+        numgru.set_num_threads(threads)
+        layer = cell(I, H, seed=0, dtype=np.float64, **options)
+        layer.forward(x, lengths=lengths)
+        layer.backward(dy)
+        return layer.gradients
+
+    assert parcels_of(T, B, I + H, 4) == 4
+    whole, ragged = gradients(), gradients(lengths=lengths)
+    for threads in (2, 3, 8):
+        assert_same_bits(gradients(threads), whole)
+        assert_same_bits(gradients(threads, lengths=lengths), ragged)
+    assert_same_bits(gradients(3, x.swapaxes(0, 1), dy.swapaxes(0, 1), batch_first=True), whole)
+    assert_same_bits(gradients(3, lengths=np.full(B, T)), whole)
+    assert_same_bits(gradients(3, checkpoint_every=5), whole)
+    assert_same_bits(gradients(3, lengths=lengths, checkpoint_every=5), ragged)
+
+
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize(("T", "B"), [(2, 1), (2, 16), (32, 1), (3, 11)])
 @pytest.mark.parametrize(("I", "H"), [(1, 1), (33, 15), (16, 33)])
 def test_few_examples(T: int, B: int, I: int, H: int, cell: Any) -> None:

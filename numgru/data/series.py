@@ -95,12 +95,17 @@ def read_csv(path: str | os.PathLike[str], column: str | None = None) -> Series:
     Raises
     ------
     DataError
-        If the file is missing, empty or no text, if it has no such column, if a cell of it holds no finite
-        number, or if the dates don't ascend.
+        If the file is missing, empty or no text, if its first line doesn't name the columns or has no such one, if a
+        cell of it holds no finite number, or if the dates don't ascend.
     """
     header, rows, lines = _read_rows(path)
     dates_at = next((i for i in range(len(header)) if header[i] != column and _are_dates(rows, i)), None)
     values_at = _find_column(path, header, column, dates_at)
+    if column is None and _is_number(header[values_at]):
+        raise DataError(
+            f"{path}, line 1: expected the names of the columns, got {header[values_at]!r}, which is a number; "
+            "put a line of names above it, or name that column"
+        )
     values = np.array(
         [_number(path, header[values_at], row[values_at], line) for row, line in zip(rows, lines, strict=True)]
     )
@@ -160,7 +165,10 @@ def _read_rows(path: str | os.PathLike[str]) -> tuple[list[str], list[list[str]]
     for row, line in numbered[1:]:
         if len(row) != len(header):
             cells = "cell" if len(header) == 1 else "cells"
-            raise DataError(f"{path}, line {line}: expected {len(header)} {cells} as in the header, got {len(row)}")
+            hint = "; only commas separate cells" if ";" in "".join(header) else ""
+            raise DataError(
+                f"{path}, line {line}: expected {len(header)} {cells} as in the header, got {len(row)}{hint}"
+            )
     return header, [row for row, _ in numbered[1:]], [line for _, line in numbered[1:]]
 
 
@@ -184,6 +192,14 @@ def _are_dates(rows: list[list[str]], index: int) -> bool:
     try:
         np.array(cells, "datetime64")
     except ValueError:  # the form of a date, but month 13
+        return False
+    return True
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
         return False
     return True
 

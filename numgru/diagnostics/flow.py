@@ -77,6 +77,7 @@ def jacobian_growth(layer: Recurrent, x: ArrayLike, *, draws: int = 16, seed: in
 def _flow_from(layer: Recurrent, x: NDArray[Any], place: int, generator: np.random.Generator) -> tuple[Floats, int]:
     """The norms of J^T v, (T, B), for one layer and direction; and the number of states."""
     before = layer.measure_flow, layer.flat_gradients.copy(), layer.random_state
+    measured = layer._gradient_flow
     layer.measure_flow = True
     try:
         y, states = layer.forward(x)
@@ -87,3 +88,4 @@ def _flow_from(layer: Recurrent, x: NDArray[Any], place: int, generator: np.rand
         return layer.gradient_flow[place], len(of_place)
     finally:
         layer.measure_flow, layer.flat_gradients[...], layer.random_state = before
+        layer._gradient_flow = measured

@@ -164,7 +164,7 @@ class Study:
             first_weights, training = (int(seed) for seed in numbers.integers(2**31, size=2))
             for stage, limit in STAGES.items():
                 model = make(self.task, np.random.default_rng(first_weights))
-                updates = 0 if limit is None else self._train(model, network, stage, limit, training, on_update)
+                updates = 0 if limit is None else self._train(model, network, limit, training, on_update)
                 loss, _ = self.task.loss(model(x), y)
                 norms = state_gradient_norms(model, self.task.loss, x, y)
                 yield Measurement(network, stage, updates, loss, norms[::-1])
@@ -178,9 +178,7 @@ class Study:
             "batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE, "threshold": THRESHOLD, **values,
         }  # fmt: skip
 
-    def _train(
-        self, model: Sequential, network: str, stage: str, limit: float, seed: int, on_update: Callable[[], object]
-    ) -> int:
+    def _train(self, model: Sequential, network: str, limit: float, seed: int, on_update: Callable[[], object]) -> int:
         """Train, or load; returns how many updates were made."""
         path = self.folder / f"{network}-{'clipped' if math.isfinite(limit) else 'not-clipped'}.npz".lower()
         if path.exists():

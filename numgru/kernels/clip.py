@@ -58,23 +58,24 @@ def _ahead_of(x):
     return ahead
 
 
-def _plus_square(b: ir.IRBuilder, kept: Vec, value: Vec) -> Vec:
+def _plus_square(kept: Vec, value: Vec) -> Vec:
     return value.fma(value, kept)
 
 
-def _plus_size(b: ir.IRBuilder, kept: Vec, value: Vec) -> Vec:
-    return kept + _size(b, value)
+def _plus_size(kept: Vec, value: Vec) -> Vec:
+    return kept + _size(value)
 
 
-def _larger(b: ir.IRBuilder, kept: Vec, value: Vec) -> Vec:
+def _larger(kept: Vec, value: Vec) -> Vec:
     """As integers, the bits of positive numbers are in order, infinity behind all others, and NaN behind infinity."""
-    words = [b.bitcast(vec.registers[0], _DOUBLES.words) for vec in (_size(b, value), kept)]
+    b = value.b
+    words = [b.bitcast(vec.registers[0], _DOUBLES.words) for vec in (_size(value), kept)]
     larger = b.select(b.icmp_signed(">", *words), *words)
     return Vec(b, _DOUBLES, b.bitcast(larger, _DOUBLES.vector))
 
 
-def _size(b: ir.IRBuilder, value: Vec) -> Vec:
-    return Vec(b, _DOUBLES, _call(b, f"llvm.fabs.{_DOUBLES.suffix}", _DOUBLES.vector, value.registers))
+def _size(value: Vec) -> Vec:
+    return Vec(value.b, _DOUBLES, _call(value.b, f"llvm.fabs.{_DOUBLES.suffix}", _DOUBLES.vector, value.registers))
 
 
 @intrinsic
@@ -99,7 +100,7 @@ def _gather(typing_context, x, blocks, order, ahead, lanes):
             start = b.gep(data, [b.mul(k, I64(LANES))], source_etype=number)
             if ahead is not None:
                 _ask(b, start, ahead, LANES * bits // 8, 0)
-            return [gathered(b, register, load(start, r)) for r, register in enumerate(kept)]
+            return [gathered(register, load(start, r)) for r, register in enumerate(kept)]
 
         def load(start: Any, r: int) -> Vec:
             place = b.gep(start, [I64(r * _DOUBLES.lanes)], source_etype=number)

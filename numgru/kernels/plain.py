@@ -18,7 +18,7 @@ from .packing import blocks_in, lanes_of, pack_layer, pack_layer_backward
 from .recurrent import backward_part, forward_part, shared_memory
 from .sequences import Flow, Gradients, no_options, sequences
 from .tiles import memory_of
-from .weight_gradients import add_part
+from .weight_gradients import add_part, close_part
 
 
 class Plain(NamedTuple):
@@ -103,7 +103,7 @@ def plain_kernels(kind: Any) -> Plain:
     @shared_kernel
     def train_backward(
         packed, parameters, gradients, x, h_0, y, c, gates, dy, dx, dh, carry, batch_first, memory,
-        squares, loop_parts, parts,
+        squares, parcels, loop_parts, parts,
     ):  # fmt: skip
         """Pack the weights again, then dx (None: not wanted), dh_0 in place of dh_n, and the parameters' gradients.
 
@@ -127,6 +127,12 @@ def plain_kernels(kind: Any) -> Plain:
             run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
             d_ih, d_hh, db_ih, db_hh = _matrices(weights, gradients, I, H)
             made = made_slot(weights)
-            add_part(weights, run, made, None, d_ih, d_hh, db_ih, db_hh, True, True, memory, part, parts)
+            add_part(weights, run, made, None, parcels, d_ih, d_hh, db_ih, db_hh, True, True, memory, part, parts)
+        if parcels > 1:
+            for part in prange(parts):
+                weights = _weights_in(kind, packed, H, I, H)
+                run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
+                d_ih, d_hh, db_ih, db_hh = _matrices(weights, gradients, I, H)
+                close_part(weights, run, parcels, d_ih, d_hh, db_ih, db_hh, memory, part, parts)
 
     return Plain(infer, train, train_backward)

@@ -77,7 +77,7 @@ def step_tile(typingctx, weights, run, team, phase, t, stage, i, j, count, proje
                 cell, number, w, run, t, i, j, count, projected.literal_value, n_rows, n_blocks, arrivals, ahead_of_tile
             ))  # fmt: skip
 
-        return emit_unless_late(context, b, sig.args[2], args[2], args[3], emit)
+        return emit_unless_late(b, sig.args[2], args[2], args[3], emit)
 
     return types.boolean(
         weights, run, team, phase, t, stage, i, j, count, projected, ahead, rows, blocks
@@ -283,7 +283,7 @@ def step_backward_tile(
 
             _emit_stages(b, len(cell.stages) + int(d.factors is not None), stage, emit_stage)
 
-        return emit_unless_late(context, b, sig.args[3], args[3], args[4], emit)
+        return emit_unless_late(b, sig.args[3], args[3], args[4], emit)
 
     return types.boolean(
         weights, run, gradients, team, phase, t, stage, i, j, count, depth, ahead, rows, blocks

@@ -270,7 +270,7 @@ class Arrivals(NamedTuple):
 
 
 def emit_unless_late(
-    context: Any, b: ir.IRBuilder, team_type: Any, team: Any, phase: Any, emit: Callable[[Arrivals | None], None]
+    b: ir.IRBuilder, team_type: Any, team: Any, phase: Any, emit: Callable[[Arrivals | None], None]
 ) -> Any:
     """What a tile emits, given what it waits for (None: it has no team). The value says whether it ran to its end."""
     gave_up, end = (b.append_basic_block(name) for name in ("gave_up", "end"))

@@ -17,7 +17,7 @@ from .cell import cell_slots, gate_panels
 from .packing import blocks_in, lanes_of, pack_biases, pack_forward
 from .sequences import no_options, sequences
 from .tiles import View, add_transposed, transpose_tile
-from .weight_gradients import examples_of, next_step_and_row, place_of_example, step_and_row
+from .weight_gradients import Parcel, examples_of, next_step_and_row, place_of_example, step_and_row
 
 
 @borrower
@@ -64,10 +64,11 @@ def _part(weights, run, gates, examples, sums, seen, dw, opens, closes, part, pa
     if opens:
         for token in range(part * lanes, V, parts * lanes):
             seen[token : token + lanes] = False
-    following = step_and_row(run, 0)
-    for e in range(examples_of(run, examples)):
+    all_rows = Parcel(examples_of(run, examples), 0, 0, run.B)
+    following = step_and_row(run, all_rows, 0)
+    for e in range(all_rows.N):
         t, i = following
-        following = next_step_and_row(run, t, i)
+        following = next_step_and_row(all_rows, t, i)
         input_at, _, gates_at = place_of_example(run, examples, slots * padded, e, t, i)
         token = run.x[input_at]
         if token // lanes % parts != part:

@@ -1,18 +1,23 @@
 """Gradients of weights and biases: sums over all examples, which are the rows of every time step.
 
-Every sum is one chain over the examples, from the last time step to the first and along the batch in each. Threads
-share out the weights, not the examples, so the sums don't depend on their number; and as time runs as it does in the
-backward pass, a sequence treated in several pieces gives the same chain.
+A large batch is cut into parcels of rows. A sum is one chain over the examples of each parcel, from the last time step
+to the first and along the rows in each; the parcels' sums are added in their order. How many there are depends on the
+shapes alone. Threads share out parcels and weights, so the sums don't depend on the number of threads, and each mostly
+reads what it wrote itself. And as time runs as it does in the backward pass, a sequence treated in several pieces gives
+the same chains.
 
-Shapes: as in sequences.py; N examples. A part of the work takes some columns of the weights of one group of blocks of
-units after the other, so that all examples are read once for a group, in a workspace of its own:
+Shapes: as in sequences.py; N examples of a parcel. A part of the work takes some columns of the weights of one group of
+blocks of units after the other, so that all examples are read once for a group. It has a workspace of its own:
 
-    panel  (EXAMPLES, block, slot, LANES)                             the group's gates' gradients
+    panel  (EXAMPLES + 1, block, slot, LANES)                         the group's gates' gradients, and a row unused
+
+And where there is one parcel, and all examples are there at once, these too; else all parts share them, of each parcel
+and group:
+
     sums   (block, slot, LANES)                                       its bias gradients
     tiles  (I and H, each in whole tiles, pair, gate, block, LANES)   its weight gradients, transposed
 
-A tile takes a pair of blocks, or three of a cell with few gates. Sums and tiles of a part's every group are held at
-once only where the examples come in several calls.
+A tile takes a pair of blocks, or three of a cell with few gates.
 """
 
 from __future__ import annotations
@@ -41,6 +46,8 @@ from .tiles import (
 )
 
 EXAMPLES = 64  # of a panel, which so stays in the first-level cache
+PARCEL_ROWS = 8  # a parcel's rows are a multiple of it
+_LEAST, _MOST = 512, 16  # examples of a parcel at least, and parcels at most
 _NARROW = ROWS // 2  # columns that are left over, for which tiles of two columns are worth their while
 FEW = 32  # examples for which transposed tiles aren't worth their while
 
@@ -51,6 +58,25 @@ class Examples(NamedTuple):
     inputs: NDArray[np.int64]  # (N,): in x
     states: NDArray[np.int64]  # (N,): in y, the state before; if negative, at -1 - states[e] in h_0
     gates: NDArray[np.int64]  # (N,): in the gates
+    ends: NDArray[np.int64]  # (parcels,): of each parcel's examples in these arrays
+
+
+class Parcel(NamedTuple):
+    """Some rows of the batch: their examples, where the first of these is among `Examples`, and the rows."""
+
+    N: int
+    start: int
+    first_row: int
+    rows: int
+
+
+def parcels_of(T: int, B: int, width: int, gates: int) -> int:
+    """Into how many parcels B rows of T steps are cut: a power of 2, so that threads find it easy to share them.
+
+    `width` is that of all weights. The parcels' sums take no more memory than a state of every step and row.
+    """
+    most = min(B // PARCEL_ROWS, T * B // max(_LEAST, gates * width), _MOST)
+    return 1 << (most.bit_length() - 1) if most > 1 else 1
 
 
 def tiles_of(width: int) -> int:
@@ -58,15 +84,16 @@ def tiles_of(width: int) -> int:
     return -(-width // ROWS)
 
 
-def workspace_size(I: int, H: int, cell: Any, dtype: np.dtype[Any], parts: int, blocks: int = 1) -> int:
+def workspace_size(
+    I: int, H: int, cell: Any, dtype: np.dtype[Any], parts: int, groups: int, *, held: bool
+) -> int:  # fmt: skip
     """Numbers that `parts` parts need memory for; H is 0 where there are no state's weights.
 
-    `blocks` is 1, or the number of all blocks of units where the examples come in several calls.
+    If sums are `held` until all are there, that's of so many `groups` of blocks, those of all parcels.
     """
-    columns, gates, group = (tiles_of(I) + tiles_of(H)) * ROWS, len(cell.input_slots), blocks_together(cell)
-    held = -(-blocks // (group * parts)) + (blocks > 1)  # a part may begin and end in the middle of a group
-    of_block: int = held * (columns * gates + cell.slots) + EXAMPLES * cell.slots
-    return parts * of_block * group * TARGET.lanes(dtype)
+    columns, gates = (tiles_of(I) + tiles_of(H)) * ROWS, len(cell.input_slots)
+    of_block: int = (groups if held else parts) * (columns * gates + cell.slots) + parts * (EXAMPLES + 1) * cell.slots
+    return of_block * blocks_together(cell) * TARGET.lanes(dtype)
 
 
 @borrower
@@ -88,15 +115,30 @@ def examples_of(run, examples):
 
 
 @borrower
-def step_and_row(run, e):
-    """Those of example e, where the examples are all steps of all rows."""
-    return run.T - 1 - e // run.B, e % run.B
+def _parcel(run, examples, number, parcels):
+    """That of a number; without `Examples`, its examples are all steps of its rows."""
+    first_row, end = _first_row(run.B, number, parcels), _first_row(run.B, number + 1, parcels)
+    if examples is None:
+        return Parcel(run.T * (end - first_row), 0, first_row, end - first_row)
+    start = examples.ends[number - 1] if number > 0 else 0
+    return Parcel(examples.ends[number] - start, start, first_row, end - first_row)
 
 
 @borrower
-def next_step_and_row(run, t, i):
+def _first_row(B, number, parcels):
+    return B * number // parcels // PARCEL_ROWS * PARCEL_ROWS if number < parcels else B
+
+
+@borrower
+def step_and_row(run, parcel, e):
+    """Those of a parcel's example e, where its examples are all steps of its rows."""
+    return run.T - 1 - e // parcel.rows, parcel.first_row + e % parcel.rows
+
+
+@borrower
+def next_step_and_row(parcel, t, i):
     """Those of the example that follows."""
-    return (t, i + 1) if i + 1 < run.B else (t - 1, 0)
+    return (t, i + 1) if i + 1 < parcel.first_row + parcel.rows else (t - 1, parcel.first_row)
 
 
 @borrower
@@ -109,19 +151,19 @@ def place_of_example(run, examples, row, e, t, i):
 
 
 @borrower
-def _locate(run, examples, row, top, count, at):
-    """The addresses of `count` examples' rows from example `top` on: in x, in y or h_0, and among the gates."""
+def _locate(run, examples, parcel, row, top, count, at):
+    """The addresses of `count` examples' rows from a parcel's example `top` on: in x, in y or h_0, among the gates."""
     inputs, states, gates = at
-    t, i = step_and_row(run, top)
+    t, i = step_and_row(run, parcel, top)
     for e in range(count):
-        input_at, state_at, gates_at = place_of_example(run, examples, row, top + e, t, i)
+        input_at, state_at, gates_at = place_of_example(run, examples, row, parcel.start + top + e, t, i)
         put_address(inputs, e, run.x, input_at)
         if state_at >= 0:
             put_address(states, e, run.y, state_at)
         else:
             put_address(states, e, run.h_0, -1 - state_at)
         put_address(gates, e, run.gates, gates_at)
-        t, i = next_step_and_row(run, t, i)
+        t, i = next_step_and_row(parcel, t, i)
 
 
 @borrower
@@ -139,13 +181,6 @@ def _add_directly(dw, first_gate, slots, x, panel, units, unit, columns, count):
                 d = View(panel.data, panel.at + slots[gate] * lanes + row, panel.row, 0)
                 out = View(dw, ((first_gate + gate) * units + unit + row) * width + c, width, lanes)
                 direct_gradient_tile(places, right - c, d, min(lanes, units - unit) - row, out, count, ROWS, 2)
-
-
-@piece
-def add_part(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts):
-    """Add a part's share of all sums; `made` is None for a cell of one stage."""
-    at = np.empty((2, 3, EXAMPLES), np.int64)
-    _add_blocks(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, at, part, parts)
 
 
 @borrower
@@ -168,7 +203,8 @@ def _add_tiles(x, width, start, stop, panel, slots, slots_abreast, layout, data,
         for block in range(0, here, abreast):
             d = View(panel.data, block * of_block, panel.row, 0)
             for first in range(c, min(c + ROWS, width), 2 if narrow else ROWS):
-                columns, left, out = Places(x.rows, x.first + first), width - first, at + first * row + block * gates * lanes
+                columns, left = Places(x.rows, x.first + first), width - first
+                out = at + first * row + block * gates * lanes
                 if block + 1 < here:
                     dw = View(data, out, row, lanes)
                     if narrow:
@@ -183,59 +219,172 @@ def _add_tiles(x, width, start, stop, panel, slots, slots_abreast, layout, data,
                         gradient_tile(columns, left, d, slots, dw, count, later, ROWS)
 
 
+class _Group(NamedTuple):
+    """A group of blocks of units: its first unit, how many blocks it has, and which of its tiles are a part's."""
+
+    unit: int
+    here: int
+    start: int
+    stop: int
+
+
+class _Layout(NamedTuple):
+    """Where a group's numbers lie in the workspace."""
+
+    group: int  # blocks
+    blocks: int  # of all units
+    input_tiles: int
+    columns: int  # tiles of all columns
+    of_block: int  # numbers of a block's slots
+    groups: int
+    row: int  # of a column's gates
+    example: int  # of an example's slots
+    size: int  # of sums and tiles
+
+
 @borrower
-def _add_blocks(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, at, part, parts):
-    """The same, with memory (2, 3, EXAMPLES) for where the examples of a panel and of the next one lie."""
-    input_slots, all_state_slots, slots = cell_slots(weights)
+def _layout(weights, run, dw_hh):
+    input_slots, _, slots = cell_slots(weights)
+    _, group = blocks_of_gradients(weights)
+    lanes = lanes_of(dw_hh)
+    input_tiles, of_block, row = (run.I + ROWS - 1) // ROWS, slots * lanes, group * len(input_slots) * lanes
+    columns = input_tiles + (dw_hh.shape[1] + ROWS - 1) // ROWS
+    size = columns * ROWS * row + group * of_block
+    blocks = blocks_in(run.H, dw_hh)
+    groups = (blocks + group - 1) // group
+    return _Layout(group, blocks, input_tiles, columns, of_block, groups, row, group * of_block, size)
+
+
+@borrower
+def _groups_of(layout, first, last):
+    """The groups among whose tiles are those from `first` up to `last`."""
+    tiles = layout.group * layout.columns
+    return range(first // tiles, (last + tiles - 1) // tiles)
+
+
+@borrower
+def _group(layout, lanes, number, first, last):
+    """The group of that number, with those of its tiles that are among `first` up to `last`."""
+    here, before = min(layout.group, layout.blocks - number * layout.group), number * layout.group * layout.columns
+    start, stop = max(0, first - before) // here, min(here * layout.columns, last - before) // here
+    return _Group(number * layout.group * lanes, here, start, stop)
+
+
+@borrower
+def _columns_of(layout, run, dw_hh, group):
+    """Which columns of both matrices the part's tiles of a group have."""
+    first_h, last_h = max(0, group.start - layout.input_tiles), group.stop - layout.input_tiles
+    of_x = group.start * ROWS, min(run.I, group.stop * ROWS)
+    return of_x, (first_h * ROWS, min(dw_hh.shape[1], last_h * ROWS))
+
+
+@piece
+def add_part(weights, run, made, examples, parcels, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts):
+    """Add a part's share of all examples' products; `made` is None for a cell of one stage.
+
+    Where the sums aren't complete with that, they are in `memory` for `close_part`.
+    """
+    at, layout = np.empty((2, 3, EXAMPLES), np.int64), _layout(weights, run, dw_hh)
+    is_direct, tiles = parcels == 1 and opens and closes, layout.blocks * layout.columns
+    of_panel = (EXAMPLES + 1) * layout.example
+    panel, held = memory[of_panel * part : of_panel * (part + 1)], memory[of_panel * parts :]
+    first, last = share(parcels * tiles, part, parts, 1)
+    for number in range(first // tiles, (last + tiles - 1) // tiles):
+        parcel = _parcel(run, examples, number, parcels)
+        own = held[(part if is_direct else number * layout.groups) * layout.size :]
+        span = max(0, first - number * tiles), min(tiles, last - number * tiles)
+        outputs = dw_ih, dw_hh, db_ih, db_hh
+        _add_parcel(weights, run, made, examples, parcel, outputs, opens, is_direct, panel, own, at, span)
+
+
+@piece
+def close_part(weights, run, parcels, dw_ih, dw_hh, db_ih, db_hh, memory, part, parts):
+    """Add a part's share of the sums that `memory` holds to the gradients."""
+    layout = _layout(weights, run, dw_hh)
+    first, last = share(layout.blocks * layout.columns, part, parts, 1)
+    held = memory[parts * (EXAMPLES + 1) * layout.example :]
+    for number in _groups_of(layout, first, last):
+        group = _group(layout, lanes_of(memory), number, first, last)
+        start = layout.example + group.start * ROWS * layout.row
+        stop = layout.example + group.stop * ROWS * layout.row
+        sums_and_tiles = held[number * layout.size : (number + 1) * layout.size]
+        for parcel in range(1, parcels):
+            others = held[(parcel * layout.groups + number) * layout.size :]
+            for k in range(layout.example if group.start == 0 else 0):
+                sums_and_tiles[k] += others[k]
+            for k in range(start, stop):
+                sums_and_tiles[k] += others[k]
+        _close(weights, run, layout, group, sums_and_tiles, dw_ih, dw_hh, db_ih, db_hh, False)
+
+
+@borrower
+def _close(weights, run, layout, group, sums_and_tiles, dw_ih, dw_hh, db_ih, db_hh, biases_only):
+    """Add a group's sums, and unless they are there the sums of its tiles, to the gradients."""
+    input_slots, all_state_slots, _ = cell_slots(weights)
+    gates, (abreast, _), lanes = len(input_slots), blocks_of_gradients(weights), lanes_of(dw_hh)
+    sums, tiles = sums_and_tiles[: layout.example], sums_and_tiles[layout.example :]
+    columns_of_x, columns_of_h = _columns_of(layout, run, dw_hh, group)
+    for block in range(0 if biases_only else group.here):
+        own_unit = group.unit + block * lanes
+        for dw, (left, right), before in ((dw_ih, columns_of_x, 0), (dw_hh, columns_of_h, layout.input_tiles)):
+            _add(dw, tiles, before + left // ROWS, gates, layout.row, abreast, block, own_unit, run.H, left, right)
+    if group.start == 0:
+        for db, bias_slots in ((db_ih, input_slots), (db_hh, all_state_slots)):
+            for gate in range(gates if db.size > 0 else 0):
+                for lane in range(min(group.here * lanes, run.H - group.unit)):
+                    block, own_lane = divmod(lane, lanes)
+                    total = sums[block * layout.of_block + bias_slots[gate] * lanes + own_lane]
+                    db[gate * run.H + group.unit + lane] += total
+
+
+@borrower
+def _add_parcel(weights, run, made, examples, parcel, outputs, opens, is_direct, panel, held, at, span):
+    """A parcel's examples' products for the tiles in `span`, in `panel` and from the beginning of `held` on.
+
+    `at` is memory (2, 3, EXAMPLES) for where the examples of a panel and of the next one lie.
+    """
+    dw_ih, dw_hh, db_ih, db_hh = outputs
+    input_slots, _, slots = cell_slots(weights)
     of_state, of_made = state_slots(weights)
     input_slots_abreast, of_state_abreast, of_made_abreast = slots_abreast(weights)
-    gates, (abreast, group) = len(input_slots), blocks_of_gradients(weights)
-    lanes = lanes_of(memory)
-    blocks, padded = blocks_in(run.H, memory), blocks_in(run.H, memory) * lanes
-    of_block, row = slots * lanes, group * gates * lanes
-    example = group * of_block
-    input_tiles = (run.I + ROWS - 1) // ROWS
-    state_tiles = (dw_hh.shape[1] + ROWS - 1) // ROWS
-    columns, size_of_x = input_tiles + state_tiles, input_tiles * ROWS * row
-    whole = memory[memory.size // parts * part : memory.size // parts * (part + 1)]
-    panel, held = whole[: EXAMPLES * example], whole[EXAMPLES * example :]
-    size = columns * ROWS * row + example  # of a group's sums and tiles
-    N = examples_of(run, examples)
-    few = N <= FEW and opens and closes
+    gates, (abreast, _) = len(input_slots), blocks_of_gradients(weights)
+    lanes, layout = lanes_of(panel), _layout(weights, run, dw_hh)
+    padded, of_block, row, example = layout.blocks * lanes, layout.of_block, layout.row, layout.example
+    size_of_x, N = layout.input_tiles * ROWS * row, parcel.N
+    few = is_direct and N <= FEW
+    panel, unused = panel[: EXAMPLES * example], panel[EXAMPLES * example :]
 
-    first, last = share(blocks * columns, part, parts, 1)
-    first_group = first // (group * columns)
-    for number in range(first_group, (last + group * columns - 1) // (group * columns)):
-        unit, here = number * group * lanes, min(group, blocks - number * group)
-        before = number * group * columns
-        start, stop = max(0, first - before) // here, min(here * columns, last - before) // here
-        if start == stop:
+    for number in _groups_of(layout, *span):
+        group = _group(layout, lanes, number, *span)
+        unit, here = group.unit, group.here
+        if group.start == group.stop:
             continue
-        own = 0 if opens and closes else (number - first_group) * size
-        sums, tiles = held[own : own + example], held[own + example : own + size]
-        tiles_of_x = start, min(stop, input_tiles)
-        tiles_of_h = max(0, start - input_tiles), stop - input_tiles
-        columns_of_x = start * ROWS, min(run.I, stop * ROWS)
-        columns_of_h = tiles_of_h[0] * ROWS, min(dw_hh.shape[1], tiles_of_h[1] * ROWS)
-        if opens:
+        own = 0 if is_direct else number * layout.size
+        sums_and_tiles = held[own : own + layout.size]
+        is_first = group.start == 0  # of the parts that come by: the one that sums for the biases
+        sums, tiles = sums_and_tiles[:example] if is_first else unused, sums_and_tiles[example:]
+        tiles_of_x = group.start, min(group.stop, layout.input_tiles)
+        tiles_of_h = max(0, group.start - layout.input_tiles), group.stop - layout.input_tiles
+        columns_of_x, columns_of_h = _columns_of(layout, run, dw_hh, group)
+        if opens or not is_first:
             sums[:] = 0
         if opens and not few:
-            tiles[:] = 0
+            tiles[group.start * ROWS * row : group.stop * ROWS * row] = 0
         if here % abreast > 1:
             panel[:] = 0  # of blocks that there aren't: denormal numbers would be slow
-        _locate(run, examples, slots * padded, 0, min(EXAMPLES, N), at[0])
+        _locate(run, examples, parcel, slots * padded, 0, min(EXAMPLES, N), at[0])
         for top in range(0, N, EXAMPLES):
             count, number_of_panel = min(EXAMPLES, N - top), top // EXAMPLES
             (at_x, at_y, at_gates), at_next = at[number_of_panel % 2], at[(number_of_panel + 1) % 2]
             if top + count < N:
                 following = min(EXAMPLES, N - top - count)
-                _locate(run, examples, slots * padded, top + count, following, at_next)
+                _locate(run, examples, parcel, slots * padded, top + count, following, at_next)
                 at_next[2, following:] = at_next[2, following - 1]  # all are asked for
             x, y = Places(at_x, 0), Places(at_y, 0)
             for block in range(here):
                 d, left = Places(at_gates, unit + block * lanes), run.H - unit - block * lanes
                 own_slots, own_sums = View(panel, block * of_block, example, 0), View(sums, block * of_block, 0, 0)
-                first_x, first_y = Places(at_x, tiles_of_x[0] * ROWS), Places(at_y, tiles_of_h[0] * ROWS)
+                first_x, first_y = Places(at_x, columns_of_x[0]), Places(at_y, columns_of_h[0])
                 panel_tile(d, padded, left, own_slots, own_sums, count, first_x, first_y, weights)
             if few:
                 for block in range(here):
@@ -246,34 +395,23 @@ def _add_blocks(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens,
                         p, gate = Places(at_gates, made * padded), len(of_state)
                         _add_directly(dw_hh, gate, of_made, p, own_slots, run.H, own_unit, columns_of_h, count)
                 continue
-            packed, layout = View(panel, 0, example, 0), (here, of_block, abreast, gates, row)
+            packed, of_tile = View(panel, 0, example, 0), (here, of_block, abreast, gates, row)
             soon = Places(at_next[2] if top + count < N else at_gates, unit), padded, slots
             (left, right), slots_of_x = tiles_of_x, (input_slots, input_slots_abreast)
-            _add_tiles(x, run.I, left, right, packed, *slots_of_x, layout, tiles, 0, count, soon)
+            _add_tiles(x, run.I, left, right, packed, *slots_of_x, of_tile, tiles, 0, count, soon)
             (left, right), slots_of_h = tiles_of_h, (of_state, of_state_abreast)
-            _add_tiles(y, run.H, left, right, packed, *slots_of_h, layout, tiles, size_of_x, count, soon)
+            _add_tiles(y, run.H, left, right, packed, *slots_of_h, of_tile, tiles, size_of_x, count, soon)
             if made is not None:
                 p, slots_of_p = Places(at_gates, made * padded), (of_made, of_made_abreast)
                 of_p = size_of_x + len(of_state) * abreast * lanes
-                _add_tiles(p, run.H, left, right, packed, *slots_of_p, layout, tiles, of_p, count, soon)
-        if not closes:
-            continue
-        for block in range(0 if few else here):
-            own_unit = unit + block * lanes
-            for dw, (left, right), tiles_before in ((dw_ih, columns_of_x, 0), (dw_hh, columns_of_h, input_tiles)):
-                _add(dw, tiles, tiles_before + left // ROWS, gates, row, abreast, block, own_unit, run.H, left, right)
-        if start == 0:
-            for db, bias_slots in ((db_ih, input_slots), (db_hh, all_state_slots)):
-                for gate in range(gates if db.size > 0 else 0):
-                    for lane in range(min(here * lanes, run.H - unit)):
-                        block, own_lane = divmod(lane, lanes)
-                        total = sums[block * of_block + bias_slots[gate] * lanes + own_lane]
-                        db[gate * run.H + unit + lane] += total
+                _add_tiles(p, run.H, left, right, packed, *slots_of_p, of_tile, tiles, of_p, count, soon)
+        if is_direct:
+            _close(weights, run, layout, group, sums_and_tiles, dw_ih, dw_hh, db_ih, db_hh, few)
 
 
 @shared_kernel
 def weight_gradients(
-    weights, x, h_0, y, gates, examples, dw_ih, dw_hh, db_ih, db_hh, batch_first, direction, opens, closes,
+    weights, x, h_0, y, gates, examples, parcels, dw_ih, dw_hh, db_ih, db_hh, batch_first, direction, opens, closes,
     memory, parts,
 ):  # fmt: skip
     """Add the sums over all examples to dw and db (empty: not wanted), in shares of the weights.
@@ -284,4 +422,8 @@ def weight_gradients(
     for part in prange(parts):
         run = sequences(x, h_0, y, None, gates, batch_first, direction, no_options())
         made = made_slot(weights)
-        add_part(weights, run, made, examples, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts)
+        add_part(weights, run, made, examples, parcels, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts)
+    if closes and (parcels > 1 or not opens):
+        for part in prange(parts):
+            run = sequences(x, h_0, y, None, gates, batch_first, direction, no_options())
+            close_part(weights, run, parcels, dw_ih, dw_hh, db_ih, db_hh, memory, part, parts)

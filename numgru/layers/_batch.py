@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels.sequences import Options
+from ..kernels.weight_gradients import PARCEL_ROWS
 
 Indices = NDArray[np.int64]
 
@@ -49,6 +50,13 @@ class Batch:
         """Rows that have a step t, for t = 0 .. T."""
         ended: Indices = np.searchsorted(self.lengths[::-1], np.arange(self.T + 1), side="right").astype(np.int64)
         return self.B - ended
+
+    def rows_of_parcels(self, parcels: int) -> Indices:
+        """Where each parcel of rows begins, and the last one ends: of about as many steps each."""
+        steps = np.concatenate([[0], np.cumsum(self.lengths)])
+        most = steps[-1] * np.arange(1, parcels)
+        starts = np.searchsorted(parcels * steps[::PARCEL_ROWS], most, side="right") - 1
+        return np.concatenate([[0], PARCEL_ROWS * starts, [self.B]])
 
     def _first_places(self, direction: int) -> tuple[Indices, int]:
         """Where each row's first step lies as it's read in that direction, and how far it is to the next."""

@@ -5,6 +5,7 @@ Shapes: T steps, B batch, I input, H hidden, D directions of the layer, S states
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..kernels.cell import Weights
 from ..kernels.sequences import Flow, Options
 from ..kernels.target import TARGET
 from ..kernels.tokens import token_gradients
-from ..kernels.weight_gradients import Examples, tiles_of, weight_gradients, workspace_size
+from ..kernels.weight_gradients import Examples, tiles_of, weight_gradients
 from ._batch import Batch
 from ._check import FloatArray
 from ._plain_direction import PlainDirection
@@ -246,12 +247,19 @@ class Direction(PlainDirection):
         """All that is computed in steps first .. last - 1, and the array with its states."""
         batch = tape.batch
         steps = np.arange(last - 1, first - 1, -1)[:, None]
-        computed = np.flatnonzero(steps < batch.lengths)
         y, states = self._states_in_products(tape, steps)
         inputs = batch.places(self.reverse, steps) * tape.x.shape[2]
         row = self.padded * self.cell.slots
         gates = ((steps - first) * batch.B + np.arange(batch.B)) * row
-        return y, Examples(*(places.reshape(-1)[computed] for places in (inputs, states, gates)))
+        computed = steps < batch.lengths
+        bounds = batch.rows_of_parcels(self._parcels(batch.T, batch.B))
+        parcels = [slice(*rows) for rows in itertools.pairwise(bounds)]
+
+        def in_order(places: Any) -> Any:
+            return np.concatenate([places[:, rows][computed[:, rows]] for rows in parcels])
+
+        ends = np.cumsum([np.count_nonzero(computed[:, rows]) for rows in parcels])
+        return y, Examples(in_order(inputs), in_order(states), in_order(gates), ends)
 
     def _add_weight_gradients(
         self, weights: Weights, tape: Tape, gradients: Mapping[str, FloatArray], first: int, last: int,
@@ -260,10 +268,12 @@ class Direction(PlainDirection):
         """The share of steps first .. last - 1, after that of all steps behind them."""
         batch, H = tape.batch, self.hidden_size
         opens, closes = last == batch.T, first == 0
-        whole = opens and closes
+        whole, parcels = opens and closes, self._parcels(batch.T, batch.B)
         w_ih, *others = self._of(gradients)
         x, y, examples = tape.x, tape.y, None
-        if batch.is_ragged or tape.noise.resets is not None or tape.dropped is not None or not whole:
+        is_plain = x.dtype == self.dtype or parcels == 1
+        is_plain = is_plain and not batch.is_ragged and tape.noise.resets is None and tape.dropped is None and whole
+        if not is_plain:
             y, examples = self._examples(tape, first, last)
         if x.dtype.kind == "i":
             size = self.input_size * self.gates * self.padded
@@ -276,9 +286,9 @@ class Direction(PlainDirection):
             x, w_ih = np.empty((*x.shape[:2], 0), self.dtype), w_ih[:, :0]
         I = x.shape[2]
         parts = threads.parts_for(self._work(batch.T * batch.B), self.blocks * (tiles_of(I) + tiles_of(H)))
-        size = workspace_size(I, H, self.cell, self.dtype, parts, 1 if whole else self.blocks)
+        size = self._size_of_sums(I, parts, parcels, in_pieces=not whole)
         threads.run(
             weight_gradients, parts,
-            weights, x, tape.h_0, y, gates, examples, w_ih, *others,
+            weights, x, tape.h_0, y, gates, examples, parcels, w_ih, *others,
             self.batch_first, self.reverse, opens, closes, self._room("sums", size),
         )  # fmt: skip

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from ..kernels import recurrent, threads
-from ..kernels.cell import Weights
+from ..kernels.cell import Weights, blocks_together
 from ..kernels.few_rows import shares_of
 from ..kernels.packing import aligned_empty, blocks_of
 from ..kernels.target import TARGET
 from ..kernels.tiles import ROWS
 from ..kernels.tokens import pack_weights_for_tokens
-from ..kernels.weight_gradients import workspace_size
+from ..kernels.weight_gradients import parcels_of, workspace_size
 from ._check import FloatArray
 from ._tape import PlainTape
 
@@ -112,11 +112,12 @@ class PlainDirection:
         loop_parts = self._parts(examples, B)
         parts = self._training_parts(examples, loop_parts)
         squares = None if norms is None else np.empty(norms.size * self.blocks)
+        parcels = self._parcels(examples // B, B)
+        size = self._size_of_sums(self.input_size, parts, parcels)
         threads.run(
             self._plain.train_backward, parts,
             self._packed_room, parameters, gradients, *tape, dy, None if dx is None else dx.reshape(-1), dh,
-            self._room_for_carry(B), self.batch_first, self._room("sums", parts * self._size_of_sums), squares,
-            loop_parts,
+            self._room_for_carry(B), self.batch_first, self._room("sums", size), squares, parcels, loop_parts,
         )  # fmt: skip
         if norms is not None and squares is not None:
             norms.reshape(-1, 1)[...] = self._norms_of(squares)
@@ -130,10 +131,14 @@ class PlainDirection:
             return 1
         return threads.parts_for(self._work(examples + _PACKING), 2 * self.blocks)
 
-    @cached_property
-    def _size_of_sums(self) -> int:
-        """Of a part."""
-        return workspace_size(self.input_size, self.hidden_size, self.cell, self.dtype, 1)
+    def _parcels(self, T: int, B: int) -> int:
+        """Into how many the batch is cut for the gradients of weights."""
+        return parcels_of(T, B, self.input_size + self.hidden_size, self.gates)
+
+    def _size_of_sums(self, inputs: int, parts: int, parcels: int, *, in_pieces: bool = False) -> int:
+        """Numbers of memory for these gradients, where the input has so many features that aren't tokens."""
+        groups, held = parcels * -(-self.blocks // blocks_together(self.cell)), parcels > 1 or in_pieces
+        return workspace_size(inputs, self.hidden_size, self.cell, self.dtype, parts, groups, held=held)
 
     def _room_for_cells(self, steps: int, B: int) -> FloatArray | None:
         return None if self.cell.states == 1 else np.empty((steps, B, self.hidden_size), self.dtype)

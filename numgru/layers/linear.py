@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ..kernels import linear, threads
+from ..kernels.cell import blocks_together
 from ..kernels.packing import aligned_empty, blocks_of
 from ..kernels.target import TARGET
-from ..kernels.weight_gradients import tiles_of, weight_gradients, workspace_size
+from ..kernels.weight_gradients import parcels_of, tiles_of, weight_gradients, workspace_size
 from . import _check
 from ._check import FloatArray
 from .base import Layer
@@ -123,13 +124,16 @@ class Linear(Layer):
             slots = np.zeros((dy.shape[0], blocks * lanes), self.dtype)
             slots[:, :O] = dy
         parts = threads.parts_for(2 * dy.size * K, blocks * tiles_of(K))
+        parcels = parcels_of(1, dy.shape[0], K, 1)
+        groups = parcels * -(-blocks // blocks_together(linear.LinearSlots))
+        size = workspace_size(K, 0, linear.LinearSlots, self.dtype, parts, groups, held=parcels > 1)
         no_state, none = np.empty((1, 0, O), self.dtype), np.empty(0, self.dtype)
         d = self.gradients
         threads.run(
             weight_gradients, parts,
             linear.LinearWeights(none, none), x[None], no_state, dy[None], slots.reshape(-1),
-            None, d["weight"], no_state[0, :, :0], d.get("bias", none), none, False, 0, True, True,
-            aligned_empty(workspace_size(K, 0, linear.LinearSlots, self.dtype, parts), self.dtype),
+            None, parcels, d["weight"], no_state[0, :, :0], d.get("bias", none), none, False, 0, True, True,
+            aligned_empty(size, self.dtype),
         )  # fmt: skip
 
     @property

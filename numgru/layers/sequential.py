@@ -28,7 +28,8 @@ class Sequential(Layer):
     Parameters
     ----------
     *layers : Layer
-        At least one; a layer belongs to one container and is in it once. Layers with parameters share a dtype.
+        At least one; a layer belongs to one container and is in it once. Layers with parameters share a dtype, those
+        that have a `batch_first` share it.
 
     Attributes
     ----------
@@ -64,6 +65,7 @@ class Sequential(Layer):
             for at, layer in enumerate(layers)
             for name, leaf in layer.leaves.items()
         }
+        _check_orders(self._leaves)
         self._house()
 
     def __repr__(self) -> str:
@@ -211,3 +213,14 @@ class Sequential(Layer):
         if len(h_0) != recurrent:
             raise ValueError(f"h_0: expected {recurrent} states, one a recurrent layer, got {len(h_0)}")
         return iter(h_0)
+
+
+def _check_orders(layers: dict[str, Layer]) -> None:
+    """That layers agree about the order of time and batch; a head would take one for the other."""
+    orders = {
+        f"{name} {type(layer).__name__}": layer.batch_first
+        for name, layer in layers.items()
+        if hasattr(layer, "batch_first")
+    }
+    if len(set(orders.values())) > 1:
+        raise ValueError(f"layers: expected all with batch_first or none, got {orders}")

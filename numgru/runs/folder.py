@@ -162,7 +162,7 @@ class Run(ABC, Generic[S, D, L]):
         try:
             return self.learner_type.load(self.model)
         except FileNotFoundError:
-            hint = "; it isn't finished: numgru train --resume" if self.begun() else ""
+            hint = f"; it isn't finished: numgru train --resume --output {self.folder}" if self.begun() else ""
             raise RunError(f"{self.folder}: no trained model here{hint}") from None
         except ValueError as error:
             raise RunError(str(error)) from error

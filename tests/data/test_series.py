@@ -70,6 +70,7 @@ def test_month_13_is_no_date(write):
         ("a\n1\ninf\n", "line 3: expected a number"),
         ("a,b\n1,2\n3\n", "line 3: expected 2 cells as in the header, got 1"),
         ("a\n1\n2,3\n", "line 3: expected 1 cell as in the header, got 2"),
+        ("a;b\n1,5;2\n", "line 2: expected 1 cell as in the header, got 2; only commas separate cells"),
         ("a\nnan\nnan\n", "got only gaps"),
         ("day,a\n2020-01-02,1\n2020-01-01,2\n", "line 3: expected dates that ascend"),
     ],
@@ -84,6 +85,13 @@ def test_a_bad_file_is_one_clear_line(write, text, message):
 def test_without_a_column_the_choice_is_listed(write):
     with pytest.raises(DataError, match=r"which column.*'a', 'b'"):
         read_csv(write("day,a,b\n2020-01-01,1,2\n"))
+
+
+def test_first_line_that_is_data_is_not_taken_for_names(write):
+    text = "2020-01-01,103.5\n2020-01-02,7\n"
+    with pytest.raises(DataError, match=r"line 1: expected the names of the columns, got '103\.5'"):
+        read_csv(write(text))
+    assert read_csv(write(text), "103.5").values.tolist() == [7]  # whoever asks for such a column has one
 
 
 def test_missing_folder_and_binary_files(tmp_path):

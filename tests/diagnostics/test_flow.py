@@ -51,12 +51,20 @@ def test_layers_and_directions() -> None:
     assert (np.diff(found.growth) < 0).all()  # small weights: gradients vanish
 
 
-def test_gradients_and_noise_are_left_as_they_were() -> None:
+def test_gradients_flow_and_noise_are_left_as_they_were() -> None:
     layer = numgru.GRU(I, H, recurrent_dropout=0.5, seed=0)
+    jacobian_growth(layer, np.ones((T, B, I)))
+    with pytest.raises(ValueError, match="gradient_flow"):
+        _ = layer.gradient_flow  # nobody has asked for one
+    layer.measure_flow = True
+    y, _ = layer.forward(np.ones((T, B, I)))
+    layer.backward(np.ones_like(y))
+    flow = layer.gradient_flow.copy()
     layer.flat_gradients[...] = 3
     state = layer.random_state
     jacobian_growth(layer, np.ones((T, B, I)))
     assert (layer.flat_gradients == 3).all() and layer.random_state == state
+    np.testing.assert_array_equal(layer.gradient_flow, flow)
 
 
 def test_bad_input() -> None:

@@ -174,6 +174,15 @@ def test_bad_states(h_0: Any, error: Any, message: str) -> None:
         model(np.zeros((5, 2, 3)), h_0)
 
 
+def test_layers_agree_about_the_order_of_time_and_batch() -> None:
+    """A head would silently take the last sequence for the last step."""
+    gru = numgru.GRU(3, 4, batch_first=True)
+    with pytest.raises(ValueError, match=r"batch_first or none, got .*'0 GRU': True, '1\.0 LastStep': False"):
+        numgru.Sequential(gru, numgru.Sequential(numgru.LastStep()))
+    x = np.ones((2, 5, 3))
+    assert numgru.Sequential(gru, numgru.LastStep(batch_first=True))(x).shape == (2, 4)
+
+
 def test_a_copy_runs_its_own_layers() -> None:
     model = numgru.Sequential(numgru.Sequential(numgru.Linear(2, 2, seed=0)))
     twin = copy.deepcopy(model)
