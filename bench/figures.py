@@ -22,12 +22,11 @@ import numgru
 
 from .machine import fma_peak
 from .start import measure_start
-from .workload import Shape, Workload, median_seconds
+from .workload import JOBS, Shape, Workload, median_seconds
 
 SHAPES = [Shape(64, 50, 512, 512), Shape(32, 100, 128, 256), Shape(32, 100, 32, 64)]
 THREADS = [1, 2]
 BURST = 0.05  # seconds, but at least five calls
-JOBS = ["forward", "forward + backward"]
 COLUMNS = ["B,T,I,H", "float32", "threads", "µs", "quartiles apart", "GFLOP/s", "of the FMA peak", "speed-up"]
 
 

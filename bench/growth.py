@@ -21,14 +21,14 @@ import numgru
 
 from .peers.load import Load
 from .peers.report import count, head, row
-from .workload import Shape, Workload, median_seconds
+from .workload import JOBS, Shape, Workload, median_seconds
 
 BASE = Shape(B=16, T=64, I=64, H=128)
 STARTS = {"T": 4, "B": 1, "I": 16, "H": 16}
 DOUBLINGS = 6
 FITTED = 4  # points, at the largest sizes
 BURST = 0.01  # seconds, but at least five calls
-JOBS = {"inference": "#0072B2", "forward + backward": "#E69F00"}  # colours that all eyes tell apart
+COLOURS = dict(zip(JOBS, ("#0072B2", "#E69F00"), strict=True))  # that all eyes tell apart
 MARKS = dict(zip(JOBS, "oD", strict=True))
 NAMES = {"T": "time steps T", "B": "batch B", "I": "input size I", "H": "hidden size H"}
 
@@ -104,14 +104,14 @@ def draw(curves: Sequence[Curve], threads: int, path: Path) -> None:
     figure = Figure(figsize=(9, 7), layout="constrained")
     panels = dict(zip(axes, figure.subplots(2, 2, sharey=True).flat, strict=True))
     for curve in curves:
-        panel, colour = panels[curve.axis], JOBS[curve.job]
+        panel, colour = panels[curve.axis], COLOURS[curve.job]
         ideal = np.array(curve.operations) * (curve.seconds[-1] / curve.operations[-1])
         panel.plot(curve.sizes, ideal * 1e3, color="0.6", linewidth=1, linestyle="--", zorder=1)
         milliseconds = np.array(curve.seconds) * 1e3
         panel.plot(curve.sizes, milliseconds, color=colour, marker=MARKS[curve.job], markersize=5, label=curve.job)
         panel.text(
             0.03,
-            0.82 + 0.07 * list(JOBS).index(curve.job),  # in the curves' own order
+            0.82 + 0.07 * JOBS.index(curve.job),  # in the curves' own order
             f"exponent {curve.exponent:.2f}  (operations {curve.exponent_of_operations:.2f})",
             transform=panel.transAxes,
             color=colour,

@@ -21,7 +21,7 @@ from numgru.kernels.threads import available_cpus
 
 from .peers.load import Load
 from .peers.report import head, row
-from .workload import Shape, Workload, median_seconds
+from .workload import JOBS, Shape, Workload, median_seconds
 
 SHAPES = [
     Shape(1, 100, 512, 1024),
@@ -32,7 +32,6 @@ SHAPES = [
     Shape(512, 50, 64, 128),
 ]
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"]  # that all eyes tell apart
-JOBS = ["inference", "forward + backward"]
 BURST = 0.02  # seconds, but at least five calls
 
 

@@ -170,6 +170,14 @@ def test_an_interrupted_run_resumes_to_the_same_bits(sales, capsys, monkeypatch)
     assert all((whole[name] == cut[name]).all() for name in whole)
 
 
+def test_a_checkpoint_of_something_else_is_one_line(sales, capsys):
+    train = ["train", sales, "--column", "sold", *SMALL, "--quiet", "--output", "run"]
+    assert run(train) == 0
+    Path("run/checkpoint.npz").write_bytes(Path("run/model.npz").read_bytes())
+    assert run(["train", "--resume", "--output", "run"]) == 2
+    assert one_line(capsys, "run/checkpoint.npz", "--overwrite")
+
+
 def test_interrupted_before_the_first_checkpoint_nothing_is_left(sales, capsys, monkeypatch):
     monkeypatch.setattr(learner, "fit", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     assert run(["train", sales, "--column", "sold", *SMALL, "--quiet", "--output", "cut"]) == 130

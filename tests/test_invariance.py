@@ -26,7 +26,7 @@ from tests.cases import (
 DTYPES = [np.float32, np.float64]
 # (T, B, I, H), none a multiple of anything: narrow, a rest of rows and units, and two that are worth several
 # threads, one of them with parcels of rows.
-SMALL, UNEVEN, LARGE, MANY = (5, 1, 3, 7), (6, 19, 10, 37), (12, 45, 70, 150), (51, 45, 13, 59)
+SMALL, UNEVEN, LARGE, MANY = (5, 1, 3, 7), (6, 19, 10, 37), (12, 45, 70, 150), (52, 45, 13, 59)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 each_shape = pytest.mark.parametrize("shape", [SMALL, UNEVEN, LARGE, MANY])
 BATCH_AXIS = {"x": 1, "h_0": 1, "dy": 1, "dh_n": 1, "y": 1, "h_n": 1, "dx": 1, "dh_0": 1}

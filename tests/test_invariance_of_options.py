@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import numgru
-from numgru.kernels.weight_gradients import parcels_of
+from numgru.kernels.examples import parcels_of
 from tests.cases import assert_same_bits, gru_layer, gru_problem, infer, parameters, run
 from tests.combinations import (
     BEFORE_ZONEOUT,
@@ -74,7 +74,7 @@ CELLS = [numgru.GRU, partial(numgru.GRU, reset_after=False), numgru.LSTM, numgru
 @pytest.mark.parametrize("cell", CELLS)
 def test_parcels(cell: Any) -> None:
     """The sums for weights of a batch that is cut into parcels of rows, whoever computes them and from what."""
-    T, B, I, H = 64, 43, 13, 60
+    T, B, I, H = 64, 75, 13, 60
     rng = np.random.default_rng(0)
     x, dy = (rng.standard_normal((T, B, width)) for width in (I, H))
     lengths = rng.integers(1, T + 1, B)

@@ -46,6 +46,12 @@ BLOCKS = blocks_of("README.md")
 def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names = run_python("README.md")
+    assert names["history"].loss[-1] < 0.01
+
+
+def test_python_of_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = run_python("docs/training.md")
     assert len(names["history"]) == 20
     assert names["value"] < 0.1
 

@@ -140,8 +140,16 @@ def next_dates(dates: Dates, count: int) -> Dates | None:
         within = dates - even
         steps = np.diff(even)
         if len(steps) and (steps == steps[0]).all() and (within == within[0]).all():
-            following: Dates = even[-1] + steps[0] * np.arange(1, count + 1) + within[0]
-            return following
+            continued: Dates
+            following = even[-1] + steps[0] * np.arange(1, count + 1)
+            if even is months:  # some of which end before the 29th, the 30th or the 31st
+                days = ((following + 1).astype("datetime64[D]") - 1 - following.astype("datetime64[D]")).astype(int)
+                day = within[0].astype("timedelta64[D]").astype(int)
+                within = within[:1] - np.maximum(day - days, 0) * np.timedelta64(1, "D")
+                continued = (following.astype(dates.dtype) + within).astype(dates.dtype)
+                return continued
+            continued = following + within[0]
+            return continued
     return None
 
 

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from .series import DataError, Floats, Series
 
+_LARGEST = 1e150  # change that is taken: a model forecasts some more
+
 Origins = NDArray[np.intp]
 Value = TypeVar("Value", bound=np.generic)
 
@@ -119,13 +121,15 @@ class ChangeScaler:
         Raises
         ------
         DataError
-            If nothing ever changes there.
+            If nothing ever changes there, or so much that no float64 holds it.
         """
         changes = targets(values, origins, horizon) - values[origins, None]
-        scale = float(np.sqrt(np.mean(changes**2)))
-        if scale == 0:
+        largest = float(np.abs(changes).max())
+        if largest == 0:
             raise DataError("the part of the series that is fitted is constant: there is nothing to learn")
-        return cls(scale)
+        if not largest < _LARGEST:
+            raise DataError(f"the series changes by more than {_LARGEST:g}: give it in a larger unit")
+        return cls(largest * float(np.sqrt(np.mean((changes / largest) ** 2))))
 
     def inputs(self, windows: Floats) -> NDArray[np.float32]:
         """Windows (N, W) as a sequence for a layer, shape (W, N, 1)."""

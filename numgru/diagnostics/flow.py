@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..layers import _check
 from ..layers.recurrent import Recurrent
 
 Floats = NDArray[np.float64]
@@ -57,10 +58,12 @@ def jacobian_growth(layer: Recurrent, x: ArrayLike, *, draws: int = 16, seed: in
     """
     if not isinstance(layer, Recurrent):
         raise TypeError(f"layer: expected a GRU, LSTM or RNN, got {type(layer).__name__}")
-    if draws < 2:
+    if _check.size("draws", draws) < 2:
         raise ValueError(f"draws: expected at least 2, got {draws}")
-    axis = 0 if layer.batch_first else 1
-    repeated = np.repeat(np.asarray(x), draws, axis=axis)
+    axis, given = 0 if layer.batch_first else 1, _check.real("x", x)
+    if given.ndim < 2:
+        raise ValueError(f"x: expected shape {layer.input_shape}, got {given.shape}")
+    repeated = np.repeat(given, draws, axis=axis)
     generator = np.random.default_rng(seed)
     squares = []
     for place in range(layer.num_layers * layer.num_directions):

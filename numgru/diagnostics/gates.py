@@ -45,7 +45,7 @@ def gate_statistics(layer: Recurrent, x: ArrayLike, *, margin: float = 0.05) -> 
     Parameters
     ----------
     layer : GRU, LSTM or RNN
-        It runs `forward`, so a backward pass that is due must come before.
+        It runs `forward`, so a backward pass that is due must come before; noise goes on as if it hadn't.
     x : array_like
         Sequences of one length, as for a call.
     margin : float
@@ -69,11 +69,18 @@ def gate_statistics(layer: Recurrent, x: ArrayLike, *, margin: float = 0.05) -> 
         raise TypeError(f"layer: expected a GRU, LSTM or RNN, got {type(layer).__name__}")
     if not 0 < margin < 0.5:
         raise ValueError(f"margin: expected a number between 0 and 0.5, got {margin}")
-    y, _ = layer.forward(x)
+    if isinstance(x, list) and any(isinstance(one, np.ndarray) for one in x):
+        raise TypeError("x: expected one array of sequences of one length, got a list of arrays")
+    random_state = layer.random_state
+    try:
+        y, _ = layer.forward(x)
+        gates = layer.gates
+    finally:
+        layer.random_state = random_state
     H, last = layer.hidden_size, f"l{layer.num_layers - 1}"
     outputs = {last: y[..., :H]} | ({f"{last}_reverse": y[..., H:]} if layer.bidirectional else {})
     return LayerStatistics(
-        {name: _of_gate(name, values, margin) for name, values in layer.gates.items()},
+        {name: _of_gate(name, values, margin) for name, values in gates.items()},
         {place: np.flatnonzero(np.ptp(output.reshape(-1, H), axis=0) == 0) for place, output in outputs.items()},
     )
 

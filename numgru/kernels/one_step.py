@@ -261,8 +261,8 @@ def step(weights, x, h, out):
         )
     if out.shape != h.shape:
         raise ValueError("out: expected h's shape, got another")
-    if not _apart(out, h):
-        raise ValueError("out: expected memory of its own, got h's")
+    if not (_apart(out, h) and _apart(out, x)):
+        raise ValueError("out: expected memory of its own, got some of h's or x's")
     _call(weights.function, weights.block, x, h, out, batch)
 
 

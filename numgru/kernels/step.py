@@ -69,7 +69,7 @@ def step_tile(typingctx, weights, run, team, phase, t, stage, i, j, count, proje
         w, run = (fields_of(context, b, sig.args[k], args[k]) for k in (0, 1))
         t, stage, i, j, count = args[4:9]
         ahead_of_tile = ahead_of(b, sig.args[10], args[10])
-        if n_rows == ROWS or (run.gates is not None and n_rows > 1):
+        if n_rows == ROWS or run.gates is not None:  # of few rows, only sums that are kept as well lie there
             align_stack(b, run.kind)
 
         def emit(arrivals):

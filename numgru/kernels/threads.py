@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 from numba.np.ufunc import parallel as numba_parallel
 
 from ._jit import SharedKernel, piece
@@ -57,11 +58,11 @@ def set_num_threads(n: int) -> None:
         If `n` isn't an integer of at least 1.
     """
     global _num_threads
-    if isinstance(n, bool) or not isinstance(n, int):
+    if isinstance(n, bool) or not isinstance(n, int | np.integer):
         raise TypeError(f"n: expected an integer, got {type(n).__name__} ({n!r})")
     if n < 1:
         raise ValueError(f"n: expected at least 1 thread, got {n}")
-    _num_threads = n
+    _num_threads = int(n)
 
 
 def parts_for(work: int, shares: int) -> int:

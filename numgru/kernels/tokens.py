@@ -14,10 +14,10 @@ from numba import prange
 
 from ._jit import borrower, kernel, piece, shared_kernel
 from .cell import cell_slots, gate_panels
+from .examples import Parcel, examples_of, next_step_and_row, place_of_example, step_and_row
 from .packing import blocks_in, lanes_of, pack_biases, pack_forward
 from .sequences import no_options, sequences
 from .tiles import View, add_transposed, transpose_tile
-from .weight_gradients import Parcel, examples_of, next_step_and_row, place_of_example, step_and_row
 
 
 @borrower
@@ -104,7 +104,7 @@ def token_gradients(
     In shares of the tokens.
 
     The call that `opens` the sums forgets those before (`seen` (V,) says which); the one that `closes` them adds them
-    to dw. Examples and their order are those of weight_gradients.py.
+    to dw. Examples and their order are those of examples.py, of all rows.
     """
     for part in prange(parts):
         run = sequences(x, h_0, y, None, None, batch_first, direction, no_options())

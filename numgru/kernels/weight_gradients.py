@@ -1,10 +1,8 @@
-"""Gradients of weights and biases: sums over all examples, which are the rows of every time step.
+"""Gradients of weights and biases: sums over the examples that examples.py names, in its order.
 
-A large batch is cut into parcels of rows. A sum is one chain over the examples of each parcel, from the last time step
-to the first and along the rows in each; the parcels' sums are added in their order. How many there are depends on the
-shapes alone. Threads share out parcels and weights, so the sums don't depend on the number of threads, and each mostly
-reads what it wrote itself. And as time runs as it does in the backward pass, a sequence treated in several pieces gives
-the same chains.
+A sum is one chain over the examples of each parcel of rows; the parcels' sums are added in their order. Threads share
+out parcels and weights, so the sums don't depend on the number of threads, and each mostly reads what it wrote itself.
+And as time runs as it does in the backward pass, a sequence treated in several pieces gives the same chains.
 
 Shapes: as in sequences.py; N examples of a parcel. A part of the work takes some columns of the weights of one group of
 blocks of units after the other, so that all examples are read once for a group. It has a workspace of its own:
@@ -26,10 +24,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import prange
-from numpy.typing import NDArray
 
 from ._jit import borrower, piece, shared_kernel
 from .cell import blocks_of_gradients, blocks_together, cell_slots, made_slot, slots_abreast, state_slots
+from .examples import locate, parcel_of
 from .packing import blocks_in, lanes_of
 from .sequences import no_options, sequences
 from .target import TARGET
@@ -42,41 +40,11 @@ from .tiles import (
     direct_gradient_tile,
     gradient_tile,
     panel_tile,
-    put_address,
 )
 
 EXAMPLES = 64  # of a panel, which so stays in the first-level cache
-PARCEL_ROWS = 8  # a parcel's rows are a multiple of it
-_LEAST, _MOST = 512, 16  # examples of a parcel at least, and parcels at most
 _NARROW = ROWS // 2  # columns that are left over, for which tiles of two columns are worth their while
 FEW = 32  # examples for which transposed tiles aren't worth their while
-
-
-class Examples(NamedTuple):
-    """Where examples lie, in the order of summation; only needed where they aren't all steps of all rows."""
-
-    inputs: NDArray[np.int64]  # (N,): in x
-    states: NDArray[np.int64]  # (N,): in y, the state before; if negative, at -1 - states[e] in h_0
-    gates: NDArray[np.int64]  # (N,): in the gates
-    ends: NDArray[np.int64]  # (parcels,): of each parcel's examples in these arrays
-
-
-class Parcel(NamedTuple):
-    """Some rows of the batch: their examples, where the first of these is among `Examples`, and the rows."""
-
-    N: int
-    start: int
-    first_row: int
-    rows: int
-
-
-def parcels_of(T: int, B: int, width: int, gates: int) -> int:
-    """Into how many parcels B rows of T steps are cut: a power of 2, so that threads find it easy to share them.
-
-    `width` is that of all weights. The parcels' sums take no more memory than a state of every step and row.
-    """
-    most = min(B // PARCEL_ROWS, T * B // max(_LEAST, gates * width), _MOST)
-    return 1 << (most.bit_length() - 1) if most > 1 else 1
 
 
 def tiles_of(width: int) -> int:
@@ -106,64 +74,6 @@ def _add(dw, tiles, tile, gates, row, abreast, block, unit, units, first, last):
             at = (tile * ROWS + column - first) * row + (own + gate * abreast) * lanes
             out = View(dw, (gate * units + unit) * width + column, width, 0)
             add_transposed(View(tiles, at, row, 0), units - unit, last - column, out)
-
-
-@borrower
-def examples_of(run, examples):
-    """How many they are."""
-    return run.T * run.B if examples is None else examples.gates.size
-
-
-@borrower
-def _parcel(run, examples, number, parcels):
-    """That of a number; without `Examples`, its examples are all steps of its rows."""
-    first_row, end = _first_row(run.B, number, parcels), _first_row(run.B, number + 1, parcels)
-    if examples is None:
-        return Parcel(run.T * (end - first_row), 0, first_row, end - first_row)
-    start = examples.ends[number - 1] if number > 0 else 0
-    return Parcel(examples.ends[number] - start, start, first_row, end - first_row)
-
-
-@borrower
-def _first_row(B, number, parcels):
-    return B * number // parcels // PARCEL_ROWS * PARCEL_ROWS if number < parcels else B
-
-
-@borrower
-def step_and_row(run, parcel, e):
-    """Those of a parcel's example e, where its examples are all steps of its rows."""
-    return run.T - 1 - e // parcel.rows, parcel.first_row + e % parcel.rows
-
-
-@borrower
-def next_step_and_row(parcel, t, i):
-    """Those of the example that follows."""
-    return (t, i + 1) if i + 1 < parcel.first_row + parcel.rows else (t - 1, parcel.first_row)
-
-
-@borrower
-def place_of_example(run, examples, row, e, t, i):
-    """Where example e lies, row i of step t, as `Examples` says it; `row` numbers of the gates are an example's."""
-    if examples is None:
-        state = run.y_start + (t - 1) * run.y_time + i * run.y_row if t > 0 else -1 - i * run.H
-        return run.x_start + t * run.x_time + i * run.x_row, state, (t * run.B + i) * row
-    return examples.inputs[e], examples.states[e], examples.gates[e]
-
-
-@borrower
-def _locate(run, examples, parcel, row, top, count, at):
-    """The addresses of `count` examples' rows from a parcel's example `top` on: in x, in y or h_0, among the gates."""
-    inputs, states, gates = at
-    t, i = step_and_row(run, parcel, top)
-    for e in range(count):
-        input_at, state_at, gates_at = place_of_example(run, examples, row, parcel.start + top + e, t, i)
-        put_address(inputs, e, run.x, input_at)
-        if state_at >= 0:
-            put_address(states, e, run.y, state_at)
-        else:
-            put_address(states, e, run.h_0, -1 - state_at)
-        put_address(gates, e, run.gates, gates_at)
-        t, i = next_step_and_row(parcel, t, i)
 
 
 @borrower
@@ -290,7 +200,7 @@ def add_part(weights, run, made, examples, parcels, dw_ih, dw_hh, db_ih, db_hh, 
     panel, held = memory[of_panel * part : of_panel * (part + 1)], memory[of_panel * parts :]
     first, last = share(parcels * tiles, part, parts, 1)
     for number in range(first // tiles, (last + tiles - 1) // tiles):
-        parcel = _parcel(run, examples, number, parcels)
+        parcel = parcel_of(run, examples, number, parcels)
         own = held[(part if is_direct else number * layout.groups) * layout.size :]
         span = max(0, first - number * tiles), min(tiles, last - number * tiles)
         outputs = dw_ih, dw_hh, db_ih, db_hh
@@ -372,13 +282,13 @@ def _add_parcel(weights, run, made, examples, parcel, outputs, opens, is_direct,
             tiles[group.start * ROWS * row : group.stop * ROWS * row] = 0
         if here % abreast > 1:
             panel[:] = 0  # of blocks that there aren't: denormal numbers would be slow
-        _locate(run, examples, parcel, slots * padded, 0, min(EXAMPLES, N), at[0])
+        locate(run, examples, parcel, slots * padded, 0, min(EXAMPLES, N), at[0])
         for top in range(0, N, EXAMPLES):
             count, number_of_panel = min(EXAMPLES, N - top), top // EXAMPLES
             (at_x, at_y, at_gates), at_next = at[number_of_panel % 2], at[(number_of_panel + 1) % 2]
             if top + count < N:
                 following = min(EXAMPLES, N - top - count)
-                _locate(run, examples, parcel, slots * padded, top + count, following, at_next)
+                locate(run, examples, parcel, slots * padded, top + count, following, at_next)
                 at_next[2, following:] = at_next[2, following - 1]  # all are asked for
             x, y = Places(at_x, 0), Places(at_y, 0)
             for block in range(here):

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..kernels.examples import PARCEL_ROWS
 from ..kernels.sequences import Options
-from ..kernels.weight_gradients import PARCEL_ROWS
 
 Indices = NDArray[np.int64]
 

@@ -67,7 +67,8 @@ class CheckedCalls(RecurrentWeights):
             own = np.array([part.shape[0] for part in parts])
             batch = Batch(int(own.max()), own.size, 1, 0, own, np.cumsum(own) - own)
         else:
-            if np.ndim(x) == 2 and np.asarray(x).dtype.kind in "iu":
+            x = _check.real("x", x)
+            if x.ndim == 2 and x.dtype.kind in "iu":
                 x = _check.tokens("x", x, self.input_size)[:, :, None]
             else:
                 x = self._checked_x(x)

@@ -1,4 +1,7 @@
-"""Checks of what a user passes in. After them no kernel meets a bad argument, so kernels never raise."""
+"""Checks of what a user passes in. After them no kernel meets a bad argument.
+
+So no kernel checks anything, but for compiled steps, before which no layer stands.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,22 @@ Tape = TypeVar("Tape")
 
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """`dtype` as a NumPy dtype, which must be float32 or float64."""
-    checked = np.dtype(dtype)
-    if checked not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise ValueError(f"dtype: expected float32 or float64, got {checked}")
+    try:
+        checked = np.dtype(dtype) if dtype is not None else None
+    except TypeError:
+        checked = None
+    if checked is None or checked not in (np.dtype(np.float32), np.dtype(np.float64)):  # None equals float64
+        raise ValueError(f"dtype: expected float32 or float64, got {dtype if checked is None else checked}")
     return checked
+
+
+def generator(seed: Any) -> np.random.Generator:
+    """That of a seed; None: another one each time."""
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer)):
+        raise TypeError(f"seed: expected an integer or None, got {type(seed).__name__} ({seed!r})")
+    if seed is not None and seed < 0:
+        raise ValueError(f"seed: expected at least 0, got {seed}")
+    return np.random.default_rng(seed)
 
 
 def size(name: str, value: Any) -> int:
@@ -30,7 +45,7 @@ def size(name: str, value: Any) -> int:
     return int(value)
 
 
-def _any_array(name: str, value: ArrayLike) -> NDArray[Any]:
+def any_array(name: str, value: ArrayLike) -> NDArray[Any]:
     """`value` as an array."""
     try:
         return np.asarray(value)
@@ -40,7 +55,7 @@ def _any_array(name: str, value: ArrayLike) -> NDArray[Any]:
 
 def real(name: str, value: ArrayLike) -> FloatArray:
     """`value` as an array of real numbers."""
-    given = _any_array(name, value)
+    given = any_array(name, value)
     if given.dtype.kind not in "fiub":
         raise TypeError(
             f"{name}: expected real numbers (float or integer), got dtype {given.dtype}; convert them first"
@@ -90,7 +105,7 @@ def states(name: str, value: Any, dtype: np.dtype[Any], shape: tuple[int, ...], 
         return array(name, value, dtype, shape)
     if isinstance(value, np.ndarray):
         return array(name, value, dtype, (count, *shape))
-    names = name, name.replace("h", "c")
+    names = ("h", "c") if name == "state" else (name, name.replace("h", "c"))
     if not isinstance(value, tuple | list) or len(value) != count:
         raise ValueError(f"{name}: expected ({', '.join(names)}), or one array of both, got {brief(value)}")
     return np.stack([array(one, given, dtype, shape) for one, given in zip(names, value, strict=True)])
@@ -130,7 +145,7 @@ def sequences(name: str, value: Any, dtype: np.dtype[Any], features: int) -> lis
 
 def integers(name: str, value: ArrayLike) -> NDArray[Any]:
     """`value` as an array of integers."""
-    given = _any_array(name, value)
+    given = any_array(name, value)
     if given.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected integers, got dtype {given.dtype}")
     return given
@@ -149,7 +164,7 @@ def lengths(name: str, value: ArrayLike, B: int, T: int) -> NDArray[np.int64]:
 
 def booleans(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """`value` as booleans of that shape."""
-    given = _any_array(name, value)
+    given = any_array(name, value)
     if given.dtype != np.bool_:
         raise TypeError(f"{name}: expected booleans, got dtype {given.dtype}")
     if given.shape != shape:
@@ -190,6 +205,8 @@ def tokens(name: str, value: ArrayLike, count: int) -> TokenArray:
 
 def entries(name: str, given: Mapping[str, Any], expected: Mapping[str, FloatArray]) -> None:
     """`given` has exactly the names of `expected`."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{name}: expected a dict of arrays, got {brief(given)}")
     missing = [key for key in expected if key not in given]
     extra = [key for key in given if key not in expected]
     if missing or extra:

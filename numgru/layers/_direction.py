@@ -14,10 +14,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ..kernels import recurrent, threads
 from ..kernels.cell import Weights
+from ..kernels.examples import Examples
 from ..kernels.sequences import Flow, Options
 from ..kernels.target import TARGET
 from ..kernels.tokens import token_gradients
-from ..kernels.weight_gradients import Examples, tiles_of, weight_gradients
+from ..kernels.weight_gradients import tiles_of, weight_gradients
 from ._batch import Batch
 from ._check import FloatArray
 from ._plain_direction import PlainDirection

@@ -86,6 +86,8 @@ class PlainCalls(CheckedCalls):
         """A plain call's `forward`."""
         x = self._plain_x(x)
         before = self._states_before(h_0, x)
+        if h_0 is not None:
+            before = before.copy()  # users go on with their states in place
         self._begin_training()
         y = np.empty((*x.shape[:2], self.hidden_size), self.dtype)
         self._training = tape = self._directions[0].train(self._flat_parameters, x, before, y)
@@ -101,7 +103,7 @@ class PlainCalls(CheckedCalls):
         self._training = None
         dx = np.empty(tape.x.shape, self.dtype) if need_dx else None
         norms = np.empty(tape.y.shape[:2][:: -1 if self.batch_first else 1]) if self.measure_flow else None
-        self._directions[0].train_backward(tape, self._flat_parameters, self.flat_gradients, dy, dx, dh, norms)
+        self._directions[0].train_backward(tape, self._flat_parameters, self._flat_gradients, dy, dx, dh, norms)
         if norms is not None:
             self._gradient_flow = norms[None]
         return dx, dh if self._states == 1 else dh.reshape(self._state_shape(1, *dh.shape[1:]))

@@ -14,12 +14,13 @@ import numpy as np
 
 from ..kernels import recurrent, threads
 from ..kernels.cell import Weights, blocks_together
+from ..kernels.examples import PARCEL_ROWS, parcels_of
 from ..kernels.few_rows import shares_of
 from ..kernels.packing import aligned_empty, blocks_of
 from ..kernels.target import TARGET
 from ..kernels.tiles import ROWS
 from ..kernels.tokens import pack_weights_for_tokens
-from ..kernels.weight_gradients import parcels_of, workspace_size
+from ..kernels.weight_gradients import workspace_size
 from ._check import FloatArray
 from ._tape import PlainTape
 
@@ -113,7 +114,7 @@ class PlainDirection:
         parts = self._training_parts(examples, loop_parts)
         squares = None if norms is None else np.empty(norms.size * self.blocks)
         parcels = self._parcels(examples // B, B)
-        size = self._size_of_sums(self.input_size, parts, parcels)
+        size = parts * self._size_of_part if parcels == 1 else self._size_of_sums(self.input_size, parts, parcels)
         threads.run(
             self._plain.train_backward, parts,
             self._packed_room, parameters, gradients, *tape, dy, None if dx is None else dx.reshape(-1), dh,
@@ -133,10 +134,15 @@ class PlainDirection:
 
     def _parcels(self, T: int, B: int) -> int:
         """Into how many the batch is cut for the gradients of weights."""
-        return parcels_of(T, B, self.input_size + self.hidden_size, self.gates)
+        return 1 if B < 2 * PARCEL_ROWS else parcels_of(T, B, self.input_size + self.hidden_size, self.gates)
+
+    @cached_property
+    def _size_of_part(self) -> int:
+        """Numbers of memory for these gradients, where each part keeps its own sums and needs no longer."""
+        return workspace_size(self.input_size, self.hidden_size, self.cell, self.dtype, 1, 1, held=False)
 
     def _size_of_sums(self, inputs: int, parts: int, parcels: int, *, in_pieces: bool = False) -> int:
-        """Numbers of memory for these gradients, where the input has so many features that aren't tokens."""
+        """The same of all parts, where the input has so many features that aren't tokens."""
         groups, held = parcels * -(-self.blocks // blocks_together(self.cell)), parcels > 1 or in_pieces
         return workspace_size(inputs, self.hidden_size, self.cell, self.dtype, parts, groups, held=held)
 

@@ -84,7 +84,7 @@ class RecurrentWeights(Layer):
         if learn_h_0:
             shapes |= dict.fromkeys(self._first_states, (L * self.num_directions, 1, H))
         super().__init__(shapes, dtype)
-        generator = np.random.default_rng(seed)
+        generator = _check.generator(seed)
         self.flat_parameters[:size] = generator.uniform(-(H**-0.5), H**-0.5, size)
         self.random_state: dict[str, Any] = {"seed": int(generator.integers(2**63)), "draws": 0}
         self._forget()

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -30,7 +30,24 @@ class Views(dict[str, FloatArray]):
     def __setitem__(self, name: str, value: ArrayLike) -> None:
         if name not in self:
             raise KeyError(f"name: expected one of {list(self)}, got {name!r}")
-        self[name][...] = value
+        given, own = _check.real(name, value), self[name]
+        if given.shape not in ((), own.shape):
+            raise ValueError(f"{name}: expected shape {own.shape}, got {given.shape}")
+        own[...] = given
+
+    def update(self, *given: Any, **named: ArrayLike) -> None:
+        """Assign to several names."""
+        for name, value in dict(*given, **named).items():
+            self[name] = value
+
+    def __ior__(self, given: Any) -> Self:  # type: ignore[override, misc]
+        self.update(given)
+        return self
+
+    def _refuse(self, *_: Any) -> Any:
+        raise TypeError(f"the names are those of a layer, {list(self)}, and none can be removed or added")
+
+    __delitem__ = pop = popitem = clear = setdefault = _refuse
 
 
 class Parameters(Views):
@@ -77,9 +94,18 @@ class Layer:
         self._house_gradients(np.zeros(size, self.dtype))
 
     def _house_gradients(self, flat_gradients: FloatArray) -> None:
-        self.flat_gradients = flat_gradients
+        self._flat_gradients = flat_gradients
         self.gradients = Views(flat_gradients, self._shapes)
         self._bytes_of_gradients = flat_gradients.view(np.uint8)
+
+    @property
+    def flat_gradients(self) -> FloatArray:
+        """All gradients, shape (n,)."""
+        return self._flat_gradients
+
+    @flat_gradients.setter
+    def flat_gradients(self, values: ArrayLike) -> None:
+        self._flat_gradients[...] = values
 
     @property
     def flat_parameters(self) -> FloatArray:
@@ -119,16 +145,20 @@ class Layer:
         shown += [f"{name}={value}" for name, (value, default) in options.items() if value != default]
         return f"{type(self).__name__}({', '.join(shown)})"
 
+    def __repr__(self) -> str:
+        return self._made_by()
+
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or another process gets: all but views and workspaces."""
         return {name: value for name, value in self.__dict__.items() if name not in self._transient}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._house_gradients(self.flat_gradients)
+        self._house_gradients(self._flat_gradients)
         self._forget()
 
-    _transient: ClassVar[frozenset[str]] = frozenset({"gradients", "_bytes_of_gradients"})
+    _transient: ClassVar[frozenset[str]] = frozenset({"gradients", "_bytes_of_gradients", "_container"})
+    _container: Callable[[], Layer | None] = staticmethod(lambda: None)  # in whose buffers it lives, if in any's
 
     def _forget(self) -> None:
         """Drop workspaces and what a forward pass kept."""
@@ -136,7 +166,7 @@ class Layer:
     def _move(self, flat_parameters: FloatArray, flat_gradients: FloatArray) -> None:
         """Live in these buffers from now on (a container's), with the values held so far."""
         flat_parameters[...] = self._flat_parameters
-        flat_gradients[...] = self.flat_gradients
+        flat_gradients[...] = self._flat_gradients
         self._flat_parameters = flat_parameters
         self.dtype = flat_parameters.dtype  # another one only for a layer without parameters
         self._expose()
@@ -224,10 +254,10 @@ class Layer:
         """
         _check.entries("state_dict", state_dict, self.parameters)
         checked = {
-            name: _check.array(f"state_dict[{name!r}]", _as_array(state_dict[name]), self.dtype, value.shape)
+            name: _check.array(f"state_dict[{name!r}]", _as_array(state_dict[name]), self.dtype, value.shape).copy()
             for name, value in self.parameters.items()
         }
-        for name, value in checked.items():
+        for name, value in checked.items():  # copies, as an entry may be another's parameter
             self.parameters[name][...] = value
 
 

@@ -58,7 +58,7 @@ class Embedding(Layer):
         self.num_embeddings = V = _check.size("num_embeddings", num_embeddings)
         self.embedding_dim = E = _check.size("embedding_dim", embedding_dim)
         super().__init__({"weight": (V, E)}, dtype)
-        self.flat_parameters[...] = np.random.default_rng(seed).standard_normal(V * E)
+        self.flat_parameters[...] = _check.generator(seed).standard_normal(V * E)
         self._forget()
 
     def __repr__(self) -> str:

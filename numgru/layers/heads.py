@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..kernels import heads
 from . import _check
+from ._calls import is_listed, unnested
 from ._check import FloatArray
 from .base import Layer
 from .summary import Shape
@@ -143,7 +144,7 @@ class _Head(Layer):
         return (shape[0] if self.batch_first else shape[1], shape[2])
 
     def _checked(self, x: Any, lengths: Any) -> _Steps:
-        listed = isinstance(x, list)
+        listed, x = is_listed(x), unnested(x)
         if listed:
             if lengths is not None:
                 raise ValueError("lengths: expected none, as a list of sequences tells its lengths, got some")

@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from ..kernels import linear, threads
 from ..kernels.cell import blocks_together
+from ..kernels.examples import parcels_of
 from ..kernels.packing import aligned_empty, blocks_of
 from ..kernels.target import TARGET
-from ..kernels.weight_gradients import parcels_of, tiles_of, weight_gradients, workspace_size
+from ..kernels.weight_gradients import tiles_of, weight_gradients, workspace_size
 from . import _check
 from ._check import FloatArray
 from .base import Layer
@@ -56,7 +57,7 @@ class Linear(Layer):
         if bias:
             shapes["bias"] = (O,)
         super().__init__(shapes, dtype)
-        self.flat_parameters[...] = np.random.default_rng(seed).uniform(-(K**-0.5), K**-0.5, self.flat_parameters.size)
+        self.flat_parameters[...] = _check.generator(seed).uniform(-(K**-0.5), K**-0.5, self.flat_parameters.size)
         self._forget()
 
     def __repr__(self) -> str:
@@ -146,7 +147,8 @@ class Linear(Layer):
         return (*shape[:-1], self.out_features)
 
     def _checked(self, x: Any) -> FloatArray:
-        shape = np.shape(x)
+        x = _check.real("x", x)
+        shape = x.shape
         if not shape:
             raise ValueError(f"x: expected shape (..., {self.in_features}), got a single number")
         return _check.array("x", x, self.dtype, (*"ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(shape) - 1], self.in_features))

@@ -84,7 +84,7 @@ class Recurrent(Stepwise):
         if out is not None:
             if call.listed:
                 raise ValueError("out: expected none with a list of sequences, got one")
-            _check.output("out", out, (*call.x.shape[:2], self._width), self.dtype, call.x)
+            _check.output("out", out, (*call.x.shape[:2], self._width), self.dtype, call.x, call.h_0)
         y, tapes = self._through_layers(call, self._weights(call.tokens)[1], None, out)
         return self._results(call, y, tapes)
 
@@ -104,6 +104,8 @@ class Recurrent(Stepwise):
         if self._is_plain(x, lengths, reset) and self._trains_plainly:
             return self._forward(x, h_0)
         call = self._checked(x, h_0, lengths, reset)
+        if call.given_h_0:
+            call.h_0 = call.h_0.copy()  # users go on with their states in place
         self._begin_training()
         masks, parameters, D = self._draw(call), self._parameters(), self.num_directions
         weights = [
@@ -138,6 +140,12 @@ class Recurrent(Stepwise):
         """An array of the input's steps, zero where its sequences have ended: memory that isn't touched costs less."""
         has_ends = call.batch.is_ragged and not call.listed
         return np.zeros(shape, self.dtype) if has_ends else np.empty(shape, self.dtype)
+
+    def _with_all_steps(self, values: FloatArray, call: Call, axis: int) -> FloatArray:
+        """The same with zeros, along that axis of time, where x goes on after all sequences' ends."""
+        steps = call.batch.T if call.listed else call.x.shape[1 if self.batch_first else 0]
+        missing = [(0, steps - call.batch.T if at == axis else 0) for at in range(values.ndim)]
+        return values if steps == call.batch.T else np.pad(values, missing)
 
     def _with_zero_ends(self, values: FloatArray, call: Call) -> FloatArray:
         """The same of an array that was given."""
@@ -238,7 +246,7 @@ class Recurrent(Stepwise):
             for name, gradient in zip(self._first_states, dh_0, strict=True):
                 self.gradients[name] += gradient.sum(axis=1, keepdims=True)
         if norms is not None:
-            self._gradient_flow = norms
+            self._gradient_flow = self._with_all_steps(norms, call, 1)
         return None if dx is None else apart(dx, call), self._as_given(dh_0, batch)
 
     @property
@@ -272,10 +280,11 @@ class Recurrent(Stepwise):
         training = _check.kept(self._training)
         if self.checkpoint_every:
             raise ValueError(f"gates: expected checkpoint_every=None, which keeps them, got {self.checkpoint_every}")
-        tapes: list[Any] = [training] if isinstance(training, PlainTape) else training.tapes
+        if isinstance(training, PlainTape):
+            return {f"{name}_l0": values for name, values in self._directions[0].gate_values(training).items()}
         return {
-            f"{name}_{suffix}": values
-            for (suffix, _, _), direction, tape in zip(self._places(), self._directions, tapes, strict=True)
+            f"{name}_{suffix}": self._with_all_steps(values, training.call, 0)
+            for (suffix, _, _), direction, tape in zip(self._places(), self._directions, training.tapes, strict=True)
             for name, values in direction.gate_values(tape).items()
         }
 

@@ -5,6 +5,7 @@ Shapes: T time, B batch.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from itertools import repeat
 from typing import Any, Literal, overload
@@ -50,6 +51,11 @@ class Sequential(Layer):
                 raise TypeError(f"layers[{at}]: expected a numgru layer, got {type(layer).__name__}")
             if any(layer is other for other in layers[:at]):
                 raise ValueError(f"layers[{at}]: expected each layer once, got the same one twice")
+            if layer._container() is not None:
+                raise ValueError(
+                    f"layers[{at}]: expected a layer of its own, got {type(layer).__name__} of another container; "
+                    "copy.deepcopy makes one"
+                )
         if not layers:
             raise ValueError("layers: expected at least one layer, got none")
         dtypes = {layer.dtype for layer in layers if layer.parameters}
@@ -85,6 +91,7 @@ class Sequential(Layer):
         for layer in self.layers:
             end = start + layer.flat_gradients.size
             layer._move(self._flat_parameters[start:end], self.flat_gradients[start:end])
+            layer._container = weakref.ref(self)
             start = end
 
     @overload
@@ -189,15 +196,21 @@ class Sequential(Layer):
         if options and (unused := [name for name in options if name not in self.takes]):
             raise ValueError(f"{unused[0]}: expected None, since no layer of {self!r} takes it, got one")
         y, h_n, states = x, [], self._states(h_0)
-        for layer in self._leaves.values():
-            call: Any = layer.forward if training else layer
-            takes = layer.takes
-            given = {name: value for name, value in options.items() if name in takes} if options else {}
-            if "h_0" in takes:
-                y, state = call(y, h_0=next(states), **given)
-                h_n.append(state)
-            else:
-                y = call(y, **given)
+        try:
+            for layer in self._leaves.values():
+                call: Any = layer.forward if training else layer
+                takes = layer.takes
+                given = {name: value for name, value in options.items() if name in takes} if options else {}
+                if "h_0" in takes:
+                    y, state = call(y, h_0=next(states), **given)
+                    h_n.append(state)
+                else:
+                    y = call(y, **given)
+        except BaseException:
+            if training and y is not x:  # some layers keep this pass, others the one before
+                for layer in self._leaves.values():
+                    layer._forget()
+            raise
         return y, tuple(h_n)
 
     def _states(self, h_0: States) -> Iterator[Any]:

@@ -102,7 +102,9 @@ class Stream:
         tokens = given.ndim == 2 and given.dtype.kind in "iu"
         if (given.ndim == 3 or tokens) and given.shape[axis] != B:
             raise ValueError(f"x: expected {B} sequences, the stream's batch_size, on axis {axis}, got {given.shape}")
-        if given.ndim == 3 and given.shape[1 - axis] == 1:  # the least to do for a single step
+        if (
+            given.ndim == 3 and given.shape[1 - axis] == 1 and given.shape[2] == layer.input_size
+        ):  # the least to do for a single step
             self._state = layer.step(given.reshape(B, -1), self._state)
             last = self._state[-1] if layer._states == 1 else self._state[0, -1]
             return np.array(last.reshape((B, 1, -1) if layer.batch_first else (1, B, -1)))
@@ -123,7 +125,7 @@ class Stream:
         ValueError
             If these aren't indices of sequences.
         """
-        chosen: Any = slice(None) if rows is None else rows
+        chosen: Any = slice(None) if rows is None else rows if isinstance(rows, slice) else np.asarray(rows)
         try:
             chosen = np.arange(self._batch_size)[chosen]
         except IndexError as error:

@@ -11,9 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from .._files import atomic_write, load_arrays
+from .._files import atomic_write
 from ..diagnostics import plots
 from ..training import History
+from ..training.checkpoint import read_checkpoint
 from .learner import D, Learner, S
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Run(ABC, Generic[S, D, L]):
             raise RunError(f"{self.folder}: expected the run of a {self.learner_type.kind} to resume, got a {kind}'s")
         if self.checkpoint.exists():
             try:
-                load_arrays(self.checkpoint)
+                read_checkpoint(self.checkpoint)
             except ValueError as error:
                 raise RunError(f"{error}; start anew with --overwrite") from error
         data: D = settings.read()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..layers import _check as _check_calls
+from ..layers import _check as _check_arrays
 from ..layers._check import FloatArray
 from . import _check
 
@@ -29,9 +30,7 @@ class _Source:
     """One array of examples along an axis."""
 
     def __init__(self, name: str, value: ArrayLike, axis: int, dtype: np.dtype[np.generic]) -> None:
-        given = np.asarray(value)
-        if given.dtype.kind not in "fiub":
-            raise TypeError(f"{name}: expected real numbers, got dtype {given.dtype}")
+        given = _check_arrays.real(name, value)
         if axis >= given.ndim:
             raise ValueError(
                 f"{name}: expected more than {axis} dimensions (batch_axis={axis}), got shape {given.shape}"
@@ -63,8 +62,8 @@ class Batches:
 
     Parameters
     ----------
-    names : tuple of two str
-        What errors call the two.
+    names : tuple of three str
+        What errors call x, y and lengths.
     x, y : array_like of real numbers
         Floats are converted to `dtype`, integers stay.
     axes : tuple of two int
@@ -125,18 +124,17 @@ class Batches:
             raise ValueError(
                 f"{names[0]}: expected shape (B, T, ...) or (T, B, ...) for lengths, got {shape} with batch_axis={axis}"
             )
-        return _check_calls.lengths(names[2], lengths, self.examples, shape[1 - axis])
+        return _check_arrays.lengths(names[2], lengths, self.examples, shape[1 - axis])
 
     def __len__(self) -> int:
         """Number of batches, of each of their windows if they are cut."""
         windows = 1 if self._steps is None else -(-self._duration // self._steps)
         return -(-self.examples // self._batch_size) * windows
 
-    @property
-    def description(self) -> list[list[int] | str]:
-        """Shapes and dtypes, to tell one data set from another."""
+    def description(self) -> list[list[int] | str | int]:
+        """Shapes, dtypes and checksums, to tell one data set from another."""
         arrays = [self._x.array, self._y.array] + ([] if self._lengths is None else [self._lengths])
-        return [part for array in arrays for part in (list(array.shape), str(array.dtype))]
+        return [part for array in arrays for part in (list(array.shape), str(array.dtype), zlib.crc32(array.data))]
 
     def in_order(self) -> Iterator[Batch]:
         """Every batch."""

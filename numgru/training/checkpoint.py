@@ -71,7 +71,7 @@ def load_checkpoint(
     ValueError
         If it isn't a checkpoint, or one of a run with other settings; nothing has changed then.
     """
-    arrays, metadata = _read(path)
+    arrays, metadata = read_checkpoint(path)
     for key, here in json.loads(json.dumps(settings)).items():
         there = metadata["settings"].get(key)
         if there != here:
@@ -108,7 +108,7 @@ def load_weights(path: str | os.PathLike[str], model: Layer, *, best: bool = Fal
     ValueError
         If it isn't a checkpoint, is one of another model, or has no best parameters (no validation).
     """
-    arrays, metadata = _read(path)
+    arrays, metadata = read_checkpoint(path)
     here, there = model_settings(model), metadata["settings"]["model"]
     if there != here:
         raise ValueError(f"{os.fspath(path)}: expected a checkpoint of this model, {here}, got one of {there}")
@@ -120,7 +120,8 @@ def load_weights(path: str | os.PathLike[str], model: Layer, *, best: bool = Fal
     model.flat_parameters[...] = arrays[name]
 
 
-def _read(path: str | os.PathLike[str]) -> tuple[dict[str, FloatArray], dict[str, Any]]:
+def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, FloatArray], dict[str, Any]]:
+    """The arrays and the metadata of a checkpoint; a ValueError if it isn't one."""
     arrays, metadata = load_arrays(path)
     if metadata.get("kind") != _KIND:
         raise ValueError(f"{os.fspath(path)}: expected a {_KIND}, got {metadata.get('kind', 'another kind of file')}")

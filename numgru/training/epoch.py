@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from ..layers.base import Layer
 from ._gradients import NonFiniteGradientError
@@ -29,6 +30,7 @@ class TrainingDivergedError(ArithmeticError):
     """
 
     def __init__(self, epoch: int, step: int, reason: str, checkpoint: str | None) -> None:
+        self._made_with = epoch, step, reason, checkpoint
         self.epoch, self.step, self.checkpoint = epoch, step, checkpoint
         where = f"step {step}" if step else "validation"
         kept = (
@@ -37,6 +39,9 @@ class TrainingDivergedError(ArithmeticError):
             else "there is no checkpoint yet: checkpoint=PATH writes one after every epoch"
         )
         super().__init__(f"epoch {epoch}, {where}: {reason}; {kept}. Lower lr or set clip_norm")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._made_with
 
 
 @dataclass(frozen=True)

@@ -135,17 +135,21 @@ def fit(
     steps = checked_steps(bptt_steps, model, axes)
     every_step = "lengths" in model.takes and puts_out_every_step(model)
     _check_lengths("lengths", lengths, model, steps)
+    for name, call in (("on_step", on_step), ("on_epoch", on_epoch)):
+        if call is not None and not callable(call):
+            raise TypeError(f"{name}: expected a function or None, got {type(call).__name__} ({call!r})")
     training = Batches(("x", "y", "lengths"), x, y, axes, batch_size, model.dtype, steps, lengths, every_step)
     held_out = _held_out(validation, model, axes, batch_size, steps, every_step)
     path = _checkpoint_path(checkpoint, resume)
     bar = bar_class(progress)
     settings = {
         "model": model_settings(model),
+        "layers": {name: repr(layer) for name, layer in model.leaves.items()},
         "optimizer": optimizer.settings,
         "schedule": schedule.settings if schedule else None,
         "loss": loss.settings,
-        "data": training.description,
-        "validation": held_out.description if held_out else None,
+        "data": training.description() if path else None,
+        "validation": held_out.description() if held_out and path else None,
         "batch_axis": axes,
         "batch_size": batch_size,
         "bptt_steps": steps,
@@ -233,6 +237,8 @@ def _checkpoint_path(checkpoint: str | os.PathLike[str] | None, resume: bool) ->
         if resume:
             raise ValueError("resume: expected checkpoint=PATH with it, got None")
         return None
+    if not isinstance(checkpoint, str | os.PathLike):
+        raise TypeError(f"checkpoint: expected a path or None, got {type(checkpoint).__name__} ({checkpoint!r})")
     path = Path(checkpoint)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"checkpoint: expected a path in an existing folder, got {path}; make {path.parent}")

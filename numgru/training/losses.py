@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..kernels import loss as kernels
-from ..layers._check import FloatArray
+from ..layers._check import FloatArray, any_array
 from . import _check
 
 
@@ -41,7 +41,7 @@ class Loss:
             If a shape or a value of `target` doesn't fit, or `prediction` is empty.
         """
         p = _prediction(prediction)
-        t = self._target(np.asarray(target), p)
+        t = self._target(any_array("target", target), p)
         dprediction = np.empty_like(p)
         return self._run(p, t, dprediction), dprediction
 
@@ -140,7 +140,7 @@ class CrossEntropyLoss(Loss):
 def _prediction(prediction: ArrayLike) -> FloatArray:
     if isinstance(prediction, tuple):
         raise TypeError("prediction: expected an array, got a tuple; a recurrent layer returns (y, h_n): pass its y")
-    given = np.asarray(prediction)
+    given = any_array("prediction", prediction)
     if given.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"prediction: expected dtype float32 or float64, got {given.dtype}")
     if given.size == 0:

@@ -7,6 +7,7 @@ import pytest
 
 from bench import growth
 from bench.growth import STARTS, Curve, main, measure, others, sizes_of, slope, tables
+from bench.workload import JOBS
 
 
 def test_slope_of_the_largest_sizes() -> None:
@@ -34,7 +35,7 @@ def test_short_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     figures, picture = tmp_path / "growth.json", tmp_path / "growth.png"
     main(["--rounds", "1", "--json", str(figures), "--picture", str(picture)])
     result = json.loads(figures.read_text())
-    assert [(each["axis"], each["job"]) for each in result["curves"]] == [(a, j) for a in "TBIH" for j in growth.JOBS]
+    assert [(each["axis"], each["job"]) for each in result["curves"]] == [(a, j) for a in "TBIH" for j in JOBS]
     assert all(seconds > 0 for each in result["curves"] for seconds in each["seconds"])
     assert picture.stat().st_size > 1000
     assert "1 thread" in capsys.readouterr().out
@@ -45,4 +46,4 @@ def test_operations_are_those_of_the_shape(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(growth, "BURST", 0)
     curves = {(curve.axis, curve.job): curve for curve in measure(1)}
     assert curves["T", "inference"].operations == [2 * T * 16 * 3 * 128 * 192 for T in (4, 8)]
-    assert curves["B", "forward + backward"].exponent_of_operations == pytest.approx(1)
+    assert curves["B", "training"].exponent_of_operations == pytest.approx(1)

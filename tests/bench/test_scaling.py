@@ -7,7 +7,7 @@ import pytest
 
 from bench import scaling
 from bench.scaling import Curve, doubled_up_to, main, tables
-from bench.workload import Shape
+from bench.workload import JOBS, Shape
 
 
 def test_numbers_of_threads() -> None:
@@ -18,7 +18,7 @@ def test_numbers_of_threads() -> None:
 
 def test_table() -> None:
     curve = Curve("4,100,64,128", "inference", [1, 2], [3e-4, 1.5e-4])
-    training = curve._replace(job="forward + backward", seconds=[1e-3, 8e-4])
+    training = curve._replace(job="training", seconds=[1e-3, 8e-4])
     *_, last = tables([curve, training]).splitlines()
     assert last == "| 4,100,64,128 | 1000 (1.0) | 800 (1.2) |"
 
@@ -29,7 +29,7 @@ def test_short_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     figures, picture = tmp_path / "scaling.json", tmp_path / "scaling.png"
     main(["--rounds", "1", "--threads", "2", "1", "--json", str(figures), "--picture", str(picture)])
     result = json.loads(figures.read_text())
-    assert [(each["job"], each["threads"]) for each in result["curves"]] == [(job, [1, 2]) for job in scaling.JOBS]
+    assert [(each["job"], each["threads"]) for each in result["curves"]] == [(job, [1, 2]) for job in JOBS]
     assert all(seconds > 0 for each in result["curves"] for seconds in each["seconds"])
     assert picture.stat().st_size > 1000
     assert "threads: 2" in capsys.readouterr().out

@@ -84,3 +84,15 @@ def test_inputs_are_time_first_and_end_in_zero():
 def test_a_constant_series_is_refused():
     with pytest.raises(DataError, match="constant"):
         ChangeScaler.fit(np.ones(20), np.arange(5, 10), 3)
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e140])
+def test_the_unit_of_a_series_makes_no_difference(unit):
+    values, origins = np.arange(20.0) ** 2, np.arange(5, 10)
+    scale = ChangeScaler.fit(values, origins, 3).scale
+    assert ChangeScaler.fit(unit * values, origins, 3).scale == pytest.approx(unit * scale, rel=1e-12)
+
+
+def test_changes_beyond_all_bounds_are_refused():
+    with pytest.raises(DataError, match="larger unit"):
+        ChangeScaler.fit(1e200 * np.arange(20.0), np.arange(5, 10), 3)

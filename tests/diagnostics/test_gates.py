@@ -72,7 +72,16 @@ def test_units_that_live() -> None:
     assert found.gates == {} and found.dead["l0"].size == 0
 
 
+def test_noise_goes_on_as_if_nobody_had_looked() -> None:
+    gru = numgru.GRU(I, H, zoneout=0.5, seed=0)
+    state = gru.random_state
+    gate_statistics(gru, np.ones((T, B, I)))
+    assert gru.random_state == state
+
+
 def test_bad_input() -> None:
+    with pytest.raises(TypeError, match="x: expected one array of sequences of one length, got a list of arrays"):
+        gate_statistics(numgru.GRU(I, H), [np.ones((T, I))] * 2)
     with pytest.raises(ValueError, match=r"margin: expected a number between 0 and 0\.5, got 0\.5"):
         gate_statistics(numgru.GRU(I, H), np.ones((T, B, I)), margin=0.5)
     with pytest.raises(TypeError, match="layer: expected a GRU, LSTM or RNN, got Linear"):

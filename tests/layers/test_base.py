@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -41,3 +43,45 @@ def test_assignment_copies_and_an_unknown_name_is_refused(which: str) -> None:
     with pytest.raises(KeyError, match=r"name: expected one of \['weight', 'bias'\], got 'weight_ih'"):
         getattr(layer, which)["weight_ih"] = 1
     assert list(getattr(layer, which)) == ["weight", "bias"]
+
+
+@pytest.mark.parametrize("which", ["parameters", "gradients"])
+def test_no_way_of_a_dict_leads_around_the_buffer(which: str) -> None:
+    layer = numgru.Linear(2, 1, seed=0)
+    views, flat = getattr(layer, which), getattr(layer, f"flat_{which}")
+    views.update({"bias": [5]})
+    views |= {"weight": [[6, 7]]}
+    assert flat.tolist() == [6, 7, 5]
+    for change in (lambda: views.pop("bias"), lambda: views.clear(), lambda: views.setdefault("bias", 1)):
+        with pytest.raises(TypeError, match=r"names are those of a layer, \['weight', 'bias'\]"):
+            change()
+    with pytest.raises(ValueError, match=r"bias: expected shape \(1,\), got \(2,\)"):
+        views["bias"] = np.zeros(2)
+    setattr(layer, f"flat_{which}", [1, 2, 3])
+    assert flat.tolist() == [1, 2, 3]
+
+
+def test_a_state_dict_may_be_made_of_the_layers_own_arrays() -> None:
+    layer = numgru.GRU(3, 4, seed=0)
+    before, own = layer.state_dict(), dict(layer.parameters)
+    own["bias_ih_l0"], own["bias_hh_l0"] = own["bias_hh_l0"], own["bias_ih_l0"]
+    layer.load_state_dict(own)
+    np.testing.assert_array_equal(layer.parameters["bias_ih_l0"], before["bias_hh_l0"])
+    np.testing.assert_array_equal(layer.parameters["bias_hh_l0"], before["bias_ih_l0"])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"dtype": None}, ValueError, "dtype: expected float32 or float64, got None"),
+        ({"dtype": "wide"}, ValueError, "dtype: expected float32 or float64, got wide"),
+        ({"seed": -1}, ValueError, "seed: expected at least 0, got -1"),
+        ({"seed": 1.5}, TypeError, r"seed: expected an integer or None, got float \(1\.5\)"),
+    ],
+)
+def test_bad_options(options: Any, error: Any, message: str) -> None:
+    for layer in (numgru.GRU, numgru.Linear, numgru.Embedding):
+        with pytest.raises(error, match=message):
+            layer(2, 3, **options)
+    with pytest.raises(TypeError, match="state_dict: expected a dict of arrays, got NoneType"):
+        numgru.Linear(2, 3).load_state_dict(None)  # type: ignore[arg-type]

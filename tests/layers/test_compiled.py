@@ -138,6 +138,9 @@ def f32(*shape: int) -> Any:
     return np.zeros(shape, np.float32)
 
 
+SHARED = f32(L * H + I)
+
+
 @pytest.mark.parametrize(
     ("x", "h", "out", "message"),
     [
@@ -150,6 +153,7 @@ def f32(*shape: int) -> Any:
         (f32(T, I), f32(L, H), f32(L, H - 1), "out: expected"),
         (f32(T, 2, I), f32(L, 2, H), f32(L, 1, H), "out: expected"),
         (f32(T, I), *[f32(L, H)] * 2, "out: expected memory of its own"),
+        (SHARED[:I].reshape(1, I), f32(L, H), SHARED[: L * H].reshape(L, H), "out: expected memory of its own"),
     ],
 )
 def test_wrong_shapes(x: Any, h: Any, out: Any, message: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+import numgru
 from tests.cases import assert_exact, gru_layer, gru_problem, learned, run
 from tests.combinations import COMBINATIONS, EVERYTHING, PLAIN, UNITS, Case, case, cases, name_of
 
@@ -78,3 +79,35 @@ def test_gradients_of_every_direction_accumulate() -> None:
     gru.backward(problem["dy"], problem["dh_n"])
     for name, gradient in gru.gradients.items():
         np.testing.assert_allclose(gradient, 2 * once[name], rtol=1e-12, atol=1e-13, err_msg=name)
+
+
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2}])
+def test_states_given_may_change_before_backward(options: dict[str, Any]) -> None:
+    """As those of someone who carries them on in place."""
+    results = []
+    for in_place in (False, True):
+        gru = numgru.GRU(3, 4, seed=0, dtype=np.float64, **options)
+        h = np.full((gru.num_layers, 2, 4), 0.3)
+        y, h_n = gru.forward(np.ones((5, 2, 3)), h)
+        if in_place:
+            h[...] = h_n
+        gru.backward(np.ones_like(y))
+        results.append(gru.flat_gradients)
+    np.testing.assert_array_equal(*results)
+
+
+def test_output_does_not_share_memory_with_the_states() -> None:
+    gru, y = numgru.GRU(3, 4, seed=0), np.zeros((5, 2, 4), np.float32)
+    for options in ({}, {"reset": np.zeros((5, 2), bool)}):
+        with pytest.raises(ValueError, match="out: expected memory of its own"):
+            gru(np.ones((5, 2, 3)), y[:1], out=y, **options)
+
+
+def test_gates_and_flow_have_all_steps_of_x() -> None:
+    gru = numgru.GRU(3, 4, seed=0)
+    gru.measure_flow = True
+    y, _ = gru.forward(np.ones((10, 2, 3)), lengths=[4, 6])
+    assert gru.gates["r_l0"].shape == (10, 2, 4) and not gru.gates["r_l0"][6:].any()
+    gru.backward(np.ones_like(y))
+    assert gru.gradient_flow.shape == (1, 10, 2) and not gru.gradient_flow[0, 6:].any()
+    assert gru.gradient_flow[0, 5, 1] > 0

@@ -141,7 +141,7 @@ def test_integers_are_taken_as_float64(head: Any) -> None:
         (np.zeros((3, 2, 1)), [True, True], TypeError, "lengths: expected integers, got dtype bool"),
         ([np.zeros((3, 2)), np.zeros((3, 1))], None, ValueError, r"x\[1\]: expected shape \(T, 2\), got \(3, 1\)"),
         ([np.zeros((3, 2)), np.zeros((0, 2))], None, ValueError, r"x\[1\]: expected .* empty .*, got \(0, 2\)"),
-        ([1.0], None, ValueError, r"x\[0\]: expected 2 dimensions .* got 0"),
+        ([1.0], None, ValueError, r"x: expected shape \(T, B, H\) .* got \(1,\)"),
         ([], None, ValueError, "x: expected a list of sequences, at least one, got list"),
         ([np.zeros((3, 2))], [3], ValueError, "lengths: expected none, as a list of sequences"),
     ],
@@ -153,3 +153,9 @@ def test_bad_input(head: Any, x: Any, lengths: Any, error: Any, message: str) ->
             call(x, lengths=lengths)
     with pytest.raises(ValueError, match="backward: expected a forward pass before it"):
         layer.backward(np.zeros((1, 1)))
+
+
+@each_head
+def test_nested_lists_are_one_array(head: Any) -> None:
+    rows = [[[1.0, 2.0]], [[3.0, 4.0]]]
+    assert head()(rows).tolist() == head()(np.array(rows)).tolist()

@@ -189,3 +189,24 @@ def test_a_copy_runs_its_own_layers() -> None:
     twin.flat_parameters[...] = 0
     assert not twin(np.ones((1, 2))).any()
     assert model(np.ones((1, 2))).all()
+
+
+def test_a_layer_of_another_container_is_refused() -> None:
+    """The first one would go on with buffers that nobody trains."""
+    model = numgru.Sequential(numgru.Linear(2, 2, seed=0))
+    for twin in (model, copy.deepcopy(model)):
+        with pytest.raises(ValueError, match=r"layers\[1\]: expected a layer of its own, got Linear of another"):
+            numgru.Sequential(numgru.Linear(2, 2), twin.layers[0])
+    layers = numgru.Sequential(numgru.Linear(2, 2)).layers
+    assert numgru.Sequential(numgru.Linear(2, 2), *layers).layers[1] is layers[0]  # there's no other any more
+    assert numgru.Sequential(copy.deepcopy(model.layers[0])).layers[0] is not model.layers[0]
+
+
+def test_after_an_error_within_no_two_passes_are_mixed() -> None:
+    model = numgru.Sequential(numgru.GRU(3, 4, seed=0), numgru.GRU(4, 4, seed=1))
+    y = model.forward(np.ones((5, 2, 3)))
+    with pytest.raises(ValueError, match="h_0: expected 3 dimensions"):
+        model.forward(np.zeros((5, 2, 3)), (None, np.zeros((9, 9))))
+    with pytest.raises(ValueError, match="backward: expected a forward pass"):
+        model.backward(np.ones_like(y))
+    assert not model.flat_gradients.any()

@@ -1,11 +1,12 @@
 """An interrupted run, resumed, ends with the very weights of an uninterrupted one."""
 
+from contextlib import suppress
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 
-from numgru import Layer, Sequential
+from numgru import GRU, LastStep, Layer, Linear, MeanOverTime, Sequential
 from numgru._files import load_arrays, save_arrays
 from numgru.training import (
     SGD,
@@ -156,6 +157,8 @@ def test_other_settings_are_refused_and_nothing_changes(make_model, tmp_path):
     }.items():
         with pytest.raises(ValueError, match=f"expected a checkpoint of this run, got one with another {key}: "):
             run(make_model, path, **{"schedule": SCHEDULES[0], "resume": True, **change})
+    with pytest.raises(ValueError, match="another data"):
+        run(make_model, path, schedule=SCHEDULES[0], resume=True, y=2 * Y)
     with pytest.raises(ValueError, match="another model"):
         run(make_model, path, schedule=SCHEDULES[0], resume=True, model_options={"dtype": np.float64})
     with pytest.raises(ValueError, match="another optimizer"):
@@ -260,3 +263,27 @@ def test_nothing_in_the_file_needs_pickle(make_model, tmp_path):
     arrays, metadata = load_arrays(path)
     assert set(arrays) == {"parameters", "best_parameters", "optimizer.exp_avg", "optimizer.exp_avg_sq"}
     assert metadata["optimizer"]["steps"] == 5
+
+
+def test_a_damaged_file_is_a_value_error(make_model, tmp_path):
+    """Whatever NumPy and zipfile make of a bit that has changed."""
+    path = tmp_path / "run.npz"
+    run(make_model, path, epochs=1)
+    whole = path.read_bytes()
+    for at in [*range(40), *range(len(whole) - 120, len(whole))]:
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 128]) + whole[at + 1 :])
+        with suppress(ValueError):
+            load_weights(path, make_model())
+
+
+def test_other_layers_with_the_same_parameters_are_refused(tmp_path):
+    def train(resume, head=LastStep, **options):
+        model = Sequential(GRU(3, 4, seed=0, **options), head(), Linear(4, 2, seed=1))
+        x = np.random.default_rng(0).standard_normal((5, 37, 3))
+        fit(model, x, Y, loss=MSELoss(), optimizer=SGD(model, lr=0.1), epochs=1, batch_axis=(1, 0),
+            checkpoint=tmp_path / "run.npz", resume=resume)  # fmt: skip
+
+    train(False)
+    for change in ({"head": MeanOverTime}, {"zoneout": 0.5}, {"reset_after": False}):
+        with pytest.raises(ValueError, match=r"another layers: .*GRU\(3, 4\)"):
+            train(True, **change)

@@ -2,6 +2,7 @@
 
 import builtins
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -389,7 +390,7 @@ X, Y = data()
     [
         ({"y": Y[:-1]}, ValueError, "y: expected 37 examples along axis 0, as x has along axis 0, got 36"),
         ({"x": X[:0], "y": Y[:0]}, ValueError, "x: expected at least one example"),
-        ({"x": X.astype(complex)}, TypeError, "x: expected real numbers, got dtype complex128"),
+        ({"x": X.astype(complex)}, TypeError, r"x: expected real numbers .* got dtype complex128"),
         ({"batch_size": 0}, ValueError, "batch_size: expected an integer of at least 1, got 0"),
         ({"batch_size": 2.5}, TypeError, "batch_size: expected an integer of at least 1, got float"),
         ({"epochs": 0}, ValueError, "epochs"),
@@ -413,6 +414,10 @@ X, Y = data()
         ({"optimizer": "sgd"}, TypeError, "optimizer: expected a numgru Optimizer, got str"),
         ({"schedule": 0.1}, TypeError, "schedule: expected a numgru Schedule or None, got float"),
         ({"resume": True}, ValueError, "resume: expected checkpoint=PATH"),
+        ({"checkpoint": 5}, TypeError, r"checkpoint: expected a path or None, got int \(5\)"),
+        ({"on_step": 3}, TypeError, r"on_step: expected a function or None, got int \(3\)"),
+        ({"on_epoch": "x"}, TypeError, r"on_epoch: expected a function or None, got str"),
+        ({"x": [[1], [1, 2]]}, ValueError, "x: expected an array, got what NumPy can't make one of"),
         (
             {"checkpoint": "/no/such/folder/run.npz"},
             FileNotFoundError,
@@ -438,3 +443,9 @@ def test_parts_of_another_run_are_refused(make_model):
         run(model, x, y, SGD(other))
     with pytest.raises(ValueError, match="schedule: expected the schedule of this optimizer"):
         run(model, x, y, schedule=CosineAnnealingLR(SGD(model), 3))
+
+
+def test_the_error_of_a_diverged_training_goes_to_other_processes():
+    error = TrainingDivergedError(2, 3, "the loss is nan", "run.npz")
+    twin = pickle.loads(pickle.dumps(error))
+    assert str(twin) == str(error) and (twin.epoch, twin.step, twin.checkpoint) == (2, 3, "run.npz")
