@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -27,6 +29,12 @@ def has_cached_kernels() -> bool:
     return any(_jit.cache_folder().glob("*"))
 
 
+def _is_writable(folder: Path) -> bool:
+    """Whether it is, or can be made."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return os.access(existing, os.W_OK)
+
+
 def machine() -> dict[str, str]:
     """The processor as the compiler sees it, how the kernels use it, and where they are kept."""
     pool = numba.get_num_threads()  # starts the threading layer, which has no name before
@@ -37,5 +45,5 @@ def machine() -> dict[str, str]:
         "tile": f"{TARGET.rows} rows x 3 vectors",
         "threads": f"{get_num_threads()} of a pool of {pool}",
         "threading layer": numba.threading_layer(),
-        "cache": str(_jit.cache_folder()),
+        "cache": f"{_jit.cache_folder()}{'' if _is_writable(_jit.cache_folder()) else ' (not writable)'}",
     }

@@ -249,8 +249,10 @@ def _ended_early(place: AnyRun) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        hint = f"; go on with: numgru train --resume --output {place.folder}" if place.give_up() else ""
-        raise Interrupted(f"interrupted{hint}") from None
+        how = (
+            f"go on with: numgru train --resume --output {place.folder}" if place.give_up() else "nothing is left of it"
+        )
+        raise Interrupted(f"interrupted; {how}") from None
     except TrainingDivergedError as error:
         place.give_up()
         raise click.ClickException(str(error)) from error

@@ -174,6 +174,11 @@ class TemporalOrder(Task):
     symbols : int
         2 or 3.
 
+    Raises
+    ------
+    ValueError, TypeError
+        For a length that is too short, or a number outside its range.
+
     Notes
     -----
     Hochreiter and Schmidhuber 1997, section 5.6, with the places of Pascanu et al. 2013, which grow with the length.
@@ -224,6 +229,11 @@ class Memorization(Task):
         How many symbols there are.
     values : int
         Which different ones there can be.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a length that is too short, or a number outside its range.
 
     Notes
     -----

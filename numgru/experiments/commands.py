@@ -31,7 +31,7 @@ class Interrupted(click.ClickException):
 @click.command("temporal-order", short_help="Repeat an experiment of 2013 on long memories.")
 @click.option("--quick", is_flag=True, help="Short sequences and few trials: two minutes instead of an hour.")
 @click.option(
-    "--output", type=click.Path(path_type=Path), help="Folder of the results; runs/temporal-order if left out."
+    "--output", type=click.Path(path_type=Path), help="Folder of the results; runs/temporal-order[-quick] if left out."
 )
 @click.option("--processes", type=POSITIVE, help="How many trials at a time; one a processor if left out.")
 @click.option("--overwrite", is_flag=True, help="Drop what is in the folder and begin anew.")

@@ -206,7 +206,7 @@ def forward_few(weights, run, sums, first, rows, team):
 
 @borrower
 def _width_backward(rows):
-    """The same backward, where a unit has one sum instead of a sum for each gate."""
+    """Blocks of a tile of so many rows backward, where a unit has one sum instead of a sum for each gate."""
     return 2 if rows > QUARTER else WIDE
 
 

@@ -30,7 +30,7 @@ _NO_TOKENS = np.empty(0, np.int64)
 
 
 class Direction(PlainDirection):
-    """The same with all options."""
+    """A direction whose calls may have lengths, tokens, resets, noise, and bounds of the gradient that flows."""
 
     def forward(
         self,

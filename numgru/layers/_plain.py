@@ -79,7 +79,7 @@ class PlainCalls(CheckedCalls):
 
     @property
     def _trains_plainly(self) -> bool:
-        """Whether that's so of a plain call's training, too."""
+        """Whether the training pass of a plain call has no options either."""
         return not (self.recurrent_dropout or self.checkpoint_every or self.clip_flow_value or self.clip_flow_norm)
 
     def _forward(self, x: FloatArray, h_0: Any) -> tuple[FloatArray, FloatArray]:
@@ -94,7 +94,7 @@ class PlainCalls(CheckedCalls):
         return y, self._last_states(y, tape.c)
 
     def _backward(self, tape: PlainTape, dy: Any, dh_n: Any, need_dx: bool) -> tuple[FloatArray | None, FloatArray]:
-        """The same of `backward`."""
+        """`backward` after a plain call's `forward`."""
         dy = _check.array("dy", dy, self.dtype, tape.y.shape)
         if dh_n is None:
             dh = np.zeros(tape.h_0.shape, self.dtype)

@@ -60,7 +60,7 @@ class PlainDirection:
         return threads.parts_for_layer(_PACKING * self._work(1), self.blocks)
 
     def pack_for_training(self, parameters: Mapping[str, FloatArray], tokens: FloatArray | None = None) -> Weights:
-        """The same in memory that the backward pass's weights take over."""
+        """Pack them for a forward pass, in memory that the backward pass's weights take over."""
         self.pack(self._training_weights, parameters, tokens)
         return self._training_weights
 

@@ -36,7 +36,7 @@ class Stepwise(PlainCalls):
         x_t : array_like, shape (B, I) or (I,)
             The input. Without its last dimension, integers: tokens, as in a call.
         h : array_like, shape (L, B, H) or (L, H)
-            The states before the step.
+            The states before the step; of an LSTM h and c, as a pair, or as one array (2, ...), as they're returned.
         out : ndarray of h's shape, optional
             Where the states after the step are written: C-contiguous, of the layer's dtype; it may be h.
 
@@ -98,7 +98,7 @@ class Stepwise(PlainCalls):
         ----------
         batch_size : int
             B, the number of sequences.
-        h_0 : array_like, shape (L, B, H), optional
+        h_0 : array_like, shape (L, B, H), or of an LSTM (2, L, B, H) or a pair, optional
             The states before the first step; by default those learned with `learn_h_0`, or zero.
 
         Returns

@@ -29,6 +29,13 @@ class Embedding(Layer):
     seed : int, optional
         Of the initial weights, standard normal. None draws fresh ones.
 
+    Raises
+    ------
+    ValueError
+        For a size below 1, another dtype, a negative seed.
+    TypeError
+        For numbers of a wrong kind.
+
     Attributes
     ----------
     parameters, gradients : dict

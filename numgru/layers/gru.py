@@ -58,6 +58,18 @@ class GRU(Recurrent):
     seed : int, optional
         Of the initial weights, uniform in +-1/sqrt(H), and of the noise. None draws fresh ones.
 
+    Raises
+    ------
+    ValueError
+        For a size below 1, a rate outside [0, 1), a bound that isn't above 0, another dtype, a negative seed.
+    TypeError
+        For numbers of a wrong kind.
+
+    Warns
+    -----
+    UserWarning
+        For `dropout` with a single layer, where it has no effect.
+
     Attributes
     ----------
     parameters, gradients : dict

@@ -36,6 +36,13 @@ class Linear(Layer):
     seed : int, optional
         Of the initial weights, uniform in +-1/sqrt(K). None draws fresh ones.
 
+    Raises
+    ------
+    ValueError
+        For a size below 1, another dtype, a negative seed.
+    TypeError
+        For numbers of a wrong kind.
+
     Attributes
     ----------
     parameters, gradients : dict

@@ -35,6 +35,11 @@ class LSTM(Recurrent):
     clip_flow_value, clip_flow_norm, dtype, seed
         As for a `GRU`; what flows into c is bounded as what flows into h.
 
+    Raises
+    ------
+    ValueError, TypeError
+        As for a `GRU`.
+
     Attributes
     ----------
     parameters, gradients : dict

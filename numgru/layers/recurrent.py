@@ -54,7 +54,8 @@ class Recurrent(Stepwise):
             The input; any real dtype, converted to the layer's. Or a list of B ndarrays (T_b, I), which are sequences
             of any lengths. Without its last dimension, integers from 0 to I - 1: tokens in place of one-hot vectors.
         h_0 : array_like, shape (L D, B, H), optional
-            The states before the first step; by default those learned with `learn_h_0`, or zero.
+            The states before the first step; by default those learned with `learn_h_0`, or zero. Of an LSTM, here and
+            below, h and c: as a pair, or as one array (2, L D, B, H), which is also what's returned.
         lengths : array_like of int, shape (B,), optional
             The steps of each sequence that count, 1 to T; what `x` holds after them isn't read.
         reset : array_like of bool, shape (T, B), or (B, T) with `batch_first`, optional
@@ -190,7 +191,8 @@ class Recurrent(Stepwise):
         dy : array_like, of y's shape
             The gradient of the loss with respect to y; what lies after a sequence's end doesn't count.
         dh_n : array_like, shape (L D, B, H), optional
-            The same for h_n, beyond what reaches it through y; zero by default.
+            The same for h_n, beyond what reaches it through y; zero by default. Of an LSTM, here and below, as for a
+            call.
         need_dx : bool
             Without it, dx isn't computed.
 
@@ -293,7 +295,8 @@ class Recurrent(Stepwise):
         """The noise drawn by the last `forward`, by kind and layer; empty once `backward` has used it up.
 
         ``dropout_l{k}`` of the layer's output's shape and ``recurrent_dropout_l{k}`` (B, H) are factors: 0 or
-        1 / (1 - p). ``zoneout_l{k}`` (T, B, H) is 1 where a unit keeps its state.
+        1 / (1 - p). ``zoneout_l{k}`` (T, B, H) is 1 where a unit keeps its state, of an LSTM its h, and
+        ``zoneout_c_l{k}`` where it keeps its c; T is that of the longest sequence.
         """
         return dict(self._training.masks) if isinstance(self._training, _Training) else {}
 

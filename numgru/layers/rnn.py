@@ -32,6 +32,11 @@ class RNN(Recurrent):
     clip_flow_value, clip_flow_norm, dtype, seed
         As for a `GRU`.
 
+    Raises
+    ------
+    ValueError, TypeError
+        As for a `GRU`; ValueError for another `nonlinearity`, too.
+
     Attributes
     ----------
     parameters, gradients : dict

@@ -32,6 +32,13 @@ class Sequential(Layer):
         At least one; a layer belongs to one container and is in it once. Layers with parameters share a dtype, those
         that have a `batch_first` share it.
 
+    Raises
+    ------
+    ValueError
+        For no layer, one that is there twice or in another container, dtypes or orders of time and batch that differ.
+    TypeError
+        For something else than a layer.
+
     Attributes
     ----------
     parameters, gradients : dict

@@ -29,7 +29,7 @@ class Stream:
 
     Parameters
     ----------
-    layer : GRU
+    layer : GRU, LSTM or RNN
         Of one direction.
     batch_size : int
         B.

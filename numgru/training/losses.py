@@ -86,6 +86,11 @@ class HuberLoss(Loss):
     Parameters
     ----------
     delta : float, positive and finite
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a delta that isn't a finite number above 0.
     """
 
     def __init__(self, delta: float = 1.0) -> None:

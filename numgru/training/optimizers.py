@@ -161,6 +161,11 @@ class SGD(Optimizer):
         p -= lr (g + momentum v) instead; needs a momentum.
     weight_decay : float
         Added to the gradient times p (an L2 penalty).
+
+    Raises
+    ------
+    ValueError, TypeError
+        For something else than a layer, or a number outside its range.
     """
 
     def __init__(
@@ -201,6 +206,11 @@ class RMSprop(Optimizer):
         Added to the gradient times p (an L2 penalty).
     momentum : float
         Of the divided gradients.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For something else than a layer, or a number outside its range.
     """
 
     def __init__(
@@ -245,6 +255,11 @@ class Adam(Optimizer):
         Added to the root.
     weight_decay : float
         Added to the gradient times p (an L2 penalty).
+
+    Raises
+    ------
+    ValueError, TypeError
+        For something else than a layer, or a number outside its range.
     """
 
     _decoupled = False

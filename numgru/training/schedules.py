@@ -75,6 +75,11 @@ class ConstantLR(Schedule):
     optimizer : Optimizer
     factor : float, positive
     total_iters : int, at least 1
+
+    Raises
+    ------
+    ValueError, TypeError
+        For something else than an optimizer, or a number outside its range.
     """
 
     def __init__(self, optimizer: Optimizer, factor: float = 1 / 3, total_iters: int = 5) -> None:
@@ -95,6 +100,11 @@ class StepLR(Schedule):
     step_size : int, at least 1
         Epochs between two changes.
     gamma : float, positive
+
+    Raises
+    ------
+    ValueError, TypeError
+        For something else than an optimizer, or a number outside its range.
     """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
@@ -115,6 +125,11 @@ class CosineAnnealingLR(Schedule):
     T_max : int, at least 1
         Epochs from the initial rate down to `eta_min`; after them it rises again.
     eta_min : float, at least 0
+
+    Raises
+    ------
+    ValueError, TypeError
+        For something else than an optimizer, or a number outside its range.
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
@@ -143,6 +158,11 @@ class ReduceLROnPlateau(Schedule):
     min_lr : float, at least 0
     eps : float, at least 0
         A reduction by no more than this is left out.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For something else than an optimizer, or a number outside its range.
     """
 
     def __init__(
