@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..layers.base import Layer
 from ._gradients import NonFiniteGradientError
 from .batches import Batch
@@ -118,8 +120,8 @@ class Trainer:
         for batch in batches:
             value, _, weight = self.loss(outputs(batch), batch)
             total, examples = total + value * weight, examples + weight
-        if not math.isfinite(total):
-            raise TrainingDivergedError(epoch, 0, f"the loss is {total}", checkpoint)
+            if not math.isfinite(total):
+                raise TrainingDivergedError(epoch, 0, f"the loss is {total}{_cause(batch)}", checkpoint)
         return total / examples
 
     def _step(self, outputs: Outputs, batch: Batch, epoch: int, number: int) -> tuple[Step, float]:
@@ -129,8 +131,15 @@ class Trainer:
         if not math.isfinite(value):
             if self.clipping.nonfinite == "skip":
                 return Step(epoch, number, value, None), weight
-            raise FloatingPointError(f"the loss is {value}")
+            raise FloatingPointError(f"the loss is {value}{_cause(batch)}")
         self.model.backward(dprediction, need_dx=False)
         report = self.clipping(self.model)
         self.optimizer.step(report)
         return Step(epoch, number, value, report), weight
+
+
+def _cause(batch: Batch) -> str:
+    """Which of a batch's arrays holds what makes its loss infinite or NaN, if one does."""
+    arrays = {"x": batch.x, "y": batch.y}
+    names = [name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
+    return f" ({' and '.join(names)} {'hold' if len(names) > 1 else 'holds'} NaN or infinity)" if names else ""

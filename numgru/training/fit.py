@@ -92,7 +92,8 @@ def fit(
         Of the norms that are limited and reported; `clip_value` and `clip_adaptive` report the 2-norm.
     nonfinite : {"raise", "zero", "skip"}
         What to do about a gradient with a NaN or an infinity, as for `clip_grad_norm_`. "skip" leaves out the step, and
-        so it does if the loss isn't finite; the history's means are those of the other steps.
+        so it does if the loss isn't finite; the history's means are those of the other steps. With `bptt_steps` a NaN
+        in a state goes on to the later windows of its batch.
     patience : int, optional
         Stop after so many epochs in a row without a lower validation loss.
     restore_best : bool

@@ -341,7 +341,9 @@ def test_diverged_loss(make_model):
     x, y = data()
     y[20:] = np.inf
     model = make_model()
-    with pytest.raises(TrainingDivergedError, match=r"epoch 1, step 3: the loss is inf; .* checkpoint=PATH") as caught:
+    with pytest.raises(
+        TrainingDivergedError, match=r"epoch 1, step 3: the loss is inf \(y holds NaN or infinity\); .* checkpoint=PATH"
+    ) as caught:
         run(model, x, y, shuffle=False)
     assert (caught.value.epoch, caught.value.step, caught.value.checkpoint) == (1, 3, None)
     assert np.isfinite(model.flat_parameters).all()
@@ -449,3 +451,14 @@ def test_the_error_of_a_diverged_training_goes_to_other_processes():
     error = TrainingDivergedError(2, 3, "the loss is nan", "run.npz")
     twin = pickle.loads(pickle.dumps(error))
     assert str(twin) == str(error) and (twin.epoch, twin.step, twin.checkpoint) == (2, 3, "run.npz")
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "cause"), [(np.nan, 0, "x holds NaN"), (0, np.inf, "y holds NaN"), (0, 1e200, "inf; ")]
+)
+def test_data_that_are_not_finite_are_named(make_model, x, y, cause):
+    bad_x, bad_y = data()
+    bad_x[3, 1] += x
+    bad_y[3, 1] += y
+    with pytest.raises(TrainingDivergedError, match=f"the loss is .*{cause}"):
+        run(make_model(), x=bad_x, y=bad_y)
