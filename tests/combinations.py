@@ -100,6 +100,8 @@ class Case(NamedTuple):
         gru = self.layer()
         results = run(gru, self.problem)
         assert_exact(results, self.problem | noise(results), self.cell)
+        if gru.dtype == np.float32:  # whose kernels take another minute to compile, and are the same code
+            return
         T, B, _ = self.problem["dy"].shape
         share = np.full((T, B, gru.hidden_size), self.options.get("zoneout", 0.0))
         kinds = ["zoneout", "zoneout_c"][: self.cell.states]

@@ -71,7 +71,7 @@ def test_recomputation(combination: frozenset[str], every: int) -> None:
 CELLS = [numgru.GRU, partial(numgru.GRU, reset_after=False), numgru.LSTM, numgru.RNN]
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [numgru.GRU, numgru.LSTM])
 def test_parcels(cell: Any) -> None:
     """The sums for weights of a batch that is cut into parcels of rows, whoever computes them and from what."""
     T, B, I, H = 64, 75, 13, 60

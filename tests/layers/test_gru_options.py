@@ -97,14 +97,14 @@ def test_states_given_may_change_before_backward(options: dict[str, Any]) -> Non
 
 
 def test_output_does_not_share_memory_with_the_states() -> None:
-    gru, y = numgru.GRU(3, 4, seed=0), np.zeros((5, 2, 4), np.float32)
+    gru, y = numgru.GRU(3, 4, seed=0, dtype=np.float64), np.zeros((5, 2, 4))
     for options in ({}, {"reset": np.zeros((5, 2), bool)}):
         with pytest.raises(ValueError, match="out: expected memory of its own"):
             gru(np.ones((5, 2, 3)), y[:1], out=y, **options)
 
 
 def test_gates_and_flow_have_all_steps_of_x() -> None:
-    gru = numgru.GRU(3, 4, seed=0)
+    gru = numgru.GRU(3, 4, seed=0, dtype=np.float64)
     gru.measure_flow = True
     y, _ = gru.forward(np.ones((10, 2, 3)), lengths=[4, 6])
     assert gru.gates["r_l0"].shape == (10, 2, 4) and not gru.gates["r_l0"][6:].any()
