@@ -16,6 +16,7 @@ from types import FunctionType
 from typing import Any, NamedTuple
 
 import llvmlite
+import llvmlite.binding as llvm
 import numba
 import numba.extending
 from numba.core import caching, codegen, sigutils, targetconfig
@@ -107,6 +108,8 @@ class _PieceLibrary(codegen.JITCodeLibrary):
     that a kernel takes to compile.
     """
 
+    _bitcode: bytes | None = None
+
     def _optimize_functions(self, ll_module: Any) -> None:
         ll_module.data_layout = self._codegen._data_layout
 
@@ -116,6 +119,13 @@ class _PieceLibrary(codegen.JITCodeLibrary):
     def _finalize_final_module(self) -> None:
         self._finalize_dynamic_globals()
         self._finalized = True
+
+    def _get_module_for_linking(self) -> Any:
+        """Parsed anew each time: as modules of LLVM, the pieces of a process's kernels would fill gigabytes."""
+        if self._bitcode is None:
+            self._bitcode = super()._get_module_for_linking().as_bitcode()
+            self._final_module = self._shared_module = None
+        return llvm.parse_bitcode(self._bitcode)
 
     def get_pointer_to_function(self, name: str) -> int:
         """What a call from Python runs: it raises TypeError."""
