@@ -215,6 +215,8 @@ def close_part(weights, run, parcels, dw_ih, dw_hh, db_ih, db_hh, memory, part, 
     held = memory[parts * (EXAMPLES + 1) * layout.example :]
     for number in _groups_of(layout, first, last):
         group = _group(layout, lanes_of(memory), number, first, last)
+        if group.start == group.stop:  # its first tile is another part's, and so are its biases
+            continue
         start = layout.example + group.start * ROWS * layout.row
         stop = layout.example + group.stop * ROWS * layout.row
         sums_and_tiles = held[number * layout.size : (number + 1) * layout.size]
