@@ -70,4 +70,3 @@ def _loop(weights: Any, x: Any, h: Any, out: Any) -> None:
     for _ in range(LOOP):
         STEP(weights, x, h, out)
         h, out = out, h
-
