@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +20,15 @@ from numba.np.ufunc import parallel as numba_parallel
 from ._jit import SharedKernel, piece
 
 # Below this many operations a region's fork and join cost more than the second thread saves.
-SERIAL_WORK = 12_000_000
+SERIAL_WORK = 5_000_000
+# Below this many, so does waking threads, which sleep some milliseconds after their last region.
+_WAKING_WORK = 12_000_000
+_PAUSE = 1e-3  # seconds between calls, after which threads may sleep
 
 _one_region = threading.Lock()
 _one_at_a_time = threading.Lock()
 _forked_after_start = False
+_last_call = -np.inf
 
 
 def available_cpus() -> int:
@@ -77,7 +82,18 @@ def parts_for_layer(work: int, shares: int) -> int:
 
 
 def _parts_by_work(work: int, shares: int) -> int:
-    return 1 if work < SERIAL_WORK or shares < 2 else min(_num_threads, shares)
+    most = min(_num_threads, shares)
+    if work < SERIAL_WORK or most < 2:
+        return 1
+    follows_another = _follows_another()
+    return most if work >= _WAKING_WORK or follows_another else 1
+
+
+def _follows_another() -> bool:
+    """Whether the call before this one, of those that are worth threads, began so recently that they're awake."""
+    global _last_call
+    before, _last_call = _last_call, time.monotonic()
+    return _last_call - before < _PAUSE
 
 
 class _Forced(threading.local):
