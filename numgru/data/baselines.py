@@ -10,33 +10,33 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from .series import Floats
+from .._types import Float64Array
 from .windows import Origins
 
 _SEASONAL = 0.3  # least autocorrelation one season apart
 
 
-def persistence(values: Floats, origins: Origins, horizon: int) -> Floats:
+def persistence(values: Float64Array, origins: Origins, horizon: int) -> Float64Array:
     """Everything stays as it is at the origin, shape (N, F)."""
     return np.repeat(values[origins, None], horizon, axis=1)
 
 
-def seasonal_naive(values: Floats, origins: Origins, horizon: int, season: int) -> Floats:
+def seasonal_naive(values: Float64Array, origins: Origins, horizon: int, season: int) -> Float64Array:
     """Everything is as it was one season ago, shape (N, F).
 
     The last season known at the origin is repeated as often as the horizon needs.
     """
-    forecast: Floats = values[origins[:, None] + 1 - season + np.arange(horizon) % season]
+    forecast: Float64Array = values[origins[:, None] + 1 - season + np.arange(horizon) % season]
     return forecast
 
 
-def seasonal_drift(values: Floats, origins: Origins, horizon: int, season: int) -> Floats:
+def seasonal_drift(values: Float64Array, origins: Origins, horizon: int, season: int) -> Float64Array:
     """As one season ago, plus the change over the last season for each season ahead, shape (N, F)."""
     growth = values[origins] - values[origins - season]
     return seasonal_naive(values, origins, horizon, season) + growth[:, None] * (1 + np.arange(horizon) // season)
 
 
-def find_season(values: Floats) -> int | None:
+def find_season(values: Float64Array) -> int | None:
     """The distance at which the series resembles itself most, or None if it does so nowhere.
 
     The peak of the autocorrelation of the series less its straight trend, beyond the first zero crossing and
@@ -63,7 +63,7 @@ class Errors(TypedDict):
     mae_by_step: list[float | None]  # None: never measured
 
 
-def errors(forecasts: Floats, truth: Floats, measured: NDArray[np.bool_]) -> Errors:
+def errors(forecasts: Float64Array, truth: Float64Array, measured: NDArray[np.bool_]) -> Errors:
     """Mean absolute and root mean square error of `forecasts` (N, F) where `truth` was measured."""
     error = np.abs(forecasts - truth)
     by_step = [step[known] for step, known in zip(error.T, measured.T, strict=True)]

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from .._types import Float64Array
+
 Dates = NDArray[np.datetime64]
 
 _MISSING = {"", "na", "n/a", "nan", "null", "none"}
@@ -46,7 +47,7 @@ class Series:
     """
 
     name: str
-    values: Floats
+    values: Float64Array
     filled: NDArray[np.bool_]
     dates: Dates | None = None
     season: int | None = None

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .._check import integer
 from ..training import CrossEntropyLoss, Loss, MSELoss
-from ..training._check import integer
 
 Seed = int | np.random.Generator
 

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from .series import DataError, Floats, Series
+from .._types import Float64Array
+from .series import DataError, Series
 
 _LARGEST = 1e150  # change that is taken: a model forecasts some more
 
@@ -88,9 +89,9 @@ def split_in_time(series: Series, window: int, horizon: int) -> Split:
     return split
 
 
-def windows(values: Floats, origins: Origins, window: int) -> Floats:
+def windows(values: Float64Array, origins: Origins, window: int) -> Float64Array:
     """What each example sees, shape (N, W)."""
-    view: Floats = sliding_window_view(values, window)[origins - window + 1]
+    view: Float64Array = sliding_window_view(values, window)[origins - window + 1]
     return view
 
 
@@ -115,7 +116,7 @@ class ChangeScaler:
     scale: float
 
     @classmethod
-    def fit(cls, values: Floats, origins: Origins, horizon: int) -> ChangeScaler:
+    def fit(cls, values: Float64Array, origins: Origins, horizon: int) -> ChangeScaler:
         """The scale of the examples at `origins`.
 
         Raises
@@ -131,15 +132,15 @@ class ChangeScaler:
             raise DataError(f"the series changes by more than {_LARGEST:g}: give it in a larger unit")
         return cls(largest * float(np.sqrt(np.mean((changes / largest) ** 2))))
 
-    def inputs(self, windows: Floats) -> NDArray[np.float32]:
+    def inputs(self, windows: Float64Array) -> NDArray[np.float32]:
         """Windows (N, W) as a sequence for a layer, shape (W, N, 1)."""
         changes = (windows - windows[:, -1:]) / self.scale
         return np.ascontiguousarray(changes.T[:, :, None], np.float32)
 
-    def outputs(self, targets: Floats, last: Floats) -> NDArray[np.float32]:
+    def outputs(self, targets: Float64Array, last: Float64Array) -> NDArray[np.float32]:
         """Targets (N, F) after the last values (N,), as a model learns them, shape (N, F)."""
         return ((targets - last[:, None]) / self.scale).astype(np.float32)
 
-    def forecasts(self, outputs: NDArray[np.floating], last: Floats) -> Floats:
+    def forecasts(self, outputs: NDArray[np.floating], last: Float64Array) -> Float64Array:
         """A model's outputs (N, F) after the last values (N,) in the unit of the series, shape (N, F)."""
         return last[:, None] + self.scale * outputs.astype(np.float64)

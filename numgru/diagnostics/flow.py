@@ -10,17 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..layers import _check
+from .. import _check
+from .._types import Float64Array
 from ..layers.recurrent import Recurrent
-
-Floats = NDArray[np.float64]
 
 
 class Growth(NamedTuple):
     """How the state's Jacobian grows over a lag of 0 .. T - 1 steps."""
 
-    growth: Floats  # (L D, T): the root of the mean square of J's singular values
-    error: Floats  # (L D, T): its standard error
+    growth: Float64Array  # (L D, T): the root of the mean square of J's singular values
+    error: Float64Array  # (L D, T): its standard error
 
 
 def jacobian_growth(layer: Recurrent, x: ArrayLike, *, draws: int = 16, seed: int = 0) -> Growth:
@@ -58,13 +57,12 @@ def jacobian_growth(layer: Recurrent, x: ArrayLike, *, draws: int = 16, seed: in
     """
     if not isinstance(layer, Recurrent):
         raise TypeError(f"layer: expected a GRU, LSTM or RNN, got {type(layer).__name__}")
-    if _check.size("draws", draws) < 2:
-        raise ValueError(f"draws: expected at least 2, got {draws}")
+    _check.integer("draws", draws, 2)
     axis, given = 0 if layer.batch_first else 1, _check.real("x", x)
     if given.ndim < 2:
         raise ValueError(f"x: expected shape {layer.input_shape}, got {given.shape}")
     repeated = np.repeat(given, draws, axis=axis)
-    generator = np.random.default_rng(seed)
+    generator = _check.generator(seed)
     squares = []
     for place in range(layer.num_layers * layer.num_directions):
         flow, states = _flow_from(layer, repeated, place, generator)
@@ -77,7 +75,9 @@ def jacobian_growth(layer: Recurrent, x: ArrayLike, *, draws: int = 16, seed: in
     return Growth(growth, np.where(growth > 0, error, 0.0))
 
 
-def _flow_from(layer: Recurrent, x: NDArray[Any], place: int, generator: np.random.Generator) -> tuple[Floats, int]:
+def _flow_from(
+    layer: Recurrent, x: NDArray[Any], place: int, generator: np.random.Generator
+) -> tuple[Float64Array, int]:
     """The norms of J^T v, (T, B), for one layer and direction; and the number of states."""
     before = layer.measure_flow, layer.flat_gradients.copy(), layer.random_state
     measured = layer._gradient_flow

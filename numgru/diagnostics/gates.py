@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._types import Float64Array
 from ..layers.recurrent import Recurrent
 
-Floats = NDArray[np.float64]
 BINS = 20
 _KEEPING = "zf"  # the gates that say which share of a state a step keeps
 
@@ -22,13 +22,13 @@ class GateStatistics:
     """Of one gate of one layer, over all steps and sequences."""
 
     name: str  # as r_l0
-    mean: Floats  # (H,)
+    mean: Float64Array  # (H,)
     histogram: NDArray[np.int64]  # (BINS,), over `range`
     range: tuple[float, float]  # of the gate: 0 to 1, or of a candidate -1 to 1
     saturated_low: float  # the share within `margin` of the range's lower end
     saturated_high: float  # of its upper end
     frozen: NDArray[np.intp]  # units that stand at one end at every step
-    memory: Floats | None  # (H,), in steps: how long a gate that keeps the state remembers; None: another gate
+    memory: Float64Array | None  # (H,), in steps: how long a gate that keeps the state remembers; None: another gate
 
 
 @dataclass(frozen=True)

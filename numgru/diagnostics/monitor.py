@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._types import Float64Array
 from ..training import ClipReport, Step
 from . import plots
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Floats = NDArray[np.float64]
 
 
 class GradientMonitor:
@@ -65,32 +64,32 @@ class GradientMonitor:
         """Number of steps seen."""
         return len(self._rows) // (2 + 2 * len(self._names))
 
-    def _columns(self, first: int, count: int) -> Floats:
+    def _columns(self, first: int, count: int) -> Float64Array:
         return np.array(self._rows).reshape(-1, 2 + 2 * len(self._names))[:, first : first + count]
 
-    def _by_name(self, first: int) -> dict[Any, Floats]:
+    def _by_name(self, first: int) -> dict[Any, Float64Array]:
         columns = self._columns(first, len(self._names)).T.copy()
         return dict(zip(self._names, columns, strict=True))
 
     @property
-    def norm(self) -> Floats:
+    def norm(self) -> Float64Array:
         """Of all gradients together, before clipping, shape (N,); not finite where the gradients weren't."""
         return self._columns(0, 1)[:, 0].copy()
 
     @property
-    def norms(self) -> dict[Any, Floats]:
+    def norms(self) -> dict[Any, Float64Array]:
         """Each array's norm before clipping, by name, shape (N,)."""
         return self._by_name(2)
 
     @property
-    def factors(self) -> dict[Any, Floats]:
+    def factors(self) -> dict[Any, Float64Array]:
         """The smallest factor by which any value of an array was multiplied, by name, shape (N,); 1 if not clipped."""
         return self._by_name(2 + len(self._names))
 
     @property
     def clipped(self) -> NDArray[np.bool_]:
         """Whether any array was clipped, shape (N,)."""
-        smallest: Floats = self._columns(2 + len(self._names), len(self._names)).min(axis=1, initial=1.0)
+        smallest: Float64Array = self._columns(2 + len(self._names), len(self._names)).min(axis=1, initial=1.0)
         return smallest < 1
 
     @property

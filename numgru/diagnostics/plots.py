@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._files import atomic_write
+from .._types import Float64Array
 from ..data.baselines import Errors
-from ..data.series import Floats, Series
+from ..data.series import Series
 from ..data.windows import Origins
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _STYLES: list[dict[str, Any]] = [
 
 
 def forecast_figure(
-    series: Series, origins: Origins, forecasts: Mapping[str, Floats], errors: Mapping[str, Errors]
+    series: Series, origins: Origins, forecasts: Mapping[str, Float64Array], errors: Mapping[str, Errors]
 ) -> Figure:
     """Forecasts against the truth above, error by step ahead below.
 
@@ -168,8 +169,8 @@ def training_figure(
 
 
 def gradient_figure(
-    norm: Floats,
-    norms: Mapping[Any, Floats],
+    norm: Float64Array,
+    norms: Mapping[Any, Float64Array],
     clipped: NDArray[np.bool_],
     skipped: NDArray[np.bool_],
     threshold: tuple[float, str],
@@ -282,7 +283,9 @@ def _hue(place: float) -> Any:
     return colormaps["viridis"](0.05 + 0.85 * place)
 
 
-def _over(spans: Sequence[NDArray[np.int64]], values: Floats, statistic: Callable[[Floats], Any]) -> Floats:
+def _over(
+    spans: Sequence[NDArray[np.int64]], values: Float64Array, statistic: Callable[[Float64Array], Any]
+) -> Float64Array:
     """The statistic of each span; NaN for one without a number."""
     return np.array([statistic(values[span]) if np.isfinite(values[span]).any() else np.nan for span in spans])
 

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._files import load_arrays, save_arrays
-from ..data.series import DataError, Floats, Series
+from .._types import Float64Array
+from ..data.series import DataError, Series
 from ..data.tasks import Task
 from ..data.windows import ChangeScaler, targets, windows
 from ..layers.sequential import Sequential
@@ -42,7 +43,7 @@ class NextValue(Task):
     scaler : ChangeScaler
     """
 
-    values: Floats
+    values: Float64Array
     scaler: ChangeScaler
 
     loss: ClassVar[Loss] = MSELoss()
@@ -206,5 +207,5 @@ class Study:
         return int(metadata["updates"])
 
 
-def _checksum(values: Floats) -> int:
+def _checksum(values: Float64Array) -> int:
     return zlib.crc32(np.ascontiguousarray(values).tobytes())

@@ -11,9 +11,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from .._types import Float64Array
 from ..data import DataError, Series, baselines, load_co2, read_csv
 from ..data.baselines import Errors
-from ..data.series import Floats
 from ..data.windows import ChangeScaler, Origins, split_in_time, targets, windows
 from ..layers.gru import GRU
 from ..layers.heads import LastStep
@@ -122,15 +122,15 @@ class Forecaster(Learner[Settings, Series]):
     def _fit_options(self) -> dict[str, Any]:
         return {"loss": MSELoss(), "batch_size": self.settings.batch_size, "batch_axis": (1, 0)}
 
-    def forecast(self, values: Floats, origins: Origins) -> Floats:
+    def forecast(self, values: Float64Array, origins: Origins) -> Float64Array:
         """What follows each origin, shape (N, F), in the unit of the values."""
         return self.scaler.forecasts(self.model(self._inputs(values, origins)), values[origins])
 
-    def _inputs(self, values: Floats, origins: Origins) -> Any:
+    def _inputs(self, values: Float64Array, origins: Origins) -> Any:
         return self.scaler.inputs(windows(values, origins, self.settings.window))
 
 
-def on_tail(series: Series, forecaster: Forecaster) -> tuple[Origins, dict[str, Floats], dict[str, Errors]]:
+def on_tail(series: Series, forecaster: Forecaster) -> tuple[Origins, dict[str, Float64Array], dict[str, Errors]]:
     """Forecasts of the held-out tail by the model, which comes first, and the baselines; and their errors.
 
     Returns
@@ -154,7 +154,7 @@ def on_tail(series: Series, forecaster: Forecaster) -> tuple[Origins, dict[str, 
     )
 
 
-def beyond(series: Series, forecaster: Forecaster) -> Floats:
+def beyond(series: Series, forecaster: Forecaster) -> Float64Array:
     """The forecast of what follows the end of the series, shape (F,)."""
     window = forecaster.settings.window
     if len(series) < window:

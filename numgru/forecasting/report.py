@@ -6,8 +6,9 @@ import csv
 import io
 from typing import Any
 
+from .._types import Float64Array
 from ..data import Series
-from ..data.series import Floats, next_dates
+from ..data.series import next_dates
 from ..runs import margin_in_words
 
 
@@ -23,7 +24,7 @@ def summary(metrics: dict[str, Any], series: Series) -> str:
     return "\n".join(lines)
 
 
-def forecast_csv(series: Series, forecast: Floats) -> str:
+def forecast_csv(series: Series, forecast: Float64Array) -> str:
     """Two columns: date, or step where the first of the series is step 0; and forecast."""
     dates = None if series.dates is None else next_dates(series.dates, len(forecast))
     steps = range(len(series), len(series) + len(forecast)) if dates is None else dates

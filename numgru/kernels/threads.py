@@ -17,6 +17,7 @@ import numba
 import numpy as np
 from numba.np.ufunc import parallel as numba_parallel
 
+from .._check import integer
 from ._jit import SharedKernel, piece
 
 # Below this many operations a region's fork and join cost more than the second thread saves.
@@ -63,11 +64,7 @@ def set_num_threads(n: int) -> None:
         If `n` isn't an integer of at least 1.
     """
     global _num_threads
-    if isinstance(n, bool) or not isinstance(n, int | np.integer):
-        raise TypeError(f"n: expected an integer, got {type(n).__name__} ({n!r})")
-    if n < 1:
-        raise ValueError(f"n: expected at least 1 thread, got {n}")
-    _num_threads = int(n)
+    _num_threads = integer("n", n, 1)
 
 
 def parts_for(work: int, shares: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..layers._check import FloatArray
+from .._types import FloatArray
 from .model import CharacterModel
 
 

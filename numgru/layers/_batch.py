@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._types import IntArray
 from ..kernels.examples import PARCEL_ROWS
 from ..kernels.sequences import Options
-
-Indices = NDArray[np.int64]
 
 
 @dataclass
@@ -27,8 +26,8 @@ class Batch:
     B: int
     stride: int  # places from one step to the next
     distance: int  # places from one sequence to the next
-    own_lengths: Indices | None = None  # (B,); None: all have T steps
-    own_starts: Indices | None = None  # (B,), of sequences that don't lie regularly
+    own_lengths: IntArray | None = None  # (B,); None: all have T steps
+    own_starts: IntArray | None = None  # (B,), of sequences that don't lie regularly
 
     @property
     def is_ragged(self) -> bool:
@@ -36,29 +35,29 @@ class Batch:
         return self.own_lengths is not None
 
     @cached_property
-    def order(self) -> Indices:
+    def order(self) -> IntArray:
         """The sequence of each row."""
         return np.arange(self.B) if self.own_lengths is None else np.argsort(-self.own_lengths, kind="stable")
 
     @cached_property
-    def lengths(self) -> Indices:
+    def lengths(self) -> IntArray:
         """Steps of each row."""
         return np.full(self.B, self.T) if self.own_lengths is None else self.own_lengths[self.order]
 
     @cached_property
-    def active(self) -> Indices:
+    def active(self) -> IntArray:
         """Rows that have a step t, for t = 0 .. T."""
-        ended: Indices = np.searchsorted(self.lengths[::-1], np.arange(self.T + 1), side="right").astype(np.int64)
+        ended: IntArray = np.searchsorted(self.lengths[::-1], np.arange(self.T + 1), side="right").astype(np.int64)
         return self.B - ended
 
-    def rows_of_parcels(self, parcels: int) -> Indices:
+    def rows_of_parcels(self, parcels: int) -> IntArray:
         """Where each parcel of rows begins, and the last one ends: of about as many steps each."""
         steps = np.concatenate([[0], np.cumsum(self.lengths)])
         most = steps[-1] * np.arange(1, parcels)
         starts = np.searchsorted(parcels * steps[::PARCEL_ROWS], most, side="right") - 1
         return np.concatenate([[0], PARCEL_ROWS * starts, [self.B]])
 
-    def _first_places(self, direction: int) -> tuple[Indices, int]:
+    def _first_places(self, direction: int) -> tuple[IntArray, int]:
         """Where each row's first step lies as it's read in that direction, and how far it is to the next."""
         starts = np.arange(self.B) * self.distance if self.own_starts is None else self.own_starts
         starts, stride = starts[self.order], self.stride
@@ -66,13 +65,13 @@ class Batch:
             starts = starts + (self.lengths - 1) * stride
         return starts, -stride if direction else stride
 
-    def places(self, direction: int, steps: NDArray[Any]) -> Indices:
+    def places(self, direction: int, steps: NDArray[Any]) -> IntArray:
         """Where these steps lie, given as (n, 1), in the shape (n, B); a row that has ended repeats its last place."""
         starts, stride = self._first_places(direction)
-        places: Indices = starts + np.minimum(steps, self.lengths - 1) * stride
+        places: IntArray = starts + np.minimum(steps, self.lengths - 1) * stride
         return places
 
-    def last_places(self, direction: int) -> Indices:
+    def last_places(self, direction: int) -> IntArray:
         """Where each row's last step lies, shape (B,)."""
         starts, stride = self._first_places(direction)
         return starts + (self.lengths - 1) * stride

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from . import _check
+from .. import _check
+from .._types import FloatArray
 from ._batch import Batch
-from ._check import FloatArray
 from ._weights import RecurrentWeights
 
 

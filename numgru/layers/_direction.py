@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from .._types import FloatArray
 from ..kernels import recurrent, threads
 from ..kernels.cell import Weights
 from ..kernels.examples import Examples
@@ -20,7 +21,6 @@ from ..kernels.target import TARGET
 from ..kernels.tokens import token_gradients
 from ..kernels.weight_gradients import tiles_of, weight_gradients
 from ._batch import Batch
-from ._check import FloatArray
 from ._plain_direction import PlainDirection
 from ._tape import FlowWanted, Noise, PlainTape, Tape
 

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, TypeGuard
 
 import numpy as np
 
-from . import _check
+from .. import _check
+from .._types import FloatArray
 from ._calls import CheckedCalls
-from ._check import FloatArray
 from ._tape import PlainTape
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .._types import FloatArray
 from ..kernels import recurrent, threads
 from ..kernels.cell import Weights, blocks_together
 from ..kernels.examples import PARCEL_ROWS, parcels_of
@@ -21,7 +22,6 @@ from ..kernels.target import TARGET
 from ..kernels.tiles import ROWS
 from ..kernels.tokens import pack_weights_for_tokens
 from ..kernels.weight_gradients import workspace_size
-from ._check import FloatArray
 from ._tape import PlainTape
 
 _PACKING = 12  # packing a layer's weights takes as long as so many examples

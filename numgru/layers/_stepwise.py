@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import _check
+from .._types import FloatArray
 from ..kernels import one_step
-from . import _check
-from ._check import FloatArray
 from ._plain import PlainCalls
 from .compiled import Compiled
 from .stream import Stream

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._types import FloatArray
 from ..kernels.cell import Weights
 from ._batch import Batch
-from ._check import FloatArray
 
 
 class Noise(NamedTuple):

@@ -13,12 +13,12 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .. import _check
+from .._types import FloatArray
 from ..kernels import one_step, threads
 from ..kernels.cell import Weights
 from ..kernels.packing import same_bits
 from ..kernels.target import TARGET
-from . import _check
-from ._check import FloatArray
 from ._direction import Direction
 from .base import Layer
 
@@ -60,9 +60,9 @@ class RecurrentWeights(Layer):
         self.hidden_size = H = _check.size("hidden_size", hidden_size)
         self.num_layers = L = _check.size("num_layers", num_layers)
         self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
-        self.dropout = _check.probability("dropout", dropout)
-        self.recurrent_dropout = _check.probability("recurrent_dropout", recurrent_dropout)
-        self.zoneout = _check.probability("zoneout", zoneout)
+        self.dropout = _check.fraction("dropout", dropout)
+        self.recurrent_dropout = _check.fraction("recurrent_dropout", recurrent_dropout)
+        self.zoneout = _check.fraction("zoneout", zoneout)
         self.learn_h_0 = bool(learn_h_0)
         self.checkpoint_every = None if checkpoint_every is None else _check.size("checkpoint_every", checkpoint_every)
         self.clip_flow_value = _check.bound("clip_flow_value", clip_flow_value)

@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from . import _check
-from ._check import FloatArray
+from .. import _check
+from .._types import FloatArray
 from .summary import Shape, Summary, products, summarize
 
 

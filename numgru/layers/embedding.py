@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from .. import _check
+from .._types import FloatArray, IntArray
 from ..kernels.embedding import embed, embed_backward
-from . import _check
-from ._check import FloatArray, TokenArray
 from .base import Layer
 from .summary import Shape
 
@@ -74,7 +74,7 @@ class Embedding(Layer):
     _transient = Layer._transient | {"_tokens"}
 
     def _forget(self) -> None:
-        self._tokens: TokenArray | None = None
+        self._tokens: IntArray | None = None
 
     def __call__(self, x: ArrayLike) -> FloatArray:
         """The vectors of the tokens `x`; nothing is kept.
@@ -142,13 +142,13 @@ class Embedding(Layer):
         """None: rows are copied."""
         return 0
 
-    def _embed(self, tokens: TokenArray) -> FloatArray:
+    def _embed(self, tokens: IntArray) -> FloatArray:
         y = np.empty((*tokens.shape, self.embedding_dim), self.dtype)
         by_step = _by_step(tokens)
         embed(by_step, self._parameters()["weight"], y.reshape(*by_step.shape, self.embedding_dim))
         return y
 
 
-def _by_step(tokens: TokenArray) -> TokenArray:
+def _by_step(tokens: IntArray) -> IntArray:
     """Two axes: the first, which is time, and all others as one."""
     return tokens.reshape(tokens.shape[0] if tokens.ndim else 1, -1)

@@ -8,16 +8,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from .. import _check
+from .._types import FloatArray, IntArray
 from ..kernels import heads
-from . import _check
 from ._calls import is_listed, unnested
-from ._check import FloatArray
 from .base import Layer
 from .summary import Shape
-
-IntArray = NDArray[np.int64]
 
 
 class _Steps(NamedTuple):

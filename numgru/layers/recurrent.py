@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import _check
+from .._types import FloatArray
 from ..kernels.cell import Weights
-from . import _check
 from ._batch import Batch
 from ._calls import Call, apart, unnested
-from ._check import FloatArray
 from ._direction import Direction
 from ._stepwise import Stepwise
 from ._tape import QUIET, FlowWanted, Noise, PlainTape, Tape

@@ -13,7 +13,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._check import FloatArray
+from .._types import FloatArray
 from .base import Layer
 from .summary import Shape
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import _check
 from .._files import load_arrays, save_arrays
-from . import _check
-from ._check import FloatArray
+from .._types import FloatArray
 
 if TYPE_CHECKING:
     from ._stepwise import Stepwise

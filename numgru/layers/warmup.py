@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._types import FloatArray
 from ..kernels import threads
-from ._check import FloatArray
 from .base import Layer
 from .sequential import Sequential
 

@@ -13,10 +13,10 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from .._types import FloatArray
 from ..kernels import clip as kernels
 from ..kernels import threads
 from ..kernels._jit import SharedKernel
-from ..layers._check import FloatArray
 from ..layers.base import Layer, Parameters, Views
 
 Name: TypeAlias = str | int

@@ -7,13 +7,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from ..layers import _check as _check_arrays
-from ..layers._check import FloatArray
-from . import _check
-
-IntArray = NDArray[np.int64]
+from .. import _check
+from .._types import FloatArray, IntArray
 
 
 class Batch(NamedTuple):
@@ -30,7 +27,7 @@ class _Source:
     """One array of examples along an axis."""
 
     def __init__(self, name: str, value: ArrayLike, axis: int, dtype: np.dtype[np.generic]) -> None:
-        given = _check_arrays.real(name, value)
+        given = _check.real(name, value)
         if axis >= given.ndim:
             raise ValueError(
                 f"{name}: expected more than {axis} dimensions (batch_axis={axis}), got shape {given.shape}"
@@ -124,7 +121,7 @@ class Batches:
             raise ValueError(
                 f"{names[0]}: expected shape (B, T, ...) or (T, B, ...) for lengths, got {shape} with batch_axis={axis}"
             )
-        return _check_arrays.lengths(names[2], lengths, self.examples, shape[1 - axis])
+        return _check.lengths(names[2], lengths, self.examples, shape[1 - axis])
 
     def __len__(self) -> int:
         """Number of batches, of each of their windows if they are cut."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..layers._check import FloatArray
+from .. import _check
+from .._types import FloatArray
 from ..layers.base import Layer
-from . import _check
 from .batches import Batch
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._files import load_arrays, save_arrays
-from ..layers._check import FloatArray
+from .._types import FloatArray
 from ..layers.base import Layer
 from .history import History
 from .optimizers import Optimizer

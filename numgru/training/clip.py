@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..layers._check import FloatArray
-from . import _check
+from .. import _check
+from .._types import FloatArray
 from . import _gradients as arrays_of
 from ._gradients import Found, Gradients, Name, NonFinite, label
 

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from .. import _check
 from ..layers.base import Layer
-from . import _check
 from ._gradients import NONFINITE, NonFinite, norm_order
 from .clip import ClipReport, clip_grad_adaptive_, clip_grad_norm_, clip_grad_norm_per_array_, clip_grad_value_
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
+from .. import _check
 from ..layers.base import Layer
 from ..layers.recurrent import Recurrent
-from . import _check
 from ._gradients import NonFinite
 from .batches import Batches, batch_axes
 from .bptt import checked_steps

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import _check
+from .._check import any_array
+from .._types import FloatArray
 from ..kernels import loss as kernels
-from ..layers._check import FloatArray, any_array
-from . import _check
 
 
 class Loss:

@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from .. import _check
+from .._types import FloatArray
 from ..kernels import optimizers as kernels
 from ..kernels import threads
 from ..kernels._jit import SharedKernel
-from ..layers._check import FloatArray
 from ..layers.base import Layer
-from . import _check
 from ._gradients import BARE, factors
 from .clip import ClipReport
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..layers._check import FloatArray
+from .._types import FloatArray
 from ..layers.base import Layer
 from .batches import Batch
 from .losses import Loss

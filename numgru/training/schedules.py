@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from . import _check
+from .. import _check
 from .optimizers import Optimizer
 
 

@@ -68,7 +68,7 @@ def test_gradients_flow_and_noise_are_left_as_they_were() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(ValueError, match="draws: expected at least 2, got 1"):
+    with pytest.raises(ValueError, match="draws: expected an integer of at least 2, got 1"):
         jacobian_growth(numgru.GRU(I, H), np.ones((T, B, I)), draws=1)
     with pytest.raises(TypeError, match="layer: expected a GRU, LSTM or RNN, got Linear"):
         jacobian_growth(numgru.Linear(I, H), np.ones((T, B, I)))  # type: ignore[arg-type]

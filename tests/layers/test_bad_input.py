@@ -142,10 +142,10 @@ def test_state_dict(gru: numgru.GRU, change: Callable[[dict[str, Any]], Any], er
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [
-        ((0, 4), {}, ValueError, "input_size: expected at least 1, got 0"),
-        ((4, -1), {}, ValueError, "hidden_size: expected at least 1, got -1"),
-        ((4.0, 4), {}, TypeError, "input_size: expected an integer, got float"),
-        ((4, True), {}, TypeError, "hidden_size: expected an integer, got bool"),
+        ((0, 4), {}, ValueError, "input_size: expected an integer of at least 1, got 0"),
+        ((4, -1), {}, ValueError, "hidden_size: expected an integer of at least 1, got -1"),
+        ((4.0, 4), {}, TypeError, "input_size: expected an integer of at least 1, got float"),
+        ((4, True), {}, TypeError, "hidden_size: expected an integer of at least 1, got bool"),
         ((4, 4), {"dtype": np.float16}, ValueError, "dtype: expected float32 or float64, got float16"),
         ((4, 4), {"dtype": int}, ValueError, "dtype: expected float32 or float64, got int64"),
     ],

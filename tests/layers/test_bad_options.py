@@ -125,10 +125,10 @@ def test_rates(name: str, value: Any, error: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"num_layers": 0}, ValueError, "num_layers: expected at least 1, got 0"),
-        ({"num_layers": 2.0}, TypeError, "num_layers: expected an integer, got float"),
-        ({"checkpoint_every": 0}, ValueError, "checkpoint_every: expected at least 1, got 0"),
-        ({"checkpoint_every": 1.5}, TypeError, "checkpoint_every: expected an integer, got float"),
+        ({"num_layers": 0}, ValueError, "num_layers: expected an integer of at least 1, got 0"),
+        ({"num_layers": 2.0}, TypeError, "num_layers: expected an integer of at least 1, got float"),
+        ({"checkpoint_every": 0}, ValueError, "checkpoint_every: expected an integer of at least 1, got 0"),
+        ({"checkpoint_every": 1.5}, TypeError, "checkpoint_every: expected an integer of at least 1, got float"),
     ],
 )
 def test_constructor(options: dict[str, Any], error: Any, message: str) -> None:
@@ -283,7 +283,7 @@ def test_stream_of_another_layers_file(tmp_path: Any) -> None:
 
 def test_stream_of_no_rows_or_another_state() -> None:
     gru = numgru.GRU(I, H, 2, dtype=np.float64)
-    with pytest.raises(ValueError, match="batch_size: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match="batch_size: expected an integer of at least 1, got 0"):
         gru.stream(0)
     with pytest.raises(ValueError, match=r"h_0: expected .*\(2, 3, 6\).*got \(2, 4, 6\)"):
         gru.stream(B, zeros(2, B + 1, H))

@@ -75,8 +75,8 @@ def test_a_state_dict_may_be_made_of_the_layers_own_arrays() -> None:
     [
         ({"dtype": None}, ValueError, "dtype: expected float32 or float64, got None"),
         ({"dtype": "wide"}, ValueError, "dtype: expected float32 or float64, got wide"),
-        ({"seed": -1}, ValueError, "seed: expected at least 0, got -1"),
-        ({"seed": 1.5}, TypeError, r"seed: expected an integer or None, got float \(1\.5\)"),
+        ({"seed": -1}, ValueError, "seed: expected an integer of at least 0, got -1"),
+        ({"seed": 1.5}, TypeError, r"seed: expected an integer of at least 0, got float \(1\.5\)"),
     ],
 )
 def test_bad_options(options: Any, error: Any, message: str) -> None:

@@ -129,9 +129,9 @@ def test_bad_gradient_and_bad_sizes() -> None:
     with pytest.raises(ValueError, match=r"dy: expected .*\(4, 3, 5\), got \(4, 3, 4\)"):
         layer.backward(dy[..., 1:])
     assert not layer.flat_gradients.any()
-    with pytest.raises(ValueError, match="num_embeddings: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match="num_embeddings: expected an integer of at least 1, got 0"):
         numgru.Embedding(0, 1)
-    with pytest.raises(TypeError, match="embedding_dim: expected an integer, got float"):
+    with pytest.raises(TypeError, match="embedding_dim: expected an integer of at least 1, got float"):
         numgru.Embedding(1, 1.0)  # type: ignore[arg-type]
 
 

@@ -181,13 +181,13 @@ def test_nan_stays_nan() -> None:
 @pytest.mark.parametrize("name", ["clip_flow_value", "clip_flow_norm"])
 @pytest.mark.parametrize("value", [0, -1.0, float("nan")])
 def test_bad_bound(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"{name}: expected a number above 0, got {value}"):
+    with pytest.raises(ValueError, match=f"{name}: expected a number above 0, or None, got {value}"):
         numgru.GRU(I, H, **{name: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("value", ["1", True])
 def test_bad_type_of_bound(value: Any) -> None:
-    with pytest.raises(TypeError, match="clip_flow_norm: expected a number or None"):
+    with pytest.raises(TypeError, match="clip_flow_norm: expected a number above 0, or None"):
         numgru.LSTM(I, H, clip_flow_norm=value)
 
 

@@ -5,14 +5,16 @@ So no kernel checks anything, but for compiled steps, before which no layer stan
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-FloatArray = NDArray[Any]
-TokenArray = NDArray[np.int64]
+from ._types import FloatArray, IntArray
+
 Tape = TypeVar("Tape")
 
 
@@ -27,22 +29,47 @@ def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     return checked
 
 
-def generator(seed: Any) -> np.random.Generator:
-    """That of a seed; None: another one each time."""
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer)):
-        raise TypeError(f"seed: expected an integer or None, got {type(seed).__name__} ({seed!r})")
-    if seed is not None and seed < 0:
-        raise ValueError(f"seed: expected at least 0, got {seed}")
-    return np.random.default_rng(seed)
+def number(name: str, value: Any, expected: str, valid: Callable[[float], bool]) -> float:
+    """`value` as a float for which `valid`, described by `expected`, holds; NaN fails any comparison."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name}: expected {expected}, got {type(value).__name__} ({value!r})")
+    if not valid(float(value)):
+        raise ValueError(f"{name}: expected {expected}, got {value}")
+    return float(value)
+
+
+def not_negative(name: str, value: Any) -> float:
+    """`value` as a finite float of at least 0."""
+    return number(name, value, "a finite number of at least 0", lambda v: 0 <= v < math.inf)
+
+
+def fraction(name: str, value: Any) -> float:
+    """`value` as a float of at least 0 and below 1."""
+    return number(name, value, "a number of at least 0 and below 1", lambda v: 0 <= v < 1)
+
+
+def bound(name: str, value: Any) -> float | None:
+    """`value` as a float above 0, or None."""
+    return None if value is None else number(name, value, "a number above 0, or None", lambda v: v > 0)
+
+
+def integer(name: str, value: Any, at_least: int) -> int:
+    """`value` as an int of at least `at_least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name}: expected an integer of at least {at_least}, got {type(value).__name__} ({value!r})")
+    if value < at_least:
+        raise ValueError(f"{name}: expected an integer of at least {at_least}, got {value}")
+    return int(value)
 
 
 def size(name: str, value: Any) -> int:
-    """`value` as a positive integer."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name}: expected an integer, got {type(value).__name__} ({value!r})")
-    if value < 1:
-        raise ValueError(f"{name}: expected at least 1, got {value}")
-    return int(value)
+    """`value` as a positive int."""
+    return integer(name, value, 1)
+
+
+def generator(seed: Any) -> np.random.Generator:
+    """That of a seed; None: another one each time."""
+    return np.random.default_rng(None if seed is None else integer("seed", seed, 0))
 
 
 def any_array(name: str, value: ArrayLike) -> NDArray[Any]:
@@ -111,26 +138,6 @@ def states(name: str, value: Any, dtype: np.dtype[Any], shape: tuple[int, ...], 
     return np.stack([array(one, given, dtype, shape) for one, given in zip(names, value, strict=True)])
 
 
-def probability(name: str, value: Any) -> float:
-    """`value` as a number in [0, 1)."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{name}: expected a number, got {type(value).__name__} ({value!r})")
-    if not 0 <= value < 1:
-        raise ValueError(f"{name}: expected at least 0 and less than 1, got {value}")
-    return float(value)
-
-
-def bound(name: str, value: Any) -> float | None:
-    """`value` as a number above 0, or None."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{name}: expected a number or None, got {type(value).__name__} ({value!r})")
-    if not value > 0:
-        raise ValueError(f"{name}: expected a number above 0, got {value}")
-    return float(value)
-
-
 def brief(value: Any) -> str:
     """What a value is, for an error."""
     return f"shape {value.shape}" if isinstance(value, np.ndarray) else f"{type(value).__name__}"
@@ -151,7 +158,7 @@ def integers(name: str, value: ArrayLike) -> NDArray[Any]:
     return given
 
 
-def lengths(name: str, value: ArrayLike, B: int, T: int) -> NDArray[np.int64]:
+def lengths(name: str, value: ArrayLike, B: int, T: int) -> IntArray:
     """`value` as B lengths, each 1 to T."""
     given = integers(name, value)
     if given.shape != (B,):
@@ -192,7 +199,7 @@ def output(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], 
             raise ValueError(f"{name}: expected memory of its own, got some that another argument uses, too")
 
 
-def tokens(name: str, value: ArrayLike, count: int) -> TokenArray:
+def tokens(name: str, value: ArrayLike, count: int) -> IntArray:
     """`value` as a C-contiguous, writeable int64 array of integers from 0 to `count` - 1, not empty."""
     given = integers(name, value)
     if given.size == 0:
