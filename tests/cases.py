@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 
 import numgru
 from numgru.kernels._jit import SharedKernel
-from numgru.kernels.plain import Plain
+from numgru.kernels.plain import PLAIN
 from numgru.layers.recurrent import Recurrent
 from tests import reference
 
@@ -266,8 +266,8 @@ def count_compiled() -> int:
     """Signatures of all compiled functions of the library."""
     modules = [module for name, module in sys.modules.items() if name.startswith("numgru.")]
     values = [value for module in modules for value in vars(module).values()]
-    for pack in (Plain, SharedKernel):
-        values += [part for value in values if isinstance(value, pack) for part in value]
+    values += [kernel for kernels in PLAIN.values() for kernel in kernels]
+    values += [part for value in values if isinstance(value, SharedKernel) for part in value]
     dispatchers = {id(value): value for value in values if isinstance(value, Dispatcher)}
     return sum(len(d.signatures) for d in dispatchers.values())
 

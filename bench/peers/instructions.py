@@ -29,7 +29,7 @@ def multiplications(shape: Shape, job: str) -> int:
 @cache
 def _instructions(shape: Shape) -> tuple[Counter[str], Counter[str]]:
     """Of all stages, by LLVM's names: forward, backward."""
-    cell = layer_of(shape)._kind.cell()
+    cell = layer_of(shape)._kind.cell
     forward: Counter[str] = Counter()
     backward: Counter[str] = Counter()
     for stage in cell.stages:

@@ -55,22 +55,18 @@ class Cell:
     stages: ClassVar[tuple[Stage, ...]]
 
 
-class Weights(NamedTuple):
-    """Packed weights, flat; a subclass's type tells the tiles which cell they compute. S slots, G gates."""
+class _Packed(NamedTuple):
+    """Flat arrays. S slots, G gates."""
 
     input: NDArray[Any]  # (block, panel, I, gate, LANES); backward (block of I, G, H, LANES)
     state: NDArray[Any]  # (block, panel, H, gate, LANES); backward (block of H, G, H, LANES)
     bias: NDArray[Any]  # (block, S, LANES): by slot, those of the input and of the state added up
 
-    @staticmethod
-    def cell() -> type[Cell]:
-        """The cell's equations."""
-        raise NotImplementedError
 
-    @staticmethod
-    def plain() -> Any:
-        """The kernels for calls without options: a `Plain`."""
-        raise NotImplementedError
+class Weights(_Packed):
+    """Packed weights; a subclass's type tells the tiles which cell they compute."""
+
+    cell: ClassVar[type[Cell]]
 
 
 def in_memory(weights):
@@ -88,11 +84,11 @@ def _known(fact: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A fact about a cell, as a function of its weights that is a constant in kernels."""
 
     def of(weights):
-        return fact(type(weights).cell())
+        return fact(type(weights).cell)
 
     @overload(of)
     def _(weights):
-        value = fact(weights.instance_class.cell())
+        value = fact(weights.instance_class.cell)
         return lambda weights: value
 
     return of

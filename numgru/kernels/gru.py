@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from .activations import sigmoid, tanh
 from .cell import Cell, Slots, Stage, Weights
-from .plain import Plain, plain_kernels
 from .vectors import Vec
 
 R, Z, N, Q, P = 0, 1, 2, 3, 3  # slots: forward they hold the gates, backward their gradients, in the same place
@@ -88,29 +87,10 @@ class ResetBeforeCell(Cell):
 class GRUWeights(Weights):
     """Packed weights of a GRU; its biases are b_ir + b_hr, b_iz + b_hz, b_in and b_hn."""
 
-    @staticmethod
-    def cell() -> type[Cell]:
-        """The cell's equations."""
-        return GRUCell
-
-    @staticmethod
-    def plain() -> Plain:
-        """The kernels for calls without options."""
-        return _plain
+    cell = GRUCell
 
 
 class ResetBeforeWeights(Weights):
     """The same for a reset gate before the product; p has a bias of zero."""
 
-    @staticmethod
-    def cell() -> type[Cell]:
-        """The cell's equations."""
-        return ResetBeforeCell
-
-    @staticmethod
-    def plain() -> Plain:
-        """The kernels for calls without options."""
-        return _reset_before_plain
-
-
-_plain, _reset_before_plain = plain_kernels(GRUWeights), plain_kernels(ResetBeforeWeights)
+    cell = ResetBeforeCell

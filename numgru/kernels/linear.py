@@ -30,16 +30,17 @@ class LinearSlots:
     stages = ()
 
 
-class LinearWeights(NamedTuple):
-    """Packed weights of a linear layer, flat."""
+class _Packed(NamedTuple):
+    """Flat arrays."""
 
     packed: NDArray[Any]
     start: NDArray[Any]
 
-    @staticmethod
-    def cell() -> type[LinearSlots]:
-        """Which sums its gradients are."""
-        return LinearSlots
+
+class LinearWeights(_Packed):
+    """Packed weights of a linear layer."""
+
+    cell = LinearSlots  # which sums its gradients are
 
 
 @borrower

@@ -23,11 +23,8 @@ def squared_error(p, t, dp):
     n = p.size
     sums = np.zeros(LANES)
     for start in range(0, n, LANES):
-        p_block, t_block, dp_block = (
-            p[start : start + LANES],
-            t[start : start + LANES],
-            dp[start : start + LANES],
-        )
+        block = slice(start, start + LANES)
+        p_block, t_block, dp_block = p[block], t[block], dp[block]
         for lane in range(p_block.size):
             d = np.float64(p_block[lane]) - np.float64(t_block[lane])
             sums[lane] += d * d
@@ -41,11 +38,8 @@ def absolute_error(p, t, dp):
     n = p.size
     sums = np.zeros(LANES)
     for start in range(0, n, LANES):
-        p_block, t_block, dp_block = (
-            p[start : start + LANES],
-            t[start : start + LANES],
-            dp[start : start + LANES],
-        )
+        block = slice(start, start + LANES)
+        p_block, t_block, dp_block = p[block], t[block], dp[block]
         for lane in range(p_block.size):
             d = np.float64(p_block[lane]) - np.float64(t_block[lane])
             sums[lane] += abs(d)
@@ -60,11 +54,8 @@ def huber(p, t, dp, delta):
     n = p.size
     sums = np.zeros(LANES)
     for start in range(0, n, LANES):
-        p_block, t_block, dp_block = (
-            p[start : start + LANES],
-            t[start : start + LANES],
-            dp[start : start + LANES],
-        )
+        block = slice(start, start + LANES)
+        p_block, t_block, dp_block = p[block], t[block], dp[block]
         for lane in range(p_block.size):
             d = np.float64(p_block[lane]) - np.float64(t_block[lane])
             a = abs(d)

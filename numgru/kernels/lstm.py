@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from .activations import sigmoid, tanh
 from .cell import Cell, Slots, Stage, Weights
-from .plain import Plain, plain_kernels
 from .vectors import Vec
 
 I, F, G, O = 0, 1, 2, 3  # slots: forward they hold the gates, backward their gradients, in the same place
@@ -48,15 +47,4 @@ class LSTMCell(Cell):
 class LSTMWeights(Weights):
     """Packed weights of an LSTM."""
 
-    @staticmethod
-    def cell() -> type[Cell]:
-        """The cell's equations."""
-        return LSTMCell
-
-    @staticmethod
-    def plain() -> Plain:
-        """The kernels for calls without options."""
-        return _plain
-
-
-_plain = plain_kernels(LSTMWeights)
+    cell = LSTMCell

@@ -27,10 +27,8 @@ from numpy.typing import NDArray
 from ._jit import c_function, intrinsic, kernel, overload, piece
 from .cell import Weights, cell_slots, stage_widths, state_count
 from .few_rows import HALF, columns_of
-from .gru import GRUWeights, ResetBeforeWeights
-from .lstm import LSTMWeights
+from .kinds import KINDS
 from .packing import aligned_empty, blocks_in, blocks_of, lanes_of
-from .rnn import ReluWeights, TanhWeights
 from .sequences import Options, Sequences
 from .step import step_tile
 from .target import TARGET
@@ -40,7 +38,6 @@ from .vectors import I64
 _HEADER = 64  # bytes
 # Its integers: among them the size in numbers, whether there's zoneout, the cell, and the number of its states.
 _I, _H, _L, _SIZE, _ZONEOUT, _KIND, _STATES = range(7)
-_KINDS: tuple[type[Weights], ...] = GRUWeights, ResetBeforeWeights, TanhWeights, ReluWeights, LSTMWeights
 
 
 class StepWeights(NamedTuple):
@@ -60,20 +57,20 @@ class StepWeights(NamedTuple):
 def _restored(block: NDArray[Any]) -> StepWeights:
     aligned, header = aligned_empty(block.size, block.dtype), _header(block)
     aligned[:] = block
-    return StepWeights(aligned, function_for(_KINDS[header[_KIND]], block.dtype))
+    return StepWeights(aligned, function_for(KINDS[header[_KIND]], block.dtype))
 
 
 def new_block(
     kind: type[Weights], input_sizes: Sequence[int], H: int, dtype: np.dtype[Any], zoneout: float
 ) -> tuple[NDArray[Any], list[Weights]]:
     """A block, and where in it each layer's weights are to go."""
-    gates, slots = len(kind.cell().input_slots), kind.cell().slots
+    gates, slots = len(kind.cell.input_slots), kind.cell.slots
     padded = blocks_of(H, dtype) * TARGET.lanes(dtype)
     sizes = [n * padded for K in input_sizes for n in (gates * K, gates * H, slots)]
     first, shares = _HEADER // dtype.itemsize, 2 * padded  # for both states
     starts = list(accumulate(sizes, initial=first + shares))
     block = aligned_empty(starts[-1], dtype)
-    facts = input_sizes[0], H, len(input_sizes), block.size, zoneout > 0, _KINDS.index(kind), kind.cell().states
+    facts = input_sizes[0], H, len(input_sizes), block.size, zoneout > 0, KINDS.index(kind), kind.cell.states
     block[:first].view(np.int64)[: len(facts)] = facts
     block[first : first + shares] = zoneout
     parts = [block[start : start + size] for start, size in zip(starts[:-1], sizes, strict=True)]
@@ -122,7 +119,7 @@ def _second_states(weights, before, after):
 
 @overload(_second_states)
 def _(weights, before, after):
-    if weights.instance_class.cell().states == 1:
+    if weights.instance_class.cell.states == 1:
         return lambda weights, before, after: (None, None)
     return lambda weights, before, after: (before, after)
 
@@ -137,7 +134,9 @@ def _step_layers(kind, block, x, h, out, B):
     padded = blocks_in(H, block) * lanes_of(block)
     zoneout = block[_HEADER // block.itemsize :]
     options = Options(
-        0, 0, 0, None, None, None, None, None, 0, None, header[_ZONEOUT], zoneout, 0, 0, 0, None, None, None, 0
+        has_zoneout=header[_ZONEOUT], zoneout=zoneout, zoneout_time=0, zoneout_row=0,
+        steps=0, x_time=0, y_time=0, x_at=None, y_at=None, lengths=None, active=None, resets=None,
+        has_tokens=0, tokens=None, has_mask=0, mask=None, dropped_0=None, dropped=None, continued=0,
     )  # fmt: skip
     start, below = _HEADER // block.itemsize + 2 * padded, carray(x, B * I)
     size = state_count(kind) * L * B * H
@@ -152,7 +151,11 @@ def _step_layers(kind, block, x, h, out, B):
         weights = _like(kind, block[start:state], block[state:bias], block[bias:end])
         h_0, y = before[first : first + B * H], after[first : first + B * H]
         c_0, c = _second_states(kind, before[first + L * B * H :], after[first + L * B * H :])
-        run = Sequences(below, h_0, y, c_0, c, 0, None, kept, 1, B, 0, 1, B, I, H, 0, 0, I, 0, 0, H, options)
+        run = Sequences(
+            x=below, h_0=h_0, y=y, c_0=c_0, c=c, c_time=0, gates=None,
+            sums=kept, sums_steps=1, sums_rows=B, sums_first=0, T=1, B=B, I=I, H=H,
+            x_start=0, x_time=0, x_row=I, y_start=0, y_time=0, y_row=H, options=options,
+        )  # fmt: skip
         _step_rows(weights, run)
         start, below, I = end, y, H
 
@@ -164,7 +167,7 @@ def _block_at(weights):
 
 @cache
 def _compiled(number: int, dtype: np.dtype[Any]) -> Any:
-    kind = _KINDS[number]
+    kind = KINDS[number]
 
     def take_step(weights, x, h, out, batch):
         block = _block_at(weights)
@@ -176,7 +179,7 @@ def _compiled(number: int, dtype: np.dtype[Any]) -> Any:
 
 def function_for(kind: type[Weights], dtype: np.dtype[Any]) -> int:
     """The address of the function that steps."""
-    address: int = _compiled(_KINDS.index(kind), dtype).address
+    address: int = _compiled(KINDS.index(kind), dtype).address
     return address
 
 

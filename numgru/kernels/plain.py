@@ -13,10 +13,11 @@ import numpy as np
 from numba import prange
 
 from ._jit import SharedKernel, in_threads, overload, piece, shared_kernel
-from .cell import cell_slots, made_slot
+from .cell import Weights, cell_slots, made_slot
+from .kinds import KINDS
 from .packing import blocks_in, lanes_of, pack_layer, pack_layer_backward
 from .recurrent import backward_part, forward_part, shared_memory
-from .sequences import Flow, Gradients, no_options, sequences
+from .sequences import NO_OPTIONS, Flow, Gradients, sequences
 from .tiles import memory_of
 from .weight_gradients import add_part, close_part
 
@@ -46,7 +47,7 @@ def _weights_in(kind, packed, depth, units, H):
 
 @overload(_weights_in)
 def _(kind, packed, depth, units, H):
-    make, cell = kind.instance_class, kind.instance_class.cell()
+    make, cell = kind.instance_class, kind.instance_class.cell
     gates, slots = len(cell.input_slots), cell.slots
 
     def implementation(kind, packed, depth, units, H):
@@ -80,10 +81,10 @@ def plain_kernels(kind: Any) -> Plain:
     def infer(packed, x, h_0, y, c, batch_first, parts):
         """The states into y, and the last second state, if there is one, into c; weights are at the end of `packed`."""
         I, H = x.shape[2], h_0.shape[2]
-        run = sequences(x, h_0, y, c, None, batch_first, 0, no_options())
+        run = sequences(x, h_0, y, c, None, batch_first, 0, NO_OPTIONS)
         words, sums = shared_memory(_weights_in(kind, packed, I, H, H), run, parts, in_threads())
         for part in prange(parts):
-            run = sequences(x, h_0, y, c, None, batch_first, 0, no_options())
+            run = sequences(x, h_0, y, c, None, batch_first, 0, NO_OPTIONS)
             forward_part(_weights_in(kind, packed, I, H, H), run, words, sums, part, parts)
 
     @shared_kernel
@@ -94,10 +95,10 @@ def plain_kernels(kind: Any) -> Plain:
             weights = _weights_in(kind, packed, I, H, H)
             w_ih, w_hh, b_ih, b_hh = _matrices(weights, parameters, I, H)
             pack_layer(weights, w_ih, w_hh, b_ih, b_hh, part, parts)
-        run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
+        run = sequences(x, h_0, y, c, gates, batch_first, 0, NO_OPTIONS)
         words, sums = shared_memory(_weights_in(kind, packed, I, H, H), run, loop_parts, in_threads())
         for part in prange(loop_parts):
-            run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
+            run = sequences(x, h_0, y, c, gates, batch_first, 0, NO_OPTIONS)
             forward_part(_weights_in(kind, packed, I, H, H), run, words, sums, part, loop_parts)
 
     @shared_kernel
@@ -115,24 +116,27 @@ def plain_kernels(kind: Any) -> Plain:
             w_ih, w_hh, _, _ = _matrices(weights, parameters, I, H)
             pack_layer_backward(weights, w_ih, w_hh, dx is not None, part, parts)
         _begin_carry(carry, dh)
-        run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
+        run = sequences(x, h_0, y, c, gates, batch_first, 0, NO_OPTIONS)
         words, _ = shared_memory(_weights_in(kind, packed, H, I, H), run, loop_parts, in_threads())
         for part in prange(loop_parts):
-            run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
-            flow = Flow(1, squares, np.inf, np.inf, None, None)
+            run = sequences(x, h_0, y, c, gates, batch_first, 0, NO_OPTIONS)
+            flow = Flow(has_norms=1, norms=squares, limit=np.inf, max_norm=np.inf, squares=None, factors=None)
             d = Gradients(memory_of(dy), memory_of(dx), memory_of(dh), memory_of(carry), flow)
             backward_part(_weights_in(kind, packed, H, I, H), run, d, words, part, loop_parts)
         for part in prange(parts):
             weights = _weights_in(kind, packed, H, I, H)
-            run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
+            run = sequences(x, h_0, y, c, gates, batch_first, 0, NO_OPTIONS)
             d_ih, d_hh, db_ih, db_hh = _matrices(weights, gradients, I, H)
             made = made_slot(weights)
             add_part(weights, run, made, None, parcels, d_ih, d_hh, db_ih, db_hh, True, True, memory, part, parts)
         if parcels > 1:
             for part in prange(parts):
                 weights = _weights_in(kind, packed, H, I, H)
-                run = sequences(x, h_0, y, c, gates, batch_first, 0, no_options())
+                run = sequences(x, h_0, y, c, gates, batch_first, 0, NO_OPTIONS)
                 d_ih, d_hh, db_ih, db_hh = _matrices(weights, gradients, I, H)
                 close_part(weights, run, parcels, d_ih, d_hh, db_ih, db_hh, memory, part, parts)
 
     return Plain(infer, train, train_backward)
+
+
+PLAIN: dict[type[Weights], Plain] = {kind: plain_kernels(kind) for kind in KINDS}

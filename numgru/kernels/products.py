@@ -114,7 +114,7 @@ def accumulate(run, sums, places, cell, slots, gates, a, rows, depth, data, j, b
 @intrinsic
 def project_tile(typingctx, weights, run, t, i, j, count, rows, blocks):
     """The input's share of the sums, for `count` <= `rows` time steps of row i from step t on, into `sums`."""
-    cell, n_rows, n_blocks = weights.instance_class.cell(), rows.literal_value, blocks.literal_value
+    cell, n_rows, n_blocks = weights.instance_class.cell, rows.literal_value, blocks.literal_value
 
     def codegen(context, b, sig, args):
         w, run = (fields_of(context, b, sig.args[k], args[k]) for k in (0, 1))
@@ -139,7 +139,7 @@ def project_tile(typingctx, weights, run, t, i, j, count, rows, blocks):
 @intrinsic
 def ask_for_weights(typingctx, weights, run, j):
     """Ask for the state's weights with which a WIDE tile begins, from block j on, of a cell of one stage."""
-    panels = panels_of(weights.instance_class.cell())
+    panels = panels_of(weights.instance_class.cell)
 
     def codegen(context, b, sig, args):
         w, run = (fields_of(context, b, sig.args[k], args[k]) for k in (0, 1))
@@ -197,7 +197,7 @@ def input_gradient_tile(typingctx, weights, run, gradients, t, i, j, count, in_t
 
     `ahead` is an `Ahead` or None.
     """
-    cell, n_rows, n_blocks = weights.instance_class.cell(), rows.literal_value, blocks.literal_value
+    cell, n_rows, n_blocks = weights.instance_class.cell, rows.literal_value, blocks.literal_value
 
     def codegen(context, b, sig, args):
         w, run, d = (fields_of(context, b, sig.args[k], args[k]) for k in (0, 1, 2))

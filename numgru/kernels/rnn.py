@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from .activations import relu, relu_slope, tanh
 from .cell import Cell, Slots, Stage, Weights
-from .plain import Plain, plain_kernels
 from .vectors import Vec
 
 
@@ -55,29 +54,10 @@ class ReluCell(Cell):
 class TanhWeights(Weights):
     """Packed weights of a layer with tanh."""
 
-    @staticmethod
-    def cell() -> type[Cell]:
-        """The cell's equations."""
-        return TanhCell
-
-    @staticmethod
-    def plain() -> Plain:
-        """The kernels for calls without options."""
-        return _tanh_plain
+    cell = TanhCell
 
 
 class ReluWeights(Weights):
     """The same with max(., 0)."""
 
-    @staticmethod
-    def cell() -> type[Cell]:
-        """The cell's equations."""
-        return ReluCell
-
-    @staticmethod
-    def plain() -> Plain:
-        """The kernels for calls without options."""
-        return _relu_plain
-
-
-_tanh_plain, _relu_plain = plain_kernels(TanhWeights), plain_kernels(ReluWeights)
+    cell = ReluCell

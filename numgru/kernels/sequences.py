@@ -62,6 +62,9 @@ class Options(NamedTuple):
     continued: int = 0  # 1: of more steps before the first, whose states are in y
 
 
+NO_OPTIONS = Options()
+
+
 class Sequences(NamedTuple):
     """The memory of one call's arrays, with their strides."""
 
@@ -114,12 +117,6 @@ class Gradients(NamedTuple):
 
 
 @piece
-def no_options():
-    """None of it; kernels don't know a tuple's defaults."""
-    return Options(0, 0, 0, None, None, None, None, None, 0, None, 0, None, 0, 0, 0, None, None, None, 0)
-
-
-@piece
 def sequences(x, h_0, y, c, gates, batch_first, direction, options):
     """The arrays of a call, flat, in either order of time and batch and either direction (0: forward, 1: reverse)."""
     H, width = h_0.shape[2], y.shape[2]
@@ -138,8 +135,10 @@ def sequences(x, h_0, y, c, gates, batch_first, direction, options):
     sums = memory if gates is None else memory_of(gates)  # none yet, where gates aren't kept
     c_0, c_time = _second_state(h_0, c)
     return Sequences(
-        memory_of(x), memory_of(h_0), memory, c_0, memory_of(c), c_time, memory_of(gates), sums, T, B, 0,
-        T, B, I, H, x_start, x_time, x_row, y_start, y_time, y_row, _in_memory(options),
+        x=memory_of(x), h_0=memory_of(h_0), y=memory, c_0=c_0, c=memory_of(c), c_time=c_time, gates=memory_of(gates),
+        sums=sums, sums_steps=T, sums_rows=B, sums_first=0, T=T, B=B, I=I, H=H,
+        x_start=x_start, x_time=x_time, x_row=x_row, y_start=y_start, y_time=y_time, y_row=y_row,
+        options=_in_memory(options),
     )  # fmt: skip
 
 
@@ -148,9 +147,11 @@ def _in_memory(options):
     """The same with their arrays' memory."""
     o = options
     return Options(
-        o.steps, o.x_time, o.y_time, memory_of(o.x_at), memory_of(o.y_at), memory_of(o.lengths), memory_of(o.active),
-        memory_of(o.resets), o.has_tokens, memory_of(o.tokens), o.has_zoneout, memory_of(o.zoneout), o.zoneout_time,
-        o.zoneout_row, o.has_mask, memory_of(o.mask), memory_of(o.dropped_0), memory_of(o.dropped), o.continued,
+        steps=o.steps, x_time=o.x_time, y_time=o.y_time, x_at=memory_of(o.x_at), y_at=memory_of(o.y_at),
+        lengths=memory_of(o.lengths), active=memory_of(o.active), resets=memory_of(o.resets), has_tokens=o.has_tokens,
+        tokens=memory_of(o.tokens), has_zoneout=o.has_zoneout, zoneout=memory_of(o.zoneout),
+        zoneout_time=o.zoneout_time, zoneout_row=o.zoneout_row, has_mask=o.has_mask, mask=memory_of(o.mask),
+        dropped_0=memory_of(o.dropped_0), dropped=memory_of(o.dropped), continued=o.continued,
     )  # fmt: skip
 
 
@@ -160,8 +161,10 @@ def with_sums(run, sums, steps, first, rows):
     if run.gates is not None:
         return run
     return Sequences(
-        run.x, run.h_0, run.y, run.c_0, run.c, run.c_time, run.gates, memory_of(sums), min(steps, run.T), rows, first,
-        run.T, run.B, run.I, run.H, run.x_start, run.x_time, run.x_row, run.y_start, run.y_time, run.y_row, run.options,
+        sums=memory_of(sums), sums_steps=min(steps, run.T), sums_rows=rows, sums_first=first,
+        x=run.x, h_0=run.h_0, y=run.y, c_0=run.c_0, c=run.c, c_time=run.c_time, gates=run.gates,
+        T=run.T, B=run.B, I=run.I, H=run.H, x_start=run.x_start, x_time=run.x_time, x_row=run.x_row,
+        y_start=run.y_start, y_time=run.y_time, y_row=run.y_row, options=run.options,
     )  # fmt: skip
 
 

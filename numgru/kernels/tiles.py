@@ -217,7 +217,7 @@ def panel_tile(typingctx, d, slot_width, left, panel, sums, count, x, y, weights
 
     It's added to `sums`, too. And the processor is asked for what the first tiles will read of `x` and of `y`.
     """
-    n_slots = weights.instance_class.cell().slots
+    n_slots = weights.instance_class.cell.slots
 
     def codegen(context, b, sig, args):
         panel, sums = (grid(context, b, sig.args[i], args[i]) for i in (3, 4))

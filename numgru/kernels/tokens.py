@@ -16,7 +16,7 @@ from ._jit import borrower, kernel, piece, shared_kernel
 from .cell import cell_slots, gate_panels
 from .examples import Parcel, examples_of, next_step_and_row, place_of_example, step_and_row
 from .packing import blocks_in, lanes_of, pack_biases, pack_forward
-from .sequences import no_options, sequences
+from .sequences import NO_OPTIONS, sequences
 from .tiles import View, add_transposed, transpose_tile
 
 
@@ -107,5 +107,5 @@ def token_gradients(
     to dw. Examples and their order are those of examples.py, of all rows.
     """
     for part in prange(parts):
-        run = sequences(x, h_0, y, None, None, batch_first, direction, no_options())
+        run = sequences(x, h_0, y, None, None, batch_first, direction, NO_OPTIONS)
         _part(weights, run, gates, examples, sums, seen, dw, opens, closes, part, parts)

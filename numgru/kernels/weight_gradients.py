@@ -29,7 +29,7 @@ from ._jit import borrower, piece, shared_kernel
 from .cell import blocks_of_gradients, blocks_together, cell_slots, made_slot, slots_abreast, state_slots
 from .examples import locate, parcel_of
 from .packing import blocks_in, lanes_of
-from .sequences import no_options, sequences
+from .sequences import NO_OPTIONS, sequences
 from .target import TARGET
 from .threads import share
 from .tiles import (
@@ -332,10 +332,10 @@ def weight_gradients(
     the call before ended; the one that `closes` them adds them to dw and db.
     """
     for part in prange(parts):
-        run = sequences(x, h_0, y, None, gates, batch_first, direction, no_options())
+        run = sequences(x, h_0, y, None, gates, batch_first, direction, NO_OPTIONS)
         made = made_slot(weights)
         add_part(weights, run, made, examples, parcels, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts)
     if closes and (parcels > 1 or not opens):
         for part in prange(parts):
-            run = sequences(x, h_0, y, None, gates, batch_first, direction, no_options())
+            run = sequences(x, h_0, y, None, gates, batch_first, direction, NO_OPTIONS)
             close_part(weights, run, parcels, dw_ih, dw_hh, db_ih, db_hh, memory, part, parts)

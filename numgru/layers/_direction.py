@@ -16,7 +16,7 @@ from .._types import FloatArray
 from ..kernels import recurrent, threads
 from ..kernels.cell import Weights
 from ..kernels.examples import Examples
-from ..kernels.sequences import Flow, Options
+from ..kernels.sequences import NO_OPTIONS, Flow, Options
 from ..kernels.target import TARGET
 from ..kernels.tokens import token_gradients
 from ..kernels.weight_gradients import tiles_of, weight_gradients
@@ -25,7 +25,6 @@ from ._plain_direction import PlainDirection
 from ._tape import FlowWanted, Noise, PlainTape, Tape
 
 NO_FLOW = Flow()
-PLAIN = Options()
 _NO_TOKENS = np.empty(0, np.int64)
 
 
@@ -61,7 +60,7 @@ class Direction(PlainDirection):
     def _options(self, batch: Batch, x: FloatArray, noise: Noise, dropped: FloatArray | None) -> Options:
         """Those of a whole pass."""
         if noise.is_quiet and not batch.is_ragged and x.dtype == self.dtype:
-            return PLAIN
+            return NO_OPTIONS
         return self._segment(batch, x, noise, dropped, 0, batch.T)
 
     def _segment(

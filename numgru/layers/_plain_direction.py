@@ -18,6 +18,7 @@ from ..kernels.cell import Weights, blocks_together
 from ..kernels.examples import PARCEL_ROWS, parcels_of
 from ..kernels.few_rows import shares_of
 from ..kernels.packing import aligned_empty, blocks_of
+from ..kernels.plain import PLAIN
 from ..kernels.target import TARGET
 from ..kernels.tiles import ROWS
 from ..kernels.tokens import pack_weights_for_tokens
@@ -35,7 +36,7 @@ class PlainDirection:
         self, weights: type[Weights], suffix: str, input_size: int, hidden_size: int, width: int, reverse: int,
         batch_first: bool, dtype: Any,
     ) -> None:  # fmt: skip
-        self.weights, self.cell = weights, weights.cell()
+        self.weights, self.cell = weights, weights.cell
         self.gates = len(self.cell.input_slots)
         self.input_size, self.hidden_size = input_size, hidden_size
         self.width, self.reverse, self.batch_first, self.dtype = width, reverse, batch_first, np.dtype(dtype)
@@ -46,7 +47,7 @@ class PlainDirection:
         self.none = np.empty(0, self.dtype)
         self._seen = np.zeros(input_size, np.bool_)  # tokens of the last pass
         self._rooms: dict[str, FloatArray] = {}  # memory of training calls, kept for the next one
-        self._plain = weights.plain()
+        self._plain = PLAIN[weights]
 
     def pack(self, weights: Weights, parameters: Mapping[str, FloatArray], tokens: FloatArray | None = None) -> None:
         """Fill the weights for forward passes; where the input is tokens, for these `tokens` only."""

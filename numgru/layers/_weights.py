@@ -74,7 +74,7 @@ class RecurrentWeights(Layer):
                 "with num_layers=1; it has no effect",
                 stacklevel=3,
             )
-        gates = len(self._kind.cell().input_slots)
+        gates = len(self._kind.cell.input_slots)
         shapes: dict[str, tuple[int, ...]] = {}
         for suffix, width, _ in self._places():
             shapes |= {f"weight_ih_{suffix}": (gates * H, width), f"weight_hh_{suffix}": (gates * H, H)}
@@ -97,7 +97,7 @@ class RecurrentWeights(Layer):
     @cached_property
     def _states(self) -> int:
         """S."""
-        return self._kind.cell().states
+        return self._kind.cell.states
 
     @property
     def _first_states(self) -> tuple[str, ...]:

@@ -272,8 +272,9 @@ def test_a_piece_has_no_code_that_python_could_call():
 def test_plain_kernels_are_kept() -> None:
     """They are made in a function: what they take from it must look the same to the cache in every process."""
     code = (
-        "import numpy as np, numgru; from numgru.kernels.gru import GRUWeights as kind; numgru.set_num_threads(1); "
-        "numgru.GRU(1, 1)(np.zeros((1, 1, 1), np.float32)); stats = kind.plain().infer.serial.stats; "
+        "import numpy as np, numgru; from numgru.kernels.gru import GRUWeights; "
+        "from numgru.kernels.plain import PLAIN; numgru.set_num_threads(1); "
+        "numgru.GRU(1, 1)(np.zeros((1, 1, 1), np.float32)); stats = PLAIN[GRUWeights].infer.serial.stats; "
         "print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))"
     )
     run_elsewhere(code)

@@ -23,7 +23,7 @@ PARTS = 3
 def test_several_threads_pack_the_same(kind: type[Weights], I: int, H: int, dtype: Any) -> None:
     """Also where there are fewer blocks than threads."""
     rng = np.random.default_rng(0)
-    gates = len(kind.cell().input_slots)
+    gates = len(kind.cell.input_slots)
     w_ih, w_hh = (rng.standard_normal((gates * H, width)).astype(dtype) for width in (I, H))
     biases = rng.standard_normal((2, gates * H)).astype(dtype)
     for kernel, arguments in (
