@@ -21,6 +21,7 @@ from ..kernels.packing import same_bits
 from ..kernels.target import TARGET
 from ._direction import Direction
 from .base import Layer
+from .summary import Row, Shape, products
 
 
 class _Packed(NamedTuple):
@@ -165,6 +166,19 @@ class RecurrentWeights(Layer):
         """One step of as many sequences as several threads would share out."""
         B = TARGET.rows + 1
         return (B, 1, self.input_size) if self.batch_first else (1, B, self.input_size)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """As many steps and sequences, H features of each direction."""
+        return (*shape[:2], self._width)
+
+    def summary_rows(self, name: str, shape: Shape) -> list[Row]:
+        """A line for each layer and direction, and for each learned state."""
+        rows, states = [], self._first_states if self.learn_h_0 else ()
+        for suffix, _, _ in self._places():
+            sizes = [size for parameter, size in self._shapes.items() if parameter.endswith(f"h_{suffix}")]
+            part = f"{name}.{suffix}".removeprefix(".")
+            rows.append(self._row(part, (*shape[:2], self.hidden_size), sizes, products(sizes)))
+        return rows + [self._row(f"{name}.{state}".removeprefix("."), (), [self._shapes[state]], 0) for state in states]
 
     def _require_one_direction(self) -> None:
         if self.bidirectional:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from math import prod
 from typing import Any, ClassVar, Self
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from .. import _check
 from .._types import FloatArray
-from .summary import Shape, Summary, products, summarize
+from .summary import Row, Shape, Summary, products, summarize
 
 
 class Views(dict[str, FloatArray]):
@@ -214,6 +214,15 @@ class Layer:
     def multiply_adds(self) -> int:
         """For one step of one sequence."""
         return products(self._shapes.values())
+
+    def summary_rows(self, name: str, shape: Shape) -> list[Row]:
+        """The layer's lines in a summary of a model where it has that name and takes inputs of `shape`."""
+        return [self._row(name, self.output_shape(shape), self._shapes.values(), self.multiply_adds)]
+
+    def _row(self, name: str, shape: Shape, sizes: Iterable[tuple[int, ...]], multiply_adds: int) -> Row:
+        """The line of parameters of those sizes."""
+        numbers = sum(map(prod, sizes))
+        return Row(name, type(self).__name__, shape, numbers, numbers * self.dtype.itemsize, multiply_adds)
 
     def summary(self) -> Summary:
         """The layers with output shapes, numbers of parameters, bytes and multiply-adds; `print` shows a table."""

@@ -197,6 +197,12 @@ class Sequential(Layer):
         """The first layer's."""
         return self.layers[0].input_shape
 
+    def output_shape(self, shape: Shape) -> Shape:
+        """The last layer's, for an input of `shape` to the first."""
+        for layer in self.layers:
+            shape = layer.output_shape(shape)
+        return shape
+
     def _run(self, training: bool, x: Any, h_0: States, **options: Maybe) -> tuple[Any, tuple[Any, ...]]:
         """Call every layer with what it takes; returns the output and the states."""
         options = {name: value for name, value in options.items() if value is not None}

@@ -5,8 +5,7 @@ Shapes are symbolic: letters for lengths that a call decides, T time, B batch, H
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from .base import Layer
 
 Shape = tuple[int | str, ...]
-
-_LAYER_AND_DIRECTION = re.compile(r"_(l\d+(?:_reverse)?)$")
 
 
 @dataclass(frozen=True)
@@ -83,44 +80,12 @@ class Summary:
 def summarize(model: Layer) -> Summary:
     """The summary of `model`, for inputs of the shape that its first layer takes."""
     rows: list[Row] = []
-    shape = next(iter(model.leaves.values())).input_shape
+    shape = model.input_shape
     for name, leaf in model.leaves.items():
-        recurrent = "weight_hh_l0" in leaf.parameter_shapes
-        rows += _parts(name, leaf, shape) if recurrent else [_whole(name, leaf, shape)]
-        shape = _features(leaf, shape) if recurrent else leaf.output_shape(shape)
+        rows += leaf.summary_rows(name, shape)
+        shape = leaf.output_shape(shape)
     sums = (sum(getattr(row, of) for row in rows) for of in ("parameters", "bytes", "multiply_adds"))
     return Summary(tuple(rows), Row("total", "", shape, *sums))
-
-
-def _whole(name: str, leaf: Layer, shape: Shape) -> Row:
-    numbers = sum(map(prod, leaf.parameter_shapes.values()))
-    return Row(
-        name, type(leaf).__name__, leaf.output_shape(shape), numbers, numbers * leaf.dtype.itemsize, leaf.multiply_adds
-    )
-
-
-def _parts(name: str, leaf: Layer, shape: Shape) -> Iterator[Row]:
-    """The rows of a recurrent layer, whose parameters say by their names to what they belong."""
-    parts: dict[str, list[tuple[int, ...]]] = {}
-    for parameter, size in leaf.parameter_shapes.items():
-        found = _LAYER_AND_DIRECTION.search(parameter)
-        parts.setdefault(found[1] if found else parameter, []).append(size)
-    for part, sizes in parts.items():
-        numbers, hidden = sum(map(prod, sizes)), leaf.parameter_shapes.get(f"weight_hh_{part}")
-        yield Row(
-            f"{name}.{part}".removeprefix("."),
-            type(leaf).__name__,
-            (*shape[:2], hidden[1]) if hidden else (),
-            numbers,
-            numbers * leaf.dtype.itemsize,
-            products(sizes),
-        )
-
-
-def _features(leaf: Layer, shape: Shape) -> Shape:
-    """The output shape of a recurrent layer: as many steps, H features of each direction."""
-    directions = 2 if "weight_hh_l0_reverse" in leaf.parameter_shapes else 1
-    return (*shape[:2], directions * leaf.parameter_shapes["weight_hh_l0"][1])
 
 
 def products(sizes: Iterable[tuple[int, ...]]) -> int:

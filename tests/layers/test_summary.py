@@ -59,7 +59,7 @@ def test_layers_and_directions_of_a_stack() -> None:
 )
 def test_output_shapes(layer: numgru.Layer, output_shape: tuple[int | str, ...]) -> None:
     """The shape that a call gives, with letters for its lengths."""
-    assert layer.summary().total.output_shape == output_shape
+    assert layer.summary().total.output_shape == layer.output_shape(layer.input_shape) == output_shape
     letters = {"T": 5, "B": 2, "H": 3}
     x = np.zeros([letters.get(n, n) for n in layer.input_shape], layer.input_dtype)
     y = layer(x)
