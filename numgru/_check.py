@@ -6,14 +6,14 @@ So no kernel checks anything, but for compiled steps, before which no layer stan
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
-from ._types import FloatArray, IntArray
+from ._types import Array, BoolArray, FloatArray, IntArray
 
 Tape = TypeVar("Tape")
 
@@ -43,6 +43,11 @@ def not_negative(name: str, value: Any) -> float:
     return number(name, value, "a finite number of at least 0", lambda v: 0 <= v < math.inf)
 
 
+def positive(name: str, value: Any) -> float:
+    """`value` as a finite float above 0."""
+    return number(name, value, "a finite number above 0", lambda v: 0 < v < math.inf)
+
+
 def fraction(name: str, value: Any) -> float:
     """`value` as a float of at least 0 and below 1."""
     return number(name, value, "a number of at least 0 and below 1", lambda v: 0 <= v < 1)
@@ -67,12 +72,18 @@ def size(name: str, value: Any) -> int:
     return integer(name, value, 1)
 
 
+def one_of(name: str, value: Any, choices: Collection[Any]) -> None:
+    """`value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
 def generator(seed: Any) -> np.random.Generator:
     """That of a seed; None: another one each time."""
     return np.random.default_rng(None if seed is None else integer("seed", seed, 0))
 
 
-def any_array(name: str, value: ArrayLike) -> NDArray[Any]:
+def any_array(name: str, value: ArrayLike) -> Array:
     """`value` as an array."""
     try:
         return np.asarray(value)
@@ -122,8 +133,15 @@ def array(name: str, value: ArrayLike, dtype: np.dtype[Any], shape: tuple[int | 
             raise ValueError(f"{name}: expected shape {expected}, got {given.shape}")
         if length < 1:
             raise ValueError(f"{name}: expected shape {expected} with no empty dimension, got {given.shape}")
-    # A read-only array is another Numba type: a copy costs less than a second compilation.
-    return np.require(given, dtype, ("C", "W", "A"))
+    return contiguous(given, dtype)
+
+
+def contiguous(values: Array, dtype: DTypeLike | None = None) -> Array:
+    """`values` as kernels take them, copied only if they aren't so already.
+
+    A read-only array is another Numba type: a copy costs less than a second compilation.
+    """
+    return np.require(values, dtype, ("C", "W", "A"))
 
 
 def states(name: str, value: Any, dtype: np.dtype[Any], shape: tuple[int, ...], count: int) -> FloatArray:
@@ -150,12 +168,18 @@ def sequences(name: str, value: Any, dtype: np.dtype[Any], features: int) -> lis
     return [array(f"{name}[{at}]", one, dtype, ("T", features)) for at, one in enumerate(value)]
 
 
-def integers(name: str, value: ArrayLike) -> NDArray[Any]:
+def integers(name: str, value: ArrayLike) -> Array:
     """`value` as an array of integers."""
     given = any_array(name, value)
     if given.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected integers, got dtype {given.dtype}")
     return given
+
+
+def no_lengths(lengths: Any) -> None:
+    """`lengths` aren't given beside a list of sequences."""
+    if lengths is not None:
+        raise ValueError("lengths: expected none, as a list of sequences tells its lengths, got some")
 
 
 def lengths(name: str, value: ArrayLike, B: int, T: int) -> IntArray:
@@ -169,7 +193,7 @@ def lengths(name: str, value: ArrayLike, B: int, T: int) -> IntArray:
     return given.astype(np.int64)
 
 
-def booleans(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def booleans(name: str, value: ArrayLike, shape: tuple[int, ...]) -> BoolArray:
     """`value` as booleans of that shape."""
     given = any_array(name, value)
     if given.dtype != np.bool_:
@@ -207,7 +231,7 @@ def tokens(name: str, value: ArrayLike, count: int) -> IntArray:
     low, high = given.min(), given.max()
     if low < 0 or high >= count:
         raise ValueError(f"{name}: expected tokens from 0 to {count - 1}, got values from {low} to {high}")
-    return np.require(given, np.int64, ("C", "W", "A"))
+    return contiguous(given, np.int64)
 
 
 def entries(name: str, given: Mapping[str, Any], expected: Mapping[str, FloatArray]) -> None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .._types import Float64Array
+from .._types import BoolArray, Float64Array
 from .windows import Origins
 
 _SEASONAL = 0.3  # least autocorrelation one season apart
@@ -63,7 +62,7 @@ class Errors(TypedDict):
     mae_by_step: list[float | None]  # None: never measured
 
 
-def errors(forecasts: Float64Array, truth: Float64Array, measured: NDArray[np.bool_]) -> Errors:
+def errors(forecasts: Float64Array, truth: Float64Array, measured: BoolArray) -> Errors:
     """Mean absolute and root mean square error of `forecasts` (N, F) where `truth` was measured."""
     error = np.abs(forecasts - truth)
     by_step = [step[known] for step, known in zip(error.T, measured.T, strict=True)]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._types import Float64Array
+from .._types import BoolArray, Float64Array
 
 Dates = NDArray[np.datetime64]
 
@@ -48,7 +48,7 @@ class Series:
 
     name: str
     values: Float64Array
-    filled: NDArray[np.bool_]
+    filled: BoolArray
     dates: Dates | None = None
     season: int | None = None
     unit: str = ""
@@ -229,7 +229,7 @@ def _number(path: Any, column: str, cell: str, line: int) -> float:
     return value
 
 
-def _note(filled: NDArray[np.bool_], cut: int, dates: Dates | None) -> str:
+def _note(filled: BoolArray, cut: int, dates: Dates | None) -> str:
     gaps = int(np.count_nonzero(np.diff(filled.astype(np.int8)) == 1))
     were, in_gaps = "was" if filled.sum() == 1 else "were", "one gap" if gaps == 1 else f"{gaps} gaps"
     parts = [f"{filled.sum()} of {filled.size} values {were} missing, in {in_gaps}: interpolated linearly"]

@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .._check import integer
+from .. import _check
+from .._types import BoolArray
 from ..training import CrossEntropyLoss, Loss, MSELoss
 
 Seed = int | np.random.Generator
@@ -52,7 +53,7 @@ class Task(ABC):
     loss: ClassVar[Loss] = CrossEntropyLoss()
 
     def __post_init__(self) -> None:
-        integer("length", self.length, self.shortest)
+        _check.integer("length", self.length, self.shortest)
 
     @property
     def shortest(self) -> int:
@@ -90,20 +91,20 @@ class Task(ABC):
         TypeError, ValueError
             If `size` isn't an integer of at least 1, or `rng` neither a generator nor an integer of at least 0.
         """
-        integer("size", size, 1)
+        _check.integer("size", size, 1)
         return self._drawn(size, _generator(rng))
 
     @abstractmethod
     def _drawn(self, size: int, rng: np.random.Generator) -> tuple[NDArray[Any], NDArray[Any]]:
         """x and y."""
 
-    def wrong(self, prediction: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
+    def wrong(self, prediction: NDArray[Any], y: NDArray[Any]) -> BoolArray:
         """Which sequences have a wrong answer, shape (B,): another class than y, in any step that has a target.
 
         A NaN is wrong.
         """
         differ = np.logical_or(prediction.argmax(-1) != y, np.isnan(prediction).any(-1))
-        wrong: NDArray[np.bool_] = np.logical_or.reduce(differ) if self.every_step else differ
+        wrong: BoolArray = np.logical_or.reduce(differ) if self.every_step else differ
         return wrong
 
     def error_rate(self, model: Callable[[Any], NDArray[Any]], size: int, rng: Seed) -> float:
@@ -111,7 +112,7 @@ class Task(ABC):
 
         The task is solved where this is below `SOLVED_BELOW`. `rng` as for `batch`.
         """
-        integer("size", size, 1)
+        _check.integer("size", size, 1)
         rng, wrong = _generator(rng), 0
         for start in range(0, size, 1000):  # bounds the memory
             x, y = self._drawn(min(1000, size - start), rng)
@@ -153,9 +154,9 @@ class Adding(Task):
             x[at, each, 1] = 1
         return x, np.mean([x[at, each, 0] for at in marked], axis=0)[:, None]
 
-    def wrong(self, prediction: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
+    def wrong(self, prediction: NDArray[Any], y: NDArray[Any]) -> BoolArray:
         """Which sequences have a wrong answer, shape (B,). A NaN is wrong."""
-        near: NDArray[np.bool_] = (prediction - y)[:, 0] ** 2 <= 0.04
+        near: BoolArray = (prediction - y)[:, 0] ** 2 <= 0.04
         return ~near
 
 
@@ -188,8 +189,7 @@ class TemporalOrder(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.symbols not in _TENTHS:
-            raise ValueError(f"symbols: expected one of {list(_TENTHS)}, got {self.symbols!r}")
+        _check.one_of("symbols", self.symbols, _TENTHS)
 
     @property
     def input_size(self) -> int:
@@ -248,8 +248,8 @@ class Memorization(Task):
     every_step: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        integer("pattern", self.pattern, 1)
-        integer("values", self.values, 2)
+        _check.integer("pattern", self.pattern, 1)
+        _check.integer("values", self.values, 2)
         super().__post_init__()
 
     @property
@@ -294,8 +294,7 @@ def make(name: str, length: int) -> Task:
     TypeError, ValueError
         If there is none, or for a length that isn't an integer or is too short for it.
     """
-    if name not in TASKS:
-        raise ValueError(f"task: expected one of {', '.join(TASKS)}, got {name!r}")
+    _check.one_of("task", name, TASKS)
     return TASKS[name](length)
 
 
@@ -308,4 +307,4 @@ def _steps(tenths: tuple[int, int], length: int, size: int, rng: np.random.Gener
 def _generator(rng: Seed) -> np.random.Generator:
     if isinstance(rng, np.random.Generator):
         return rng
-    return np.random.default_rng(integer("rng", rng, 0))
+    return np.random.default_rng(_check.integer("rng", rng, 0))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .. import _check
 from .._types import Float64Array
 from ..layers.recurrent import Recurrent
 
@@ -67,8 +68,7 @@ def gate_statistics(layer: Recurrent, x: ArrayLike, *, margin: float = 0.05) -> 
     """
     if not isinstance(layer, Recurrent):
         raise TypeError(f"layer: expected a GRU, LSTM or RNN, got {type(layer).__name__}")
-    if not 0 < margin < 0.5:
-        raise ValueError(f"margin: expected a number between 0 and 0.5, got {margin}")
+    _check.number("margin", margin, "a number above 0 and below 0.5", lambda m: 0 < m < 0.5)
     if isinstance(x, list) and any(isinstance(one, np.ndarray) for one in x):
         raise TypeError("x: expected one array of sequences of one length, got a list of arrays")
     random_state = layer.random_state

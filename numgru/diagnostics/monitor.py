@@ -9,9 +9,9 @@ from array import array
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .._types import Float64Array
+from .. import _check
+from .._types import BoolArray, Float64Array
 from ..training import ClipReport, Step
 from . import plots
 
@@ -87,13 +87,13 @@ class GradientMonitor:
         return self._by_name(2 + len(self._names))
 
     @property
-    def clipped(self) -> NDArray[np.bool_]:
+    def clipped(self) -> BoolArray:
         """Whether any array was clipped, shape (N,)."""
         smallest: Float64Array = self._columns(2 + len(self._names), len(self._names)).min(axis=1, initial=1.0)
         return smallest < 1
 
     @property
-    def skipped(self) -> NDArray[np.bool_]:
+    def skipped(self) -> BoolArray:
         """Whether the step was left out, as its gradients weren't finite, shape (N,)."""
         return self._columns(1, 1)[:, 0].astype(bool)
 
@@ -126,10 +126,9 @@ class GradientMonitor:
         ValueError
             If no finite norm was seen, or an argument is out of range.
         """
-        if not 0 <= percentile <= 100:
-            raise ValueError(f"percentile: expected 0 to 100, got {percentile}")
-        if name is not None and name not in self._names:
-            raise ValueError(f"name: expected one of {self._names}, got {name!r}")
+        _check.number("percentile", percentile, "a number from 0 to 100", lambda p: 0 <= p <= 100)
+        if name is not None:
+            _check.one_of("name", name, self._names)
         norms = self.norm if name is None else self.norms[name]
         norms = norms[np.isfinite(norms)]
         if not norms.size:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._files import atomic_write
-from .._types import Float64Array
+from .._types import BoolArray, Float64Array
 from ..data.baselines import Errors
 from ..data.series import Series
 from ..data.windows import Origins
@@ -171,8 +171,8 @@ def training_figure(
 def gradient_figure(
     norm: Float64Array,
     norms: Mapping[Any, Float64Array],
-    clipped: NDArray[np.bool_],
-    skipped: NDArray[np.bool_],
+    clipped: BoolArray,
+    skipped: BoolArray,
     threshold: tuple[float, str],
 ) -> Figure:
     """Gradient norms over the steps, their distribution beside them, the share of clipped steps below.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._files import load_arrays, save_arrays
-from .._types import Float64Array
+from .._types import BoolArray, Float64Array
 from ..data.series import DataError, Series
 from ..data.tasks import Task
 from ..data.windows import ChangeScaler, targets, windows
@@ -82,9 +82,9 @@ class NextValue(Task):
         x = self.scaler.inputs(windows(self.values, origins, self.length))
         return x, self.scaler.outputs(targets(self.values, origins, 1), self.values[origins])
 
-    def wrong(self, prediction: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
+    def wrong(self, prediction: NDArray[Any], y: NDArray[Any]) -> BoolArray:
         """Which forecasts are no better than that the last value persists, shape (B,). A NaN isn't."""
-        better: NDArray[np.bool_] = np.abs(prediction - y)[:, 0] < np.abs(y)[:, 0]
+        better: BoolArray = np.abs(prediction - y)[:, 0] < np.abs(y)[:, 0]
         return ~better
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .. import _check
 from .._types import FloatArray
 from .model import CharacterModel
 
@@ -23,7 +24,7 @@ def sample(
         texts is the end of a line.
     length : int
         Characters to write.
-    temperature : float, above zero
+    temperature : float, above 0
         Logits are divided by it: below 1 the likely becomes likelier.
     seed : int, optional
         Of the draws; the same seed, the same text. None draws anew.
@@ -35,16 +36,15 @@ def sample(
 
     Raises
     ------
-    ValueError
-        If the prompt has characters that the model doesn't know, or the temperature isn't above zero; before the
-        first character.
+    ValueError, TypeError
+        If the prompt has characters that the model doesn't know, or a number isn't in its range; before the first
+        character.
     """
     if unseen := learner.vocabulary.unseen(prompt):
         raise ValueError(f"prompt: expected characters that the model knows, got {unseen!r}")
-    if not temperature > 0:
-        raise ValueError(f"temperature: expected a number above zero, got {temperature}")
+    length, temperature = _check.integer("length", length, 0), _check.positive("temperature", temperature)
     tokens = learner.vocabulary.encode(prompt or learner.vocabulary.characters[0])
-    return _draws(learner, tokens[:, None], length, temperature, np.random.default_rng(seed))
+    return _draws(learner, tokens[:, None], length, temperature, _check.generator(seed))
 
 
 def _draws(

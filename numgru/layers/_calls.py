@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import _check
-from .._types import FloatArray
+from .._types import BoolArray, FloatArray
 from ._batch import Batch
 from ._weights import RecurrentWeights
 
@@ -24,7 +24,7 @@ class Call:
     x: FloatArray  # (T, B, I), or (B, T, I) with `batch_first`; listed sequences one after the other as (1, N, I)
     h_0: FloatArray  # (S, L D, B, H)
     batch: Batch
-    resets: FloatArray | None  # (T, B)
+    resets: BoolArray | None  # (T, B)
     listed: bool
     given_h_0: bool
 
@@ -57,8 +57,7 @@ class CheckedCalls(RecurrentWeights):
     def _checked(self, x: Any, h_0: Any, lengths: Any, reset: Any) -> Call:
         listed = is_listed(x)
         if listed:
-            if lengths is not None:
-                raise ValueError("lengths: expected none, as a list of sequences tells its lengths, got some")
+            _check.no_lengths(lengths)
             if x and all(np.ndim(one) == 1 for one in x):
                 parts = [_check.tokens(f"x[{at}]", one, self.input_size)[:, None] for at, one in enumerate(x)]
             else:
@@ -100,7 +99,7 @@ class CheckedCalls(RecurrentWeights):
         parameters = self._parameters()
         return np.stack([np.broadcast_to(parameters[name], shape) for name in self._first_states])
 
-    def _checked_reset(self, reset: Any, batch: Batch, x: FloatArray, listed: bool) -> FloatArray:
+    def _checked_reset(self, reset: Any, batch: Batch, x: FloatArray, listed: bool) -> BoolArray:
         """(T, B) by time and sequence."""
         if not listed:
             checked = _check.booleans("reset", reset, x.shape[:2])

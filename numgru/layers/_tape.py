@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._types import FloatArray
+from .._types import BoolArray, FloatArray
 from ..kernels.cell import Weights
 from ._batch import Batch
 
@@ -18,7 +18,7 @@ from ._batch import Batch
 class Noise(NamedTuple):
     """What a call adds to the plain equations, in the order of the kernels' steps and rows."""
 
-    resets: FloatArray | None = None  # (T, B) booleans
+    resets: BoolArray | None = None  # (T, B)
     zoneout: FloatArray | None = None  # (T, B, S H), or (S H,)
     mask: FloatArray | None = None  # (B, H): recurrent dropout
 

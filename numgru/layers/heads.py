@@ -144,8 +144,7 @@ class _Head(Layer):
     def _checked(self, x: Any, lengths: Any) -> _Steps:
         listed, x = is_listed(x), unnested(x)
         if listed:
-            if lengths is not None:
-                raise ValueError("lengths: expected none, as a list of sequences tells its lengths, got some")
+            _check.no_lengths(lengths)
             x, lengths = _padded(x)
         batch_first = self.batch_first or listed
         given = _check.real("x", x)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .. import _check
 from ..kernels.cell import Weights
 from ..kernels.rnn import ReluWeights, TanhWeights
 from .recurrent import Recurrent
@@ -78,8 +79,7 @@ class RNN(Recurrent):
         dtype: DTypeLike = np.float32,
         seed: int | None = None,
     ) -> None:
-        if nonlinearity not in _KINDS:
-            raise ValueError(f"nonlinearity: expected one of {list(_KINDS)}, got {nonlinearity!r}")
+        _check.one_of("nonlinearity", nonlinearity, _KINDS)
         self.nonlinearity = nonlinearity
         super().__init__(
             input_size, hidden_size, num_layers, bias=bias, batch_first=batch_first, dropout=dropout,

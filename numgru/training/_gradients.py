@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from .. import _check
 from .._types import FloatArray
 from ..kernels import clip as kernels
 from ..kernels import threads
@@ -159,8 +160,7 @@ def find(
     measure: Callable[[FloatArray], tuple[float, Any]],
 ) -> Found:
     """Measure all arrays, and deal with what isn't finite."""
-    if nonfinite not in NONFINITE:
-        raise ValueError(f"nonfinite: expected one of {NONFINITE}, got {nonfinite!r}")
+    _check.one_of("nonfinite", nonfinite, NONFINITE)
     measured = {name: measure(array) for name, array in arrays.items()}
     found = _found(arrays, measured, order, {})
     if not found.skipped:
@@ -265,7 +265,7 @@ def _run(kernel: SharedKernel, shares: int, values: FloatArray, *args: Any) -> N
 
 def as_flat(array: FloatArray) -> FloatArray:
     """All values as one aligned contiguous run, (N,): a view where that can be, else a copy."""
-    return (array if array.flags.carray else np.require(array, requirements=("C", "A", "W"))).reshape(-1)
+    return (array if array.flags.carray else _check.contiguous(array)).reshape(-1)
 
 
 def _as_units(flat: FloatArray, shape: tuple[int, ...]) -> FloatArray:

@@ -29,12 +29,11 @@ class Clipping:
     def __post_init__(self) -> None:
         given = {name: value for name, value in self.limits.items() if value is not None}
         for name, value in given.items():
-            _check.number(name, value, "a positive number", lambda v: v > 0)
+            _check.number(name, value, "a number above 0", lambda v: v > 0)
         if len(given) > 1:
             raise ValueError(f"{', '.join(given)}: expected at most one, got {' and '.join(map(str, given.values()))}")
         norm_order(self.norm_type)
-        if self.nonfinite not in NONFINITE:
-            raise ValueError(f"nonfinite: expected one of {NONFINITE}, got {self.nonfinite!r}")
+        _check.one_of("nonfinite", self.nonfinite, NONFINITE)
 
     @property
     def limits(self) -> dict[str, float | None]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _check
-from .._check import any_array
-from .._types import FloatArray
+from .._types import Array, FloatArray
 from ..kernels import loss as kernels
 
 
@@ -42,7 +40,7 @@ class Loss:
             If a shape or a value of `target` doesn't fit, or `prediction` is empty.
         """
         p = _prediction(prediction)
-        t = self._target(any_array("target", target), p)
+        t = self._target(_check.any_array("target", target), p)
         dprediction = np.empty_like(p)
         return self._run(p, t, dprediction), dprediction
 
@@ -51,7 +49,7 @@ class Loss:
         """The name of the class and what it was made with."""
         return {"name": type(self).__name__, **vars(self)}
 
-    def _target(self, target: FloatArray, prediction: FloatArray) -> FloatArray:
+    def _target(self, target: Array, prediction: FloatArray) -> Array:
         if target.dtype.kind not in "fiub":
             raise TypeError(f"target: expected real numbers, got dtype {target.dtype}")
         # No broadcasting: (N, 1) against (N,) would silently become (N, N).
@@ -59,23 +57,23 @@ class Loss:
             raise ValueError(
                 f"target: expected the prediction's shape {prediction.shape}, got {target.shape}; reshape one of them"
             )
-        return np.require(target, prediction.dtype, ("C", "A", "W"))
+        return _check.contiguous(target, prediction.dtype)
 
-    def _run(self, p: FloatArray, t: FloatArray, dp: FloatArray) -> float:
+    def _run(self, p: FloatArray, t: Array, dp: FloatArray) -> float:
         raise NotImplementedError
 
 
 class MSELoss(Loss):
     """Squared error: the mean of (prediction - target)^2; both of one shape."""
 
-    def _run(self, p: FloatArray, t: FloatArray, dp: FloatArray) -> float:
+    def _run(self, p: FloatArray, t: Array, dp: FloatArray) -> float:
         return float(kernels.squared_error(p.reshape(-1), t.reshape(-1), dp.reshape(-1))) / p.size
 
 
 class L1Loss(Loss):
     """Absolute error: the mean of |prediction - target|; both of one shape. The gradient at 0 is 0."""
 
-    def _run(self, p: FloatArray, t: FloatArray, dp: FloatArray) -> float:
+    def _run(self, p: FloatArray, t: Array, dp: FloatArray) -> float:
         return float(kernels.absolute_error(p.reshape(-1), t.reshape(-1), dp.reshape(-1))) / p.size
 
 
@@ -86,7 +84,7 @@ class HuberLoss(Loss):
 
     Parameters
     ----------
-    delta : float, positive and finite
+    delta : float, finite and above 0
 
     Raises
     ------
@@ -95,9 +93,9 @@ class HuberLoss(Loss):
     """
 
     def __init__(self, delta: float = 1.0) -> None:
-        self.delta = _check.number("delta", delta, "a positive finite number", lambda v: 0 < v < math.inf)
+        self.delta = _check.positive("delta", delta)
 
-    def _run(self, p: FloatArray, t: FloatArray, dp: FloatArray) -> float:
+    def _run(self, p: FloatArray, t: Array, dp: FloatArray) -> float:
         return float(kernels.huber(p.reshape(-1), t.reshape(-1), dp.reshape(-1), self.delta)) / p.size
 
 
@@ -107,14 +105,14 @@ class BCEWithLogitsLoss(Loss):
     Targets are probabilities, 0 to 1 (bool will do).
     """
 
-    def _target(self, target: FloatArray, prediction: FloatArray) -> FloatArray:
+    def _target(self, target: Array, prediction: FloatArray) -> Array:
         checked = super()._target(target, prediction)
         if (checked < 0).any() or (checked > 1).any():
             low, high = np.nanmin(checked), np.nanmax(checked)
             raise ValueError(f"target: expected probabilities, 0 to 1, got values from {low} to {high}")
         return checked
 
-    def _run(self, p: FloatArray, t: FloatArray, dp: FloatArray) -> float:
+    def _run(self, p: FloatArray, t: Array, dp: FloatArray) -> float:
         return float(kernels.binary_cross_entropy(p.reshape(-1), t.reshape(-1), dp.reshape(-1))) / p.size
 
 
@@ -125,7 +123,7 @@ class CrossEntropyLoss(Loss):
     axis, which is what a layer puts out; PyTorch has them second.
     """
 
-    def _target(self, target: FloatArray, prediction: FloatArray) -> FloatArray:
+    def _target(self, target: Array, prediction: FloatArray) -> Array:
         if target.dtype.kind not in "iu":
             raise TypeError(f"target: expected integers (the classes), got dtype {target.dtype}")
         if prediction.ndim == 0 or target.shape != prediction.shape[:-1]:
@@ -136,9 +134,9 @@ class CrossEntropyLoss(Loss):
         classes, low, high = prediction.shape[-1], target.min(), target.max()
         if low < 0 or high >= classes:
             raise ValueError(f"target: expected classes from 0 to {classes - 1}, got values from {low} to {high}")
-        return np.require(target, np.int64, ("C", "A", "W"))
+        return _check.contiguous(target, np.int64)
 
-    def _run(self, p: FloatArray, t: FloatArray, dp: FloatArray) -> float:
+    def _run(self, p: FloatArray, t: Array, dp: FloatArray) -> float:
         rows = (t.size, p.shape[-1])
         return float(kernels.cross_entropy(p.reshape(rows), t.reshape(-1), dp.reshape(rows))) / t.size
 
@@ -146,10 +144,9 @@ class CrossEntropyLoss(Loss):
 def _prediction(prediction: ArrayLike) -> FloatArray:
     if isinstance(prediction, tuple):
         raise TypeError("prediction: expected an array, got a tuple; a recurrent layer returns (y, h_n): pass its y")
-    given = any_array("prediction", prediction)
+    given = _check.any_array("prediction", prediction)
     if given.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"prediction: expected dtype float32 or float64, got {given.dtype}")
     if given.size == 0:
         raise ValueError(f"prediction: expected at least one value, got shape {given.shape}")
-    # One layout reaches the kernels; a read-only array would be another type to compile for.
-    return np.require(given, requirements=("C", "A", "W"))
+    return _check.contiguous(given)

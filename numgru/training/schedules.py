@@ -73,7 +73,7 @@ class ConstantLR(Schedule):
     Parameters
     ----------
     optimizer : Optimizer
-    factor : float, positive
+    factor : float, above 0
     total_iters : int, at least 1
 
     Raises
@@ -83,7 +83,7 @@ class ConstantLR(Schedule):
     """
 
     def __init__(self, optimizer: Optimizer, factor: float = 1 / 3, total_iters: int = 5) -> None:
-        self.factor = _positive("factor", factor)
+        self.factor = _check.positive("factor", factor)
         self.total_iters = _check.integer("total_iters", total_iters, 1)
         super().__init__(optimizer, factor=self.factor, total_iters=self.total_iters)
 
@@ -99,7 +99,7 @@ class StepLR(Schedule):
     optimizer : Optimizer
     step_size : int, at least 1
         Epochs between two changes.
-    gamma : float, positive
+    gamma : float, above 0
 
     Raises
     ------
@@ -109,7 +109,7 @@ class StepLR(Schedule):
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
         self.step_size = _check.integer("step_size", step_size, 1)
-        self.gamma = _positive("gamma", gamma)
+        self.gamma = _check.positive("gamma", gamma)
         super().__init__(optimizer, step_size=self.step_size, gamma=self.gamma)
 
     def _lr(self) -> float:
@@ -217,7 +217,3 @@ class ReduceLROnPlateau(Schedule):
         """`settings`, and all that the next steps depend on; numbers only."""
         own = {"best": self.best, "bad_epochs": self.bad_epochs, "cooldown_left": self.cooldown_left}
         return {**super().state_dict(), **own}
-
-
-def _positive(name: str, value: float) -> float:
-    return _check.number(name, value, "a positive finite number", lambda v: 0 < v < math.inf)

@@ -82,7 +82,7 @@ def test_noise_goes_on_as_if_nobody_had_looked() -> None:
 def test_bad_input() -> None:
     with pytest.raises(TypeError, match="x: expected one array of sequences of one length, got a list of arrays"):
         gate_statistics(numgru.GRU(I, H), [np.ones((T, I))] * 2)
-    with pytest.raises(ValueError, match=r"margin: expected a number between 0 and 0\.5, got 0\.5"):
+    with pytest.raises(ValueError, match=r"margin: expected a number above 0 and below 0\.5, got 0\.5"):
         gate_statistics(numgru.GRU(I, H), np.ones((T, B, I)), margin=0.5)
     with pytest.raises(TypeError, match="layer: expected a GRU, LSTM or RNN, got Linear"):
         gate_statistics(numgru.Linear(I, H), np.ones((T, B, I)))  # type: ignore[arg-type]

@@ -61,8 +61,8 @@ def test_draws_follow_the_probabilities(trained, temperature):
     ("arguments", "message"),
     [
         ({"prompt": "the Ü?"}, r"prompt: expected characters that the model knows, got '\?Ü'"),
-        ({"temperature": 0}, "temperature: expected a number above zero, got 0"),
-        ({"temperature": float("nan")}, "temperature: expected a number above zero, got nan"),
+        ({"temperature": 0}, "temperature: expected a finite number above 0, got 0"),
+        ({"temperature": float("nan")}, "temperature: expected a finite number above 0, got nan"),
     ],
 )
 def test_bad_arguments(trained, arguments, message):

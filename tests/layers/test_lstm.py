@@ -94,5 +94,5 @@ def test_how_they_show_themselves() -> None:
 
 @pytest.mark.parametrize("given", ["sigmoid", None, "ReLU"])
 def test_a_nonlinearity_that_there_is_not(given: Any) -> None:
-    with pytest.raises(ValueError, match=rf"nonlinearity: expected one of \['tanh', 'relu'\], got {given!r}"):
+    with pytest.raises(ValueError, match=rf"nonlinearity: expected one of 'tanh', 'relu', got {given!r}"):
         numgru.RNN(I, H, nonlinearity=given)

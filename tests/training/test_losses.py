@@ -245,5 +245,5 @@ def test_bad_input_is_named(loss, p, t, error, message):
 
 @pytest.mark.parametrize("delta", [0, -1, np.nan, np.inf])
 def test_bad_delta(delta):
-    with pytest.raises(ValueError, match="delta: expected a positive finite number"):
+    with pytest.raises(ValueError, match="delta: expected a finite number above 0"):
         HuberLoss(delta)

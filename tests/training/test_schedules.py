@@ -116,7 +116,7 @@ def test_foreign_state_is_refused(make_model):
 @pytest.mark.parametrize(
     ("schedule", "options", "error", "message"),
     [
-        (ConstantLR, {"factor": 0}, ValueError, "factor: expected a positive finite number, got 0"),
+        (ConstantLR, {"factor": 0}, ValueError, "factor: expected a finite number above 0, got 0"),
         (
             ConstantLR,
             {"total_iters": 1.5},
