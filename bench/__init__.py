@@ -1,1 +1,1 @@
-"""Benchmarks: an asv suite (files named after what they time), and `python -m bench.figures`."""
+"""Benchmarks: an asv suite (`bench_*.py`), and commands, `python -m bench.NAME`; README.md lists them."""

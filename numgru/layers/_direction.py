@@ -53,21 +53,18 @@ class Direction(PlainDirection):
             dropped[0] = h_0[0] * noise.mask
         gates = self._room_for_gates(batch.T * batch.B) if keep and not every else None
         c = self._room_for_cells(batch.T if keep else 1, batch.B)
-        options = self._options(batch, x, noise, dropped)
+        options = self._options(batch, x, noise, dropped, 0, batch.T)
         self._run_forward(weights, batch.T * batch.B, x, h_0, y, c, gates, options)
         return Tape(batch, noise, x, h_0, y, c, gates, dropped, weights)
 
-    def _options(self, batch: Batch, x: FloatArray, noise: Noise, dropped: FloatArray | None) -> Options:
-        """Those of a whole pass."""
-        if noise.is_quiet and not batch.is_ragged and x.dtype == self.dtype:
-            return NO_OPTIONS
-        return self._segment(batch, x, noise, dropped, 0, batch.T)
-
-    def _segment(
+    def _options(
         self, batch: Batch, x: FloatArray, noise: Noise, dropped: FloatArray | None, first: int, last: int,
         *, all_of_it: bool = False,
     ) -> Options:  # fmt: skip
         """Those of steps first .. last - 1 alone; `dropped` is the state times the noise's mask."""
+        is_whole = last - first == batch.T
+        if is_whole and not all_of_it and noise.is_quiet and not batch.is_ragged and x.dtype == self.dtype:
+            return NO_OPTIONS
         segment = batch.segment(self.reverse, x.shape[2], self.width, self.hidden_size, first, last)
         segment = self._with_tokens(segment, x)
         if noise.is_quiet and not all_of_it:
@@ -133,23 +130,18 @@ class Direction(PlainDirection):
         threads.run(recurrent.pack_weights_backward, self._packing_parts, weights, w_ih, w_hh, dx is not None)
         flat_dx = None if dx is None else dx.reshape(-1)
         flow = self._flow(wanted, batch, not tape.noise.is_quiet)
-        if tape.gates is not None:
-            if wanted.has_bounds:
-                options = self._segment(batch, tape.x, tape.noise, tape.dropped, 0, batch.T, all_of_it=True)
-            else:
-                options = self._options(batch, tape.x, tape.noise, tape.dropped)
-            self._run_backward(weights, tape, tape.c, tape.gates, dy, flat_dx, dh_0, carry, flow, options, batch.T)
-            self._add_weight_gradients(weights, tape, gradients, 0, batch.T, tape.gates)
-            self._take_norms(flow, wanted, batch)
-            return dh_0
-        step = batch.B * self.blocks * self.cell.slots * lanes
-        gates = self._room_for_gates((min(every, batch.T) + 1) * batch.B)
+        gates, step = tape.gates, batch.B * self.blocks * self.cell.slots * lanes
+        if gates is None:
+            gates = self._room_for_gates((min(every, batch.T) + 1) * batch.B)
+        else:
+            every = batch.T
         for first in range((batch.T - 1) // every * every, -1, -every):
             last = min(first + every, batch.T)
-            if last < batch.T:
-                gates[(last - first) * step : (last - first + 1) * step] = gates[:step]
-            self._compute_again(tape, first, last, gates[: (last - first) * step])
-            options = self._segment(batch, tape.x, tape.noise, tape.dropped, first, last, all_of_it=wanted.has_bounds)
+            if tape.gates is None:
+                if last < batch.T:
+                    gates[(last - first) * step : (last - first + 1) * step] = gates[:step]
+                self._compute_again(tape, first, last, gates[: (last - first) * step])
+            options = self._options(batch, tape.x, tape.noise, tape.dropped, first, last, all_of_it=wanted.has_bounds)
             c = None if tape.c is None else tape.c[max(first - 1, 0) :]
             part = flow if flow.norms is None else flow._replace(norms=flow.norms[first * batch.B * self.blocks :])
             self._run_backward(weights, tape, c, gates, dy, flat_dx, dh_0, carry, part, options, last - first)

@@ -40,6 +40,7 @@ class PlainDirection:
         self.gates = len(self.cell.input_slots)
         self.input_size, self.hidden_size = input_size, hidden_size
         self.width, self.reverse, self.batch_first, self.dtype = width, reverse, batch_first, np.dtype(dtype)
+        self.suffix = suffix
         self.names = {short: f"{short}_{suffix}" for short in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
         self.blocks, self.input_blocks = blocks_of(hidden_size, self.dtype), blocks_of(input_size, self.dtype)
         self.padded = self.blocks * TARGET.lanes(self.dtype)
@@ -92,7 +93,7 @@ class PlainDirection:
         return c
 
     def train(self, parameters: FloatArray, x: FloatArray, h_0: FloatArray, y: FloatArray) -> PlainTape:
-        """The same with the layer's flat parameters, for `train_backward`."""
+        """The states into y, from a plain batch and the layer's flat parameters, for `train_backward`."""
         examples, B = y.shape[0] * y.shape[1], h_0.shape[1]
         gates, c = self._room_for_gates(examples), self._room_for_cells(examples // B, B)
         loop_parts = self._parts(examples, B)
@@ -143,7 +144,7 @@ class PlainDirection:
         return workspace_size(self.input_size, self.hidden_size, self.cell, self.dtype, 1, 1, held=False)
 
     def _size_of_sums(self, inputs: int, parts: int, parcels: int, *, in_pieces: bool = False) -> int:
-        """The same of all parts, where the input has so many features that aren't tokens."""
+        """Numbers of memory for these gradients of all parts, where the input has so many features, not tokens."""
         groups, held = parcels * -(-self.blocks // blocks_together(self.cell)), parcels > 1 or in_pieces
         return workspace_size(inputs, self.hidden_size, self.cell, self.dtype, parts, groups, held=held)
 

@@ -44,7 +44,7 @@ class Tape:
 
 
 class PlainTape(NamedTuple):
-    """The same of a pass without any options."""
+    """What `backward` needs of a pass without any options."""
 
     x: FloatArray
     h_0: FloatArray  # (S, B, H)

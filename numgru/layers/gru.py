@@ -41,7 +41,8 @@ class GRU(Recurrent):
     reset_after : bool
         Whether the reset gate multiplies W_hn h + b_hn, or else h. Weights of one don't fit the other.
     recurrent_dropout : float
-        The same for the state where it's multiplied with W_h, one mask for all steps (Gal and Ghahramani 2016).
+        Share of the state's units that a training pass sets to zero where the state is multiplied with W_h, one mask
+        for all steps; the others are scaled by 1 / (1 - p) (Gal and Ghahramani 2016).
     zoneout : float
         Share of the units that keep their state in a step of a training pass; otherwise every unit keeps this share
         of its state (Krueger et al. 2017).

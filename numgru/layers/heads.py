@@ -91,7 +91,7 @@ class _Head(Layer):
         return self._reduce(self._checked(x, lengths))[0]
 
     def forward(self, x: ArrayLike | list[FloatArray], *, lengths: ArrayLike | None = None) -> FloatArray:
-        """The same; keeps what `backward` needs."""
+        """One vector for each sequence, as a call; keeps what `backward` needs."""
         steps = self._checked(x, lengths)
         y, peaks = self._reduce(steps)
         self._tape = steps, peaks

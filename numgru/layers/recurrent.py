@@ -143,18 +143,22 @@ class Recurrent(Stepwise):
         return np.zeros(shape, self.dtype) if has_ends else np.empty(shape, self.dtype)
 
     def _with_all_steps(self, values: FloatArray, call: Call, axis: int) -> FloatArray:
-        """The same with zeros, along that axis of time, where x goes on after all sequences' ends."""
+        """`values` with zeros, along that axis of time, where x goes on after all sequences' ends."""
         steps = call.batch.T if call.listed else call.x.shape[1 if self.batch_first else 0]
         missing = [(0, steps - call.batch.T if at == axis else 0) for at in range(values.ndim)]
         return values if steps == call.batch.T else np.pad(values, missing)
 
     def _with_zero_ends(self, values: FloatArray, call: Call) -> FloatArray:
-        """The same of an array that was given."""
+        """`values`, of the input's steps, zero where sequences have ended."""
         lengths = call.batch.own_lengths
         if lengths is not None and not call.listed:
             for row, length in enumerate(lengths.tolist()):
                 (values[row, length:] if self.batch_first else values[length:, row])[...] = 0
         return values
+
+    def _directions_of(self, layer: int) -> list[Direction]:
+        D = self.num_directions
+        return self._directions[layer * D : (layer + 1) * D]
 
     def _through_layers(
         self,
@@ -171,7 +175,7 @@ class Recurrent(Stepwise):
         for layer in range(self.num_layers):
             last = layer == self.num_layers - 1
             y = self._with_zero_ends(out, call) if last and out is not None else self._new_steps(shape, call)
-            for direction in self._directions[layer * self.num_directions :][: self.num_directions]:
+            for direction in self._directions_of(layer):
                 at = len(tapes)
                 noise = self._noise(call, direction, masks, keep)
                 every = self.checkpoint_every or 0
@@ -285,8 +289,8 @@ class Recurrent(Stepwise):
         if isinstance(training, PlainTape):
             return {f"{name}_l0": values for name, values in self._directions[0].gate_values(training).items()}
         return {
-            f"{name}_{suffix}": self._with_all_steps(values, training.call, 0)
-            for (suffix, _, _), direction, tape in zip(self._places(), self._directions, training.tapes, strict=True)
+            f"{name}_{direction.suffix}": self._with_all_steps(values, training.call, 0)
+            for direction, tape in zip(self._directions, training.tapes, strict=True)
             for name, values in direction.gate_values(tape).items()
         }
 
@@ -314,7 +318,8 @@ class Recurrent(Stepwise):
             return generator.random(shape, np.float32) < p
 
         for layer in range(self.num_layers):
-            for suffix, _, _ in list(self._places())[layer * self.num_directions :][: self.num_directions]:
+            for direction in self._directions_of(layer):
+                suffix = direction.suffix
                 if p := self.recurrent_dropout:
                     masks[f"recurrent_dropout_{suffix}"] = ~hits(p, (batch.B, H)) * self.dtype.type(1 / (1 - p))
                 if self.zoneout:
@@ -329,7 +334,7 @@ class Recurrent(Stepwise):
         """A direction's share of the noise, in the order of the kernels' steps and rows."""
         if call.resets is None and not masks and not self.zoneout:
             return QUIET
-        batch, suffix = call.batch, direction.names["weight_ih"].removeprefix("weight_ih_")
+        batch, suffix = call.batch, direction.suffix
         zoneouts = [masks[name] for name in (f"zoneout_{suffix}", f"zoneout_c_{suffix}") if name in masks]
         zoneout, mask = None, masks.get(f"recurrent_dropout_{suffix}")
         if zoneouts:

@@ -155,7 +155,7 @@ class Sequential(Layer):
     def forward(
         self, x: Any, h_0: States = None, *, lengths: Maybe = None, reset: Maybe = None, return_h_n: bool = False
     ) -> Any:
-        """The same; every layer keeps what `backward` needs."""
+        """The last layer's output, as a call; every layer keeps what `backward` needs."""
         y, h_n = self._run(True, x, h_0, lengths=lengths, reset=reset)
         return (y, h_n) if return_h_n else y
 
