@@ -5,12 +5,9 @@ Calls take turns, and of each the fastest counts: other programs' work makes cal
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +15,9 @@ from numpy.typing import NDArray
 
 import numgru
 
-from .peers.load import Load
-from .peers.report import count
+from .command import parser, write
+from .load import Load, said
+from .tables import count
 from .workload import seconds
 
 BURST = 0.02  # seconds, but at least three calls; in the first of them the other library's threads may still spin
@@ -64,22 +62,19 @@ def command(
     arguments: Sequence[str] | None,
 ) -> None:  # fmt: skip
     """`python -m bench.NAME`: prints what `measure(sizes, threads, rounds)` finds."""
-    parser = argparse.ArgumentParser(prog=f"python -m bench.{name}", description=description)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, numgru.get_num_threads()}))
-    parser.add_argument("--sizes", type=int, nargs="+", default=sizes, help="numbers of values")
-    parser.add_argument("--json", type=Path, help="write the figures to this file as well")
-    asked = parser.parse_args(arguments)
+    options = parser(name, description)
+    options.add_argument("--rounds", type=int, default=10)
+    options.add_argument("--threads", type=int, nargs="+", default=sorted({1, numgru.get_num_threads()}))
+    options.add_argument("--sizes", type=int, nargs="+", default=sizes, help="numbers of values")
+    asked = options.parse_args(arguments)
     figures: list[dict[str, Any]] = []
     for threads in asked.threads:
         load = Load()
         measured = measure(asked.sizes, threads, asked.rounds)
         taken = load.of_others()
         print(f"\nfloat32, {count(threads)}, the fastest calls of {asked.rounds} bursts")
-        if taken is not None:
-            print(f"Other programs took {taken:.2f} cores meanwhile.")
+        print(said(taken))
         print(*measured.tables, sep="\n\n")
         rows = {name: [one._asdict() for one in rows] for name, rows in measured.rows.items()}
         figures.append({"threads": threads, "cores_taken_by_others": taken, **rows})
-    if asked.json:
-        asked.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    write(asked.json, figures)

@@ -16,8 +16,8 @@ import numpy as np
 import numgru
 
 from .bursts import Measured, command, fastest, gradients, with_torch
-from .peers.limits import read_words
-from .peers.report import head, row
+from .machine import read_words
+from .tables import head, row
 
 SIZES = [1_000, 10_000, 100_000, 1_000_000, 10_000_000, 40_000_000]
 BEYOND_THE_CACHE = 40_000_000  # values and more

@@ -6,12 +6,9 @@ calls, as in a loop, so that caches and allocator are in their steady state; its
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import platform
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -20,8 +17,10 @@ import numpy as np
 
 import numgru
 
+from .command import parser, write
 from .machine import fma_peak
 from .start import measure_start
+from .tables import head, row
 from .workload import JOBS, Shape, Workload, median_seconds
 
 SHAPES = [Shape(64, 50, 512, 512), Shape(32, 100, 128, 256), Shape(32, 100, 32, 64)]
@@ -46,7 +45,7 @@ def measure_rates(rounds: int) -> dict[str, Any]:
         for (shape, job, threads), samples in times.items():
             numgru.set_num_threads(threads)
             workload = workloads[shape]
-            samples.append(median_seconds(workload.inference if job == JOBS[0] else workload.training, BURST))
+            samples.append(median_seconds(workload.call(job), BURST))
     rows = [rate_row(*key, samples, max(peaks[key[2]]), times) for key, samples in times.items()]
     return {"fma_peak_gflops": {threads: max(rates) for threads, rates in peaks.items()}, "rates": rows}
 
@@ -54,43 +53,38 @@ def measure_rates(rounds: int) -> dict[str, Any]:
 def rate_row(
     shape: Shape, job: str, threads: int, samples: list[float], peak: float, times: dict[Any, list[float]]
 ) -> dict[str, Any]:
-    flops = shape.forward_flops if job == JOBS[0] else shape.training_flops
     low, median, high = np.percentile(samples, [25, 50, 75])
+    gflops = shape.flops(job) / median / 1e9
     return {
         "B,T,I,H": str(shape),
         "job": job,
         "threads": threads,
         "us": median * 1e6,
         "interquartile_us": (high - low) * 1e6,
-        "gflops": flops / median / 1e9,
-        "of_fma_peak": flops / median / 1e9 / peak,
+        "gflops": gflops,
+        "of_fma_peak": gflops / peak,
         "speed_up": float(np.median(times[shape, job, 1]) / median),
     }
 
 
 def markdown(figures: dict[str, Any]) -> str:
     machine = figures["machine"]
-    head = ", ".join(f"{name} {value}" for name, value in machine.items())
+    about = ", ".join(f"{name} {value}" for name, value in machine.items())
     peaks = "; ".join(f"{n} threads {rate:.0f} GFLOP/s" for n, rate in figures["fma_peak_gflops"].items())
-    lines = [head, f"FMA peak in float32: {peaks}", "", table_row(COLUMNS), table_row(["---"] * len(COLUMNS))]
-    for row in figures["rates"]:
+    lines = [about, f"FMA peak in float32: {peaks}", "", *head(COLUMNS)]
+    for rate in figures["rates"]:
         formats = ("", "", "", ".0f", ".0f", ".0f", ".0%", ".2f")
-        lines.append(table_row(format(value, how) for value, how in zip(row.values(), formats, strict=True)))
-    lines += ["", table_row(["fresh process", "compiling, s", "from the cache, s"]), table_row(["---"] * 3)]
+        lines.append(row(format(value, how) for value, how in zip(rate.values(), formats, strict=True)))
+    lines += ["", *head(["fresh process", "compiling, s", "from the cache, s"])]
     for name, times in figures["start"].items():
-        lines.append(table_row([name, f"{times['compiling']:.2f}", f"{times['from_cache']:.2f}"]))
+        lines.append(row([name, f"{times['compiling']:.2f}", f"{times['from_cache']:.2f}"]))
     return "\n".join(lines)
 
 
-def table_row(cells: Iterable[object]) -> str:
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.figures", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--json", type=Path, help="write the figures to this file as well")
-    arguments = parser.parse_args()
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser("figures", __doc__)
+    options.add_argument("--rounds", type=int, default=20)
+    asked = options.parse_args(arguments)
     figures = {
         "machine": {
             "processor": llvm.get_host_cpu_name(),
@@ -99,14 +93,13 @@ def main() -> None:
             "numpy": np.__version__,
             "numba": numba.__version__,
             "numgru": numgru.__version__,
-            "rounds": arguments.rounds,
+            "rounds": asked.rounds,
         },
-        **measure_rates(arguments.rounds),
+        **measure_rates(asked.rounds),
         "start": measure_start(5),
     }
     print(markdown(figures))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    write(asked.json, figures)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,14 @@ How much longer a training pass takes with `measure_flow`, in one layer that tak
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numgru
 from numgru.diagnostics import GradientMonitor
 
 from .bursts import fastest
-from .peers.report import head, row
+from .command import parser, write
+from .tables import head, row
 from .workload import GATES, Shape, Workload
 
 SIZES = [(1, 100, 128, 256), (32, 100, 64, 64), (32, 100, 128, 256), (64, 50, 512, 512)]
@@ -36,13 +39,17 @@ def monitor_call() -> float:
     return fastest([lambda: monitor(report)], ROUNDS)[0]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    asked = parser("flow", __doc__).parse_args(arguments)
     numgru.set_num_threads(1)
     print(*head(["B,T,I,H", "cell", "more time with measure_flow"]), sep="\n")
-    for size in SIZES:
-        for cell in GATES:
-            print(row([",".join(map(str, size)), cell, f"{cost(Shape(*size, cell=cell)):.1%}"]), flush=True)
-    print(f"\na call of GradientMonitor: {monitor_call() * 1e6:.1f} us")
+    shares = {}
+    for shape in (Shape(*size, cell=cell) for size in SIZES for cell in GATES):
+        shares[str(shape)] = share = cost(shape)
+        print(row([",".join(map(str, shape[:4])), shape.cell, f"{share:.1%}"]), flush=True)
+    monitor = monitor_call()
+    print(f"\na call of GradientMonitor: {monitor * 1e6:.1f} us")
+    write(asked.json, {"more_time_with_measure_flow": shares, "monitor_us": monitor * 1e6})
 
 
 if __name__ == "__main__":

@@ -9,18 +9,17 @@ Shapes: B batch, T time, I input, H hidden.
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 import numgru
 
-from .peers.load import Load
-from .peers.report import count, head, row
+from .command import add_picture, parser, write
+from .load import Load, said
+from .tables import count, head, row
 from .workload import JOBS, Shape, Workload, median_seconds
 
 BASE = Shape(B=16, T=64, I=64, H=128)
@@ -67,17 +66,13 @@ def measure(rounds: int) -> list[Curve]:
     least = {(shape, job): np.inf for shape in workloads for job in JOBS}
     for _ in range(rounds):
         for shape, workload in workloads.items():
-            for job, call in zip(JOBS, (workload.inference, workload.training), strict=True):
-                least[shape, job] = min(least[shape, job], median_seconds(call, BURST))
+            for job in JOBS:
+                least[shape, job] = min(least[shape, job], median_seconds(workload.call(job), BURST))
     return [
-        Curve(axis, job, sizes_of(axis), [least[shape, job] for shape in along], [operations(s, job) for s in along])
+        Curve(axis, job, sizes_of(axis), [least[shape, job] for shape in along], [shape.flops(job) for shape in along])
         for axis, along in shapes.items()
         for job in JOBS
     ]
-
-
-def operations(shape: Shape, job: str) -> int:
-    return shape.forward_flops if job == "inference" else shape.training_flops
 
 
 def others(axis: str) -> str:
@@ -147,27 +142,19 @@ def draw(curves: Sequence[Curve], threads: int, path: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="write the figures to this file as well")
-    parser.add_argument("--picture", type=Path, help="draw them into this file (.png, .svg, .pdf)")
-    asked = parser.parse_args(arguments)
+    options = parser("growth", __doc__)
+    options.add_argument("--rounds", type=int, default=20)
+    options.add_argument("--threads", type=int, default=1)
+    add_picture(options)
+    asked = options.parse_args(arguments)
     numgru.set_num_threads(asked.threads)
     load = Load()
     curves = measure(asked.rounds)
     taken = load.of_others()
-    print(f"float32, {count(asked.threads)}, the least of {asked.rounds} bursts")
-    if taken is not None:
-        print(f"Other programs took {taken:.2f} cores meanwhile.")
-    print(tables(curves))
-    if asked.json:
-        figures: dict[str, Any] = {"threads": asked.threads, "cores_taken_by_others": taken}
-        figures["curves"] = [
-            curve._asdict() | {"exponent": curve.exponent, "exponent_of_operations": curve.exponent_of_operations}
-            for curve in curves
-        ]
-        asked.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    print(f"float32, {count(asked.threads)}, the least of {asked.rounds} bursts", said(taken), tables(curves), sep="\n")
+    exponents = ("exponent", "exponent_of_operations")
+    rows = [curve._asdict() | {name: getattr(curve, name) for name in exponents} for curve in curves]
+    write(asked.json, {"threads": asked.threads, "cores_taken_by_others": taken, "curves": rows})
     if asked.picture:
         draw(curves, asked.threads, asked.picture)
 

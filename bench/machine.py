@@ -1,4 +1,4 @@
-"""What this machine can do at most: fused multiply-adds a second, measured beside each benchmark.
+"""What this machine can do at most: fused multiply-adds and reads a second, measured beside each benchmark.
 
 A rate says little on its own; its share of the peak, measured in the same process, compares across machines.
 """
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, reduce
+from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -16,7 +17,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba.extending import intrinsic
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 # An FMA takes 4 cycles and two start in each: 8 chains would do, 20 leave slack and fit the 32 registers of
 # AVX-512 and NEON. AVX2 has 16: a few of the 20 live in the cache, so 12 there.
@@ -24,6 +25,7 @@ _AVX512 = llvm.get_host_cpu_features().get("avx512f", False)
 _AVX2 = llvm.get_host_cpu_features().get("avx2", False)
 _REGISTER_BYTES = 64 if _AVX512 else 32 if _AVX2 else 16
 _CHAINS = 12 if _AVX2 and not _AVX512 else 20
+_LARGEST_BUFFER = 256 * 2**20
 
 
 def _chains(scalar: ir.Type, lanes: int, numba_type: Any) -> Any:
@@ -81,9 +83,9 @@ def _peak_kernel(dtype: np.dtype[Any]) -> tuple[Callable[[int, Any], float], int
     return run, 2 * _CHAINS * lanes
 
 
-def fma_gflops(dtype: DTypeLike = np.float32, threads: int = 1, count: int = 1_000_000) -> float:
+def fma_gflops(dtype: DTypeLike = np.float32, threads: int = 1) -> float:
     """GFLOP/s of fused multiply-adds on this many cores at once; one measurement of some milliseconds."""
-    dtype = np.dtype(dtype)
+    dtype, count = np.dtype(dtype), 1_000_000
     run, flops = _peak_kernel(dtype)
 
     def rate(_: int) -> float:
@@ -99,6 +101,64 @@ def fma_peak(dtype: DTypeLike = np.float32, threads: int = 1, repeats: int = 20)
     """The most GFLOP/s that this many cores reach with fused multiply-adds on full vector registers."""
     time.sleep(0.05)  # OpenMP's threads spin for a while after a parallel kernel, on the cores to be measured
     return max(fma_gflops(dtype, threads) for _ in range(repeats))
+
+
+@numba.njit(nogil=True)
+def read_words(buffer: NDArray[np.int64], times: int) -> np.int64:
+    total = np.int64(0)
+    for _ in range(times):
+        for i in range(buffer.size):
+            total += buffer[i]  # an integer: LLVM may reorder the sum, and so reads whole registers
+    return total
+
+
+def _bytes(size: str) -> int:
+    return int(size.rstrip("KM")) * {"K": 2**10, "M": 2**20}.get(size[-1], 1)
+
+
+@cache
+def cache_sizes() -> dict[str, int]:
+    """Bytes by level, as of the first processor; usual sizes where the system doesn't tell."""
+    sizes = {}
+    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        if (index / "type").read_text().strip() != "Instruction":
+            sizes["L" + (index / "level").read_text().strip()] = _bytes((index / "size").read_text().strip())
+    return sizes or {"L1": 32 * 2**10, "L2": 512 * 2**10, "L3": 16 * 2**20}
+
+
+def levels() -> list[str]:
+    return [*cache_sizes(), "memory"]
+
+
+@cache
+def _buffers(level: str, threads: int) -> list[NDArray[np.int64]]:
+    """Half a level, or far more than all; a core's own caches whole, what is shared by parts."""
+    sizes = cache_sizes()
+    size = sizes[level] // 2 if level in sizes else min(8 * max(sizes.values()), _LARGEST_BUFFER)
+    words = size // 8 // (1 if level in ("L1", "L2") else threads)
+    return [_aligned_ones(words) for _ in range(threads)]
+
+
+def _aligned_ones(words: int) -> NDArray[np.int64]:
+    """From the start of a cache line on: a register's load that straddles two takes twice as long."""
+    array = np.ones(words + 8, np.int64)
+    start = -array.ctypes.data % 64 // 8
+    return array[start : start + words]
+
+
+def reads(level: str, threads: int) -> float:
+    """The most GB/s that this many cores read from a level at once."""
+    buffers = _buffers(level, threads)
+    times = max(1, 2**28 // buffers[0].nbytes)
+
+    def rate(buffer: NDArray[np.int64]) -> float:
+        start = time.perf_counter()
+        read_words(buffer, times)
+        return times * buffer.nbytes / (time.perf_counter() - start) / 1e9
+
+    read_words(buffers[0], 1)
+    with ThreadPoolExecutor(threads) as pool:
+        return max(sum(pool.map(rate, buffers)) for _ in range(3))
 
 
 if __name__ == "__main__":

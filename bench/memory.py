@@ -10,23 +10,22 @@ Shapes: B batch, T time, I input, H hidden.
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import gc
-import json
 import multiprocessing
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from .peers.__main__ import note, shape_of
-from .peers.peer import Peer, installed, load
+from .command import note, parser, shape_of, write
+from .peers.peer import Peer, calls_of, installed, load
 from .peers.problem import Problem
 from .peers.remote import confined
-from .peers.report import OURS, head, row
+from .peers.report import OURS
+from .tables import head, row
 from .workload import JOBS, Shape
 
 NAMES = [OURS, "PyTorch"]
@@ -74,11 +73,9 @@ def growth(name: str, shape: Shape, job: str, threads: int) -> int:
     return after - before
 
 
-def _call(peer_class: type[Peer], shape: Shape, job: str, threads: int) -> Any:
+def _call(peer_class: type[Peer], shape: Shape, job: str, threads: int) -> Callable[[], Any]:
     problem = Problem.of(shape)
-    peer = peer_class(problem, threads)
-    x, h_0, dy = map(peer.array, (problem.x, problem.h_0, problem.dy))
-    return (lambda: peer.inference(x, h_0)) if job == JOBS[0] else (lambda: peer.training(x, dy))
+    return calls_of(peer_class(problem, threads), problem)[job]
 
 
 def _resident(field: str) -> int:
@@ -118,22 +115,20 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.memory", description=__doc__)
-    parser.add_argument("--shapes", nargs="+", type=shape_of, default=SHAPES, metavar="B,T,I,H")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--processes", type=int, default=3, help="for each figure; the least counts")
-    parser.add_argument("--json", type=Path, help="write the figures to this file as well")
-    asked = parser.parse_args(arguments)
+    options = parser("memory", __doc__)
+    options.add_argument("--shapes", nargs="+", type=shape_of, default=SHAPES, metavar="B,T,I,H")
+    options.add_argument("--threads", type=int, default=1)
+    options.add_argument("--processes", type=int, default=3, help="for each figure; the least counts")
+    asked = options.parse_args(arguments)
     for shape in asked.shapes:
         if shape.options:
-            parser.error(f"--shapes: expected B,T,I,H alone, got {shape}")
+            options.error(f"--shapes: expected B,T,I,H alone, got {shape}")
     if not CLEAR.exists():
         sys.exit(f"expected Linux, which resets the peak through {CLEAR}")
     names = [name for name in NAMES if installed(name)]
     rows = rows_of(names, asked.shapes, asked.threads, asked.processes)
     print(table(rows))
-    if asked.json:
-        asked.json.write_text(json.dumps({"threads": asked.threads, "rows": rows}, indent=2) + "\n", encoding="utf-8")
+    write(asked.json, {"threads": asked.threads, "rows": rows})
 
 
 if __name__ == "__main__":

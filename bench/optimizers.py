@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numgru
 
 from .bursts import Measured, command, fastest, gradients, with_torch
-from .peers.report import head, row
+from .tables import head, row
 
 SIZES = [1_000, 100_000, 1_000_000, 10_000_000]
 OPTIMIZERS: list[tuple[str, dict[str, Any]]] = [

@@ -8,19 +8,18 @@ Shapes: B batch, T time, I input, H hidden.
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 import numgru
 from numgru.kernels.threads import available_cpus
 
-from .peers.load import Load
-from .peers.report import head, row
+from .command import add_picture, parser, write
+from .load import Load, said
+from .tables import head, row
 from .workload import JOBS, Shape, Workload, median_seconds
 
 SHAPES = [
@@ -61,8 +60,8 @@ def measure(rounds: int, threads: Sequence[int]) -> list[Curve]:
         for shape, workload in workloads.items():
             for n in threads:
                 numgru.set_num_threads(n)
-                for job, call in zip(JOBS, (workload.inference, workload.training), strict=True):
-                    least[shape, job, n] = min(least[shape, job, n], median_seconds(call, BURST))
+                for job in JOBS:
+                    least[shape, job, n] = min(least[shape, job, n], median_seconds(workload.call(job), BURST))
     return [
         Curve(str(shape), job, list(threads), [least[shape, job, n] for n in threads])
         for job in JOBS
@@ -112,22 +111,17 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.scaling", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--threads", type=int, nargs="+", default=doubled_up_to(available_cpus()), metavar="N")
-    parser.add_argument("--json", type=Path, help="write the figures to this file as well")
-    parser.add_argument("--picture", type=Path, help="draw them into this file (.png, .svg, .pdf)")
-    asked = parser.parse_args(arguments)
+    options = parser("scaling", __doc__)
+    options.add_argument("--rounds", type=int, default=10)
+    options.add_argument("--threads", type=int, nargs="+", default=doubled_up_to(available_cpus()), metavar="N")
+    add_picture(options)
+    asked = options.parse_args(arguments)
     load = Load()
     curves = measure(asked.rounds, sorted(asked.threads))
     taken = load.of_others()
     print(f"float32, the least of {asked.rounds} bursts, and how many times as fast as with the fewest threads")
-    if taken is not None:
-        print(f"Other programs took {taken:.2f} cores meanwhile.")
-    print(tables(curves))
-    if asked.json:
-        figures: dict[str, Any] = {"cores_taken_by_others": taken, "curves": [curve._asdict() for curve in curves]}
-        asked.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    print(said(taken), tables(curves), sep="\n")
+    write(asked.json, {"cores_taken_by_others": taken, "curves": [curve._asdict() for curve in curves]})
     if asked.picture:
         draw(curves, asked.picture)
 

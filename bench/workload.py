@@ -178,6 +178,10 @@ class Workload:
         self.layer.forward(self.x, **self.lengths)
         self.layer.backward(self.dy, need_dx=False)
 
+    def call(self, job: str) -> Callable[[], None]:
+        call: Callable[[], None] = getattr(self, job)
+        return call
+
 
 def computable() -> list[Shape]:
     """Those of SHAPES for which this version has the options: the suite measures older ones as well."""
@@ -198,7 +202,7 @@ def prepared(shape: Shape, job: str, dtype: str = "float32") -> Callable[[], Non
 
     It's kept, because asv calls `setup` before every call that it times; only the first time there is work to do.
     """
-    call: Callable[[], None] = getattr(Workload(shape, dtype), job)
+    call = Workload(shape, dtype).call(job)
     call()
     call()
     return call

@@ -7,48 +7,38 @@ anything is timed, results and gradients are compared with numgru's. All compute
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
-from pathlib import Path
 
 import llvmlite.binding as llvm
 import numba
 import numpy as np
 
+from ..command import add_picture, note, parser, shape_of, write
+from ..load import Load, said
+from ..machine import cache_sizes
+from ..tables import count
 from ..workload import SHAPES, Shape
-from .limits import Limits, cache_sizes
-from .load import Load
+from .limits import Limits
 from .measure import FULL, QUICK, TOLERANCE, Plan, Samples, measure
 from .peer import PEERS, installed
 from .picture import draw
 from .remote import Remote
-from .report import OURS, Cell, beside_table, count, summary, tables
-
-
-def shape_of(text: str) -> Shape:
-    try:
-        return Shape.parse(text)
-    except (TypeError, ValueError):
-        raise argparse.ArgumentTypeError(
-            f"expected B,T,I,H as in 32,100,128,256, then none or some of layers=N, {', '.join(Shape._fields[5:])}; "
-            f"got {text!r}"
-        ) from None
+from .report import OURS, Cell, beside_table, summary, tables
 
 
 def arguments_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     others = [name for name in PEERS if name != OURS]
-    parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer, shorter bursts: a first look")
-    parser.add_argument("--shapes", nargs="+", type=shape_of, default=SHAPES, metavar="B,T,I,H")
-    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], metavar="N")
-    parser.add_argument("--peers", nargs="*", choices=others, default=others, help="only these; none: numgru alone")
-    parser.add_argument("--json", type=Path, help="write the figures to this file as well")
-    parser.add_argument("--picture", type=Path, help="draw the ratios into this file (.png, .svg, .pdf)")
-    return parser.parse_args(arguments)
+    options = parser("peers", __doc__)
+    options.add_argument("--quick", action="store_true", help="fewer, shorter bursts: a first look")
+    options.add_argument("--shapes", nargs="+", type=shape_of, default=SHAPES, metavar="B,T,I,H")
+    options.add_argument("--threads", nargs="+", type=int, default=[1, 2], metavar="N")
+    options.add_argument("--peers", nargs="*", choices=others, default=others, help="only these; none: numgru alone")
+    add_picture(options)
+    return options.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -94,14 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     print(", ".join(f"{name} {version}" for name, version in machine.items()))
     print(*map(limits_line, limits.values()), sep="\n")
-    if others is not None:
-        print(f"Other programs took {others:.2f} cores meanwhile.")
+    print(said(others))
     print(f"Results and gradients agree with numgru's within {TOLERANCE:g} of the largest.\n")
     print(tables(cells))
     if pairs:
         print("", beside_table(pairs), sep="\n")
-    if asked.json:
-        asked.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    write(asked.json, figures)
     if asked.picture:
         draw(cells, asked.picture)
 
@@ -136,10 +124,6 @@ def limits_line(limits: Limits) -> str:
         return line
     least, most = (1e9 * seconds for seconds in limits.message)
     return f"{line}; a message to another thread takes {least:.0f} to {most:.0f} ns"
-
-
-def note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, ClassVar
@@ -51,6 +51,12 @@ class Peer(ABC):
         """What `training` returned, as NumPy arrays in numgru's layout; untimed."""
         arrays = list(map(np.asarray, result))
         return [Weights(*arrays[at : at + 4]) for at in range(0, len(arrays), 4)]
+
+
+def calls_of(peer: Peer, problem: Problem) -> dict[str, Callable[[], Any]]:
+    """What is measured, by job."""
+    x, h_0, dy = map(peer.array, (problem.x, problem.h_0, problem.dy))
+    return {"inference": lambda: peer.inference(x, h_0), "training": lambda: peer.training(x, dy)}
 
 
 def load(name: str) -> type[Peer]:

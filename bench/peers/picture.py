@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..tables import count
 from ..workload import Shape
-from .report import Cell, count
+from .report import Cell
 
 # Blue and orange of Okabe and Ito, told apart by all eyes, and by their shape.
 MARKS = [("#0072B2", "o"), ("#E69F00", "D"), ("#009E73", "s"), ("#CC79A7", "^")]

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 from ..workload import JOBS, Shape
-from .peer import load
+from .peer import calls_of, load
 from .problem import Array, Problem, Weights
 
 
@@ -97,11 +97,10 @@ class Local:
     def _prepared(self, shape: Shape) -> Results:
         problem = Problem.of(shape)
         peer = self.peer_class(problem, self.threads)
-        x, h_0, dy = map(peer.array, (problem.x, problem.h_0, problem.dy))
-        self.calls[shape, "inference"] = lambda: peer.inference(x, h_0)
-        self.calls[shape, "training"] = lambda: peer.training(x, dy)
-        y, h_n = peer.inference(x, h_0)
-        gradients = peer.gradients(peer.training(x, dy)) if peer.trains else None
+        calls = calls_of(peer, problem)
+        self.calls |= {(shape, job): call for job, call in calls.items()}
+        y, h_n = calls["inference"]()
+        gradients = peer.gradients(calls["training"]()) if peer.trains else None
         return Results(problem.like_y(y), problem.like_h_n(h_n), gradients)
 
     def burst(self, shape: Shape, job: str, calls: int, warm_up: float) -> float:

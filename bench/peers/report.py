@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..tables import count, head, row
 from ..workload import Shape
 from .limits import Bound
 
@@ -157,19 +158,7 @@ def beside_table(pairs: Sequence[tuple[Cell, Cell]]) -> str:
     return "\n".join(lines)
 
 
-def count(threads: int) -> str:
-    return f"{threads} thread" if threads == 1 else f"{threads} threads"
-
-
 def spread(times: Sequence[float]) -> str:
     median = float(np.median(times)) * 1e6
     digits = 0 if median >= 100 else 1
     return f"{median:.{digits}f} ({interquartile(times) * 1e6:.{digits}f})"
-
-
-def head(titles: Sequence[str]) -> list[str]:
-    return [row(titles), row(["---"] * len(titles))]
-
-
-def row(cells: Iterable[object]) -> str:
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import bench.peers
+from bench.machine import cache_sizes, levels
 from bench.messages import message_seconds
 from bench.peers.__main__ import main
 from bench.peers.instructions import KIND, multiplications
-from bench.peers.limits import Bound, Limits, cache_sizes, levels
+from bench.peers.limits import Bound, Limits
 from bench.peers.measure import compare
 from bench.peers.peer import PEERS, installed
 from bench.peers.problem import Problem, beside

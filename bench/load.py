@@ -22,6 +22,11 @@ class Load:
         return max(0.0, (busy - self.start[1] - own + self.start[2]) / (elapsed - self.start[0]))
 
 
+def said(taken: float | None) -> str:
+    """What `of_others` found, as a line to print."""
+    return "" if taken is None else f"Other programs took {taken:.2f} cores meanwhile."
+
+
 def _busy_seconds() -> float | None:
     """Of all processors and programs, since the system's start."""
     try:
