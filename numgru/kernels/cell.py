@@ -70,7 +70,7 @@ class Weights(_Packed):
 
 
 def in_memory(weights):
-    """The same with their arrays' memory alone."""
+    """Weights as their arrays' memory alone."""
     raise NotImplementedError
 
 
@@ -101,7 +101,26 @@ def cell_slots(cell: Any) -> tuple[tuple[int, ...], tuple[int, ...], int]:
 
 
 @_known
-def state_slots(cell: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def gate_count(cell: Any) -> int:
+    """The number of gates."""
+    return len(cell.input_slots)
+
+
+@_known
+def slot_count(cell: Any) -> int:
+    """The number of slots."""
+    count: int = cell.slots
+    return count
+
+
+@_known
+def stage_count(cell: Any) -> int:
+    """The number of stages."""
+    return len(cell.stages)
+
+
+@_known
+def state_slots_by_stage(cell: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The slots of the state's weights in two parts: those that multiply the state, and the second stage's."""
     return _state_slots(cell)
 

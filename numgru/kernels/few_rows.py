@@ -11,7 +11,7 @@ Shapes: as in sequences.py; `rows` <= ROWS rows from row `first` on.
 from __future__ import annotations
 
 from ._jit import borrower, inlined
-from .cell import cell_slots, stage_widths
+from .cell import gate_count, stage_count, stage_widths
 from .flow import flow_stages, set_factors
 from .packing import blocks_in, lanes_of
 from .products import ask_for_weights, input_gradient_tile, project_tile
@@ -66,20 +66,20 @@ def _width(weights, run, rows):
     the next step, which begins with them. And a cell of one gate, which counts in pairs, reads fewer places at once.
     """
     registers, is_single = _registers(weights, run), _is_single(weights)
-    halves = registers <= 2 * L1_REGISTERS and len(cell_slots(weights)[1]) > 2
+    halves = registers <= 2 * L1_REGISTERS and gate_count(weights) > 2
     return 2 if rows > QUARTER or (rows == 1 and registers > L1_REGISTERS and (is_single or halves)) else WIDE
 
 
 @borrower
 def _is_single(weights):
     """Whether the cell has a single gate."""
-    return len(cell_slots(weights)[1]) == 1
+    return gate_count(weights) == 1
 
 
 @borrower
 def _registers(weights, run):
     """Those that the state's weights fill."""
-    return blocks_in(run.H, run.y) * run.H * len(cell_slots(weights)[1])
+    return blocks_in(run.H, run.y) * run.H * gate_count(weights)
 
 
 @borrower
@@ -130,7 +130,7 @@ def _is_worth_asking(weights, run, rows):
 
     With a single gate asking took as much time as it saved, or more.
     """
-    is_usual = len(stage_widths(weights)) == 1 and not _is_single(weights)
+    is_usual = stage_count(weights) == 1 and not _is_single(weights)
     return rows <= QUARTER and _NEAR < _registers(weights, run) < FAR and is_usual
 
 
@@ -141,7 +141,7 @@ def _rows_not_ahead(weights, run, rows, height):
     Where more than two rows take a weight at once, to read it again costs less than to write sums and to read those,
     unless it comes from far. And what waits for no state fills the time in which others do.
     """
-    registers = blocks_in(run.H, run.y) * (run.I + run.H) * len(cell_slots(weights)[0])
+    registers = blocks_in(run.H, run.y) * (run.I + run.H) * gate_count(weights)
     if registers > FAR:
         return 0
     return rows - rows % height if 0 < rows % height <= QUARTER else rows
@@ -189,7 +189,7 @@ def forward_few(weights, run, sums, first, rows, team):
         height = MOST if MOST > QUARTER and now == 2 * MOST else HALF  # so that no row is computed in vain
         ahead = first + _rows_not_ahead(weights, run, now, height)
         for t in range(start, start + count):
-            for stage in range(len(stage_widths(weights))):
+            for stage in range(stage_count(weights)):
                 phase += 1
                 for n in range(parts_of(team)):
                     part = nth_part(team, n)
@@ -213,7 +213,7 @@ def _width_backward(rows):
 @inlined
 def _step_backward(weights, run, gradients, team, phase, t, stage, first, rows, depth, j, last):
     """One tile of a stage of a time step, backwards: all rows, all with a step t + 1 (`depth` is H) or none (0)."""
-    if stage == len(stage_widths(weights)) - 1:  # every thread computes them: the same
+    if stage == stage_count(weights) - 1:  # every thread computes them: the same
         set_factors(run, gradients.flow, first, first + rows, depth)
     if last - j == WIDE:
         if rows == 1:
@@ -279,7 +279,7 @@ def backward_few(weights, run, gradients, first, rows, team):
     """All steps of few rows, from the last to the first, and then dx: for several steps at once."""
     phase, left = 0, join(team)
     for t in range(run.T - 1, run.options.continued - 2, -1):
-        for stage in range(len(stage_widths(weights)) - 1 + flow_stages(gradients.flow), -1, -1):
+        for stage in range(stage_count(weights) - 1 + flow_stages(gradients.flow), -1, -1):
             phase += 1
             if flow_stages(gradients.flow):  # which looks at all units before any sum
                 left = wait(team, phase - 1, max(phase - 1, left))

@@ -27,9 +27,14 @@ def flow_stages(flow):
     raise NotImplementedError
 
 
+def _may_bound(flow: Any) -> bool:
+    """Whether calls with this type of a `Flow` may have bounds."""
+    return not isinstance(flow[flow.fields.index("factors")], types.NoneType)
+
+
 @overload(flow_stages)
 def _(flow):
-    if isinstance(flow[flow.fields.index("factors")], types.NoneType):
+    if not _may_bound(flow):
         return lambda flow: 0
     return lambda flow: int(flow.max_norm < np.inf)
 
@@ -41,7 +46,7 @@ def set_factors(run, flow, first, last, depth):
 
 @overload(set_factors)
 def _(run, flow, first, last, depth):
-    if isinstance(flow[flow.fields.index("factors")], types.NoneType):
+    if not _may_bound(flow):
         return lambda run, flow, first, last, depth: None
 
     def implementation(run, flow, first, last, depth):

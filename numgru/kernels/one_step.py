@@ -25,7 +25,7 @@ from numba.core.errors import TypingError
 from numpy.typing import NDArray
 
 from ._jit import c_function, intrinsic, kernel, overload, piece
-from .cell import Weights, cell_slots, stage_widths, state_count
+from .cell import Weights, cell_slots, stage_count, state_count
 from .few_rows import HALF, columns_of
 from .kinds import KINDS
 from .packing import aligned_empty, blocks_in, blocks_of, lanes_of
@@ -89,7 +89,7 @@ def _step_rows(weights, run):
     """All rows of one layer. For one step there's nothing to gain by computing the input's share ahead of it."""
     rest = run.B % ROWS
     full = run.B - rest if rest <= HALF else run.B
-    for stage in range(len(stage_widths(weights))):
+    for stage in range(stage_count(weights)):
         blocks = columns_of(weights, run, stage)
         for j in range(blocks if full else 0):
             for i in range(0, full, ROWS):
@@ -142,7 +142,7 @@ def _step_layers(kind, block, x, h, out, B):
     size = state_count(kind) * L * B * H
     before, after = carray(h, size), carray(out, size)
     kept = after  # not used, unless a stage keeps something for the next
-    if len(stage_widths(kind)) > 1:
+    if stage_count(kind) > 1:
         kept = np.empty(B * slots * padded, block.dtype)
     for first in range(0, L * B * H, B * H):
         state = start + gates * I * padded

@@ -13,7 +13,7 @@ import numpy as np
 from numba import prange
 
 from ._jit import SharedKernel, in_threads, overload, piece, shared_kernel
-from .cell import Weights, cell_slots, made_slot
+from .cell import Weights, gate_count, made_slot
 from .kinds import KINDS
 from .packing import blocks_in, lanes_of, pack_layer, pack_layer_backward
 from .recurrent import backward_part, forward_part, shared_memory
@@ -33,7 +33,7 @@ class Plain(NamedTuple):
 @piece
 def _matrices(weights, flat, I, H):
     """A layer's weights and biases, or their gradients, in their order in memory; biases may be missing."""
-    units = len(cell_slots(weights)[0]) * H
+    units = gate_count(weights) * H
     state, biases = units * I, units * (I + H)
     size = units if flat.size > biases else 0
     w_ih, w_hh = flat[:state].reshape((units, I)), flat[state:biases].reshape((units, H))

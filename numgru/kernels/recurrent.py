@@ -11,7 +11,7 @@ import numpy as np
 from numba import prange, types
 
 from ._jit import borrower, in_threads, overload, piece, shared_kernel
-from .cell import cell_slots, in_memory, stage_widths
+from .cell import gate_count, in_memory, slot_count, stage_count, stage_widths
 from .few_rows import CHUNK, FAR, HALF, QUARTER, backward_few, columns_of, forward_few, to_and_fro
 from .flow import flow_stages, set_factors
 from .packing import blocks_in, lanes_of, pack_layer, pack_layer_backward
@@ -43,7 +43,7 @@ def _room_for_sums(weights, run, steps, rows):
     padded = blocks_in(run.H, run.y) * lanes_of(run.y)
     if run.gates is not None:
         rows = 0
-    return np.empty(min(steps, run.T) * rows * cell_slots(weights)[2] * padded, weights.bias.dtype)
+    return np.empty(min(steps, run.T) * rows * slot_count(weights) * padded, weights.bias.dtype)
 
 
 @borrower
@@ -89,7 +89,7 @@ def forward_part(weights, run, words, sums, part, parts):
     in_team = parts_of(team) > 1
     end = first if in_team else _end_of_tiles(run.options.active, first, last)
     if end > first:
-        kept = _room_for_sums(weights, run, 1, end - first if len(stage_widths(weights)) > 1 else 0)
+        kept = _room_for_sums(weights, run, 1, end - first if stage_count(weights) > 1 else 0)
         _forward_tiles(in_memory(weights), run, kept, first, end)
     if end < last:
         room = sums[sums.size // run.B * first :] if in_team else _room_for_sums(weights, run, CHUNK, last - end)
@@ -104,7 +104,7 @@ def _forward_tiles(weights, run, kept, first, last):
     t, stop = 0, min(last, active_rows(run, 0))
     while stop > first:
         end = _end_of_full_tiles(run.options.active, first, stop)
-        for stage in range(len(stage_widths(weights))):
+        for stage in range(stage_count(weights)):
             width = stage_widths(weights)[stage]
             narrow, columns = _columns_of_tiles(blocks) if width == 2 else (blocks, blocks)
             for n in range(columns):
@@ -147,7 +147,7 @@ def _first_block(column, narrow, width):
 @borrower
 def _ahead(weights, run, i, first, last, column):
     """The `Ahead` of the tile at row i of those from `first` to `last`: the next weights are those from `column` on."""
-    registers = blocks_in(run.H, run.y) * (run.I + run.H) * len(cell_slots(weights)[1])
+    registers = blocks_in(run.H, run.y) * (run.I + run.H) * gate_count(weights)
     return Ahead(column, (i - first) // ROWS, (last - first + ROWS - 1) // ROWS if registers > FAR else 0)
 
 
@@ -179,7 +179,7 @@ def backward_part(weights, run, gradients, words, part, parts):
     end = first if parts_of(team) > 1 else _split(first, last, HALF)
     for t in range(run.T - 1 if end > first else -2, run.options.continued - 2, -1):
         going_on, stop = max(first, min(end, active_rows(run, t + 1))), max(first, min(end, active_rows(run, t)))
-        for stage in range(len(stage_widths(weights)) - 1 + flow_stages(gradients.flow), -1, -1):
+        for stage in range(stage_count(weights) - 1 + flow_stages(gradients.flow), -1, -1):
             _state_gradients(weights, run, gradients, t, stage, first, going_on, run.H)
             _state_gradients(weights, run, gradients, t, stage, going_on, stop, 0)
         if t >= 0:
@@ -191,7 +191,7 @@ def backward_part(weights, run, gradients, words, part, parts):
 @borrower
 def _state_gradients(weights, run, gradients, t, stage, first, last, depth):
     """One stage of a step for rows of which all have a step t + 1 (`depth` is H), or none (0)."""
-    if stage == len(stage_widths(weights)) - 1:
+    if stage == stage_count(weights) - 1:
         set_factors(run, gradients.flow, first, last, depth)
     blocks = blocks_in(run.H, run.y)
     narrow, columns = _columns_of_tiles(blocks)

@@ -26,7 +26,7 @@ import numpy as np
 from numba import prange
 
 from ._jit import borrower, piece, shared_kernel
-from .cell import blocks_of_gradients, blocks_together, cell_slots, made_slot, slots_abreast, state_slots
+from .cell import blocks_of_gradients, blocks_together, cell_slots, made_slot, slots_abreast, state_slots_by_stage
 from .examples import locate, parcel_of
 from .packing import blocks_in, lanes_of
 from .sequences import NO_OPTIONS, sequences
@@ -257,7 +257,7 @@ def _add_parcel(weights, run, made, examples, parcel, outputs, opens, is_direct,
     """
     dw_ih, dw_hh, db_ih, db_hh = outputs
     input_slots, _, slots = cell_slots(weights)
-    of_state, of_made = state_slots(weights)
+    of_state, of_made = state_slots_by_stage(weights)
     input_slots_abreast, of_state_abreast, of_made_abreast = slots_abreast(weights)
     gates, (abreast, _) = len(input_slots), blocks_of_gradients(weights)
     lanes, layout = lanes_of(panel), _layout(weights, run, dw_hh)
