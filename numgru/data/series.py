@@ -18,6 +18,7 @@ from .._types import BoolArray, Float64Array
 Dates = NDArray[np.datetime64]
 
 _MISSING = {"", "na", "n/a", "nan", "null", "none"}
+_LARGEST = 1e150  # of the values; forecasts may go beyond
 _DATE = re.compile(r"\d{4}-\d\d(-\d\d([T ]\d\d:\d\d(:\d\d)?)?)?")
 
 
@@ -27,7 +28,7 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Series:
-    """Values at even distances in time, without gaps.
+    """Values at even distances in time, without gaps; the first and the last are measured.
 
     Attributes
     ----------
@@ -37,13 +38,18 @@ class Series:
     values : ndarray, shape (n,)
         float64, all finite.
     filled : ndarray of bool, shape (n,)
-        Where there was no measurement and the value is interpolated.
+        Where there was no measurement and the value is interpolated. Such a value knows the next measurement.
     dates : ndarray of datetime64, shape (n,), or None
         Ascending; None if the file has none.
     season : int or None
         Steps after which the series repeats itself, if known.
     note : str
         How many gaps were filled and how, and whether dates are unevenly spaced.
+
+    Raises
+    ------
+    DataError
+        If an end isn't measured, or values are too large to compute with.
     """
 
     name: str
@@ -55,8 +61,21 @@ class Series:
     step: str = "step"
     note: str = ""
 
+    def __post_init__(self) -> None:
+        if not len(self) or self.filled[0] or self.filled[-1]:
+            raise DataError(f"{self.name}: expected a measured value at both ends; cut off what lies beyond them")
+        if not (largest := np.abs(self.values).max()) < _LARGEST:
+            raise DataError(
+                f"{self.name}: expected values below {_LARGEST:g}, got one of {largest:g}; give them in a larger unit"
+            )
+
     def __len__(self) -> int:
         return len(self.values)
+
+    @property
+    def measured(self) -> Float64Array:
+        """The values with NaN where there was no measurement."""
+        return np.where(self.filled, np.nan, self.values)
 
     def crc32(self) -> int:
         """Tells this series from others by its values."""

@@ -2,13 +2,15 @@
 
 Shapes: N examples, W window, F horizon; time counts from 0 at the start of the series. The origin of an
 example is the time of the last value it may see: its window is the W values up to and with the origin, its
-target the F values after it.
+target the F values after it. An origin is always measured: then the interpolated values of its window lie
+between measurements that it may see.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import count
 from typing import TypeVar
 
 import numpy as np
@@ -17,8 +19,6 @@ from numpy.typing import NDArray
 
 from .._types import Float64Array
 from .series import DataError, Series
-
-_LARGEST = 1e150  # change that is taken: a model forecasts some more
 
 Origins = NDArray[np.intp]
 Value = TypeVar("Value", bound=np.generic)
@@ -51,7 +51,8 @@ class Split:
 def split_in_time(series: Series, window: int, horizon: int) -> Split:
     """The origins of the examples of each part: the first 70 % of the series, the next 15 %, the last 15 %.
 
-    A part ends on a measured value: an interpolated one would know the value after it, across the border.
+    An interpolated value knows the next measurement. So a part ends on a measured value, and an example begins at
+    one, as its window would give its target away otherwise. One whose target wasn't measured at all is left out.
 
     Parameters
     ----------
@@ -66,27 +67,46 @@ def split_in_time(series: Series, window: int, horizon: int) -> Split:
     Raises
     ------
     DataError
-        If one of the parts is too short for a single example.
+        If one of the parts has no example.
     """
-    n = len(series)
-    measured = np.flatnonzero(~series.filled)
-    fit_end, validation_end = (
-        int(measured[measured < max(share * n, 1)][-1]) + 1 for share in (FIT_END, VALIDATION_END)
-    )
-    split = Split(
-        fit=np.arange(window - 1, fit_end - horizon),
-        validation=np.arange(fit_end - 1, validation_end - horizon),
-        tail=np.arange(validation_end - 1, n - horizon),
+    n, known = len(series), ~series.filled
+    if not _is_enough(n, window, horizon):
+        needed = next(more for more in count(max(n + 1, window + 3 * horizon)) if _is_enough(more, window, horizon))
+        raise DataError(
+            f"{series.name}: {n} values are too few to fit and test window {window} with horizon {horizon}, "
+            f"which need {needed}; give a smaller window or horizon, or more data"
+        )
+    fit_end, validation_end = (int(np.flatnonzero(known[:end])[-1]) + 1 for end in _ends(n))
+
+    def examples(part: str, first: int, end: int) -> Origins:
+        origins = np.arange(first, end - horizon)
+        origins = origins[known[origins] & targets(known, origins, horizon).any(axis=1)]
+        if not origins.size:
+            raise DataError(
+                f"{series.name}: expected a measured value in the part that {part}, with {window - 1} before it and a "
+                f"measured one among the {horizon} after it, got none, as {series.filled.sum()} of {n} values are "
+                "missing; give another window or horizon, or data with fewer gaps"
+            )
+        return origins
+
+    return Split(
+        fit=examples("is fitted", window - 1, fit_end),
+        validation=examples("chooses the epoch", fit_end - 1, validation_end),
+        tail=examples("tests", validation_end - 1, n),
         fit_end=fit_end,
         validation_end=validation_end,
     )
-    if not (split.fit.size and split.validation.size and split.tail.size):
-        needed = math.ceil(max((window + horizon) / FIT_END, (horizon + 1) / (1 - VALIDATION_END)))
-        raise DataError(
-            f"{series.name}: {n} values are too few to fit and test window {window} with horizon {horizon}, "
-            f"which need about {needed}; give a smaller window or horizon, or more data"
-        )
-    return split
+
+
+def _ends(n: int) -> tuple[int, int]:
+    """Where the first two parts end if nothing is missing."""
+    return max(1, math.ceil(FIT_END * n)), max(1, math.ceil(VALIDATION_END * n))
+
+
+def _is_enough(n: int, window: int, horizon: int) -> bool:
+    """Whether each part has an example if nothing is missing."""
+    fit_end, validation_end = _ends(n)
+    return window + horizon <= fit_end and horizon <= min(validation_end - fit_end, n - validation_end)
 
 
 def windows(values: Float64Array, origins: Origins, window: int) -> Float64Array:
@@ -117,19 +137,18 @@ class ChangeScaler:
 
     @classmethod
     def fit(cls, values: Float64Array, origins: Origins, horizon: int) -> ChangeScaler:
-        """The scale of the examples at `origins`.
+        """The scale of the examples at `origins`, whose targets may be NaN where they weren't measured.
 
         Raises
         ------
         DataError
-            If nothing ever changes there, or so much that no float64 holds it.
+            If nothing ever changes there.
         """
         changes = targets(values, origins, horizon) - values[origins, None]
+        changes = changes[~np.isnan(changes)]
         largest = float(np.abs(changes).max())
         if largest == 0:
             raise DataError("the part of the series that is fitted is constant: there is nothing to learn")
-        if not largest < _LARGEST:
-            raise DataError(f"the series changes by more than {_LARGEST:g}: give it in a larger unit")
         return cls(largest * float(np.sqrt(np.mean((changes / largest) ** 2))))
 
     def inputs(self, windows: Float64Array) -> NDArray[np.float32]:

@@ -37,15 +37,15 @@ def forecast_figure(
 ) -> Figure:
     """Forecasts against the truth above, error by step ahead below.
 
-    Above, one forecast follows the other: those made every F steps are drawn, F the horizon, so that each
-    moment is forecast once. The first entry is the model; only the second is drawn beside it.
+    Above, one forecast follows the other: of those that begin after the last one drawn has ended, the first, so
+    that each moment is forecast once at most. The first entry is the model; only the second is drawn beside it.
 
     Parameters
     ----------
     series : Series
         The truth.
     origins : ndarray of int, shape (N,)
-        When the forecasts were made; the last value that each knew. Consecutive.
+        When the forecasts were made; the last value that each knew. Ascending.
     forecasts : mapping of str to ndarray, shape (N, F)
         By name, in the unit of the series.
     errors : mapping of str to Errors
@@ -63,9 +63,11 @@ def forecast_figure(
     time: Any = np.arange(len(series)) if series.dates is None else series.dates
 
     tail = slice(int(origins[0]), len(series))
-    measured = np.where(series.filled, np.nan, series.values)  # a gap stays a gap
+    measured = series.measured  # a gap stays a gap
     above.plot(time[tail], measured[tail], color="black", linewidth=1.0, label="measured", zorder=3)
-    shown = np.arange(0, len(origins), horizon)
+    shown = [0]
+    while (following := int(np.searchsorted(origins, origins[shown[-1]] + horizon))) < len(origins):
+        shown.append(following)
     gap = int(horizon > 1)  # a NaN parts a forecast from the next; those of one step are one line
     steps = origins[shown, None] + np.arange(1 - gap, horizon + 1)
     for (name, forecast), style in list(zip(forecasts.items(), _STYLES, strict=False))[:2]:

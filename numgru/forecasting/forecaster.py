@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from .._types import Float64Array
+from .._types import Array, Float64Array, FloatArray
 from ..data import DataError, Series, baselines, load_co2, read_csv
 from ..data.baselines import Errors
 from ..data.windows import ChangeScaler, Origins, split_in_time, targets, windows
@@ -69,6 +69,13 @@ class Settings(CommonSettings):
         return replace(self, season=season or 0)
 
 
+class MeasuredMSELoss(MSELoss):
+    """Squared error, to which a target adds nothing that is NaN because it wasn't measured."""
+
+    def _run(self, p: FloatArray, t: Array, dp: FloatArray) -> float:
+        return super()._run(p, np.where(np.isnan(t), p, t), dp)
+
+
 class Forecaster(Learner[Settings, Series]):
     """The next F values of a series from its last W, by a GRU and a linear layer that sees its last state.
 
@@ -99,7 +106,7 @@ class Forecaster(Learner[Settings, Series]):
             If the series is too short for the settings, or never changes.
         """
         split = split_in_time(data, settings.window, settings.horizon)
-        return cls(settings, ChangeScaler.fit(data.values, split.fit, settings.horizon))
+        return cls(settings, ChangeScaler.fit(data.measured, split.fit, settings.horizon))
 
     @classmethod
     def _restored(cls, metadata: Mapping[str, Any]) -> Self:
@@ -109,18 +116,18 @@ class Forecaster(Learner[Settings, Series]):
         return {"scale": self.scaler.scale}
 
     def _examples(self, data: Series) -> tuple[Examples, Examples]:
-        """Inputs (W, N, 1) and outputs (N, F)."""
-        values, horizon = data.values, self.settings.horizon
+        """Inputs (W, N, 1), and outputs (N, F) with NaN where nothing was measured."""
+        measured, horizon = data.measured, self.settings.horizon
 
         def of(origins: Origins) -> Examples:
-            outputs = self.scaler.outputs(targets(values, origins, horizon), values[origins])
-            return self._inputs(values, origins), outputs
+            outputs = self.scaler.outputs(targets(measured, origins, horizon), measured[origins])
+            return self._inputs(data.values, origins), outputs
 
         split = split_in_time(data, self.settings.window, horizon)
         return of(split.fit), of(split.validation)
 
     def _fit_options(self) -> dict[str, Any]:
-        return {"loss": MSELoss(), "batch_size": self.settings.batch_size, "batch_axis": (1, 0)}
+        return {"loss": MeasuredMSELoss(), "batch_size": self.settings.batch_size, "batch_axis": (1, 0)}
 
     def forecast(self, values: Float64Array, origins: Origins) -> Float64Array:
         """What follows each origin, shape (N, F), in the unit of the values."""
@@ -133,11 +140,25 @@ class Forecaster(Learner[Settings, Series]):
 def on_tail(series: Series, forecaster: Forecaster) -> tuple[Origins, dict[str, Float64Array], dict[str, Errors]]:
     """Forecasts of the held-out tail by the model, which comes first, and the baselines; and their errors.
 
+    Parameters
+    ----------
+    series : Series
+    forecaster : Forecaster
+        Its settings say how the series is cut, and the season of the baselines.
+
     Returns
     -------
     origins : ndarray of int, shape (N,)
+        Measured values, after which the forecasts begin.
     forecasts : dict of str to ndarray, shape (N, F)
+        By name.
     errors : dict of str to Errors
+        Of measured values only, under the same names.
+
+    Raises
+    ------
+    DataError
+        If one of the series' parts has no example.
     """
     values, horizon, season = series.values, forecaster.settings.horizon, forecaster.settings.season
     origins = split_in_time(series, forecaster.settings.window, horizon).tail
@@ -155,7 +176,24 @@ def on_tail(series: Series, forecaster: Forecaster) -> tuple[Origins, dict[str, 
 
 
 def beyond(series: Series, forecaster: Forecaster) -> Float64Array:
-    """The forecast of what follows the end of the series, shape (F,)."""
+    """The forecast of what follows the end of the series, which is its last measured value.
+
+    Parameters
+    ----------
+    series : Series
+        That of the training, or another one of the same quantity.
+    forecaster : Forecaster
+
+    Returns
+    -------
+    ndarray, shape (F,)
+        In the unit of the series.
+
+    Raises
+    ------
+    DataError
+        If the series is shorter than the forecaster's window.
+    """
     window = forecaster.settings.window
     if len(series) < window:
         raise DataError(f"{series.name}: expected at least {window} values, the model's window, got {len(series)}")

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
-from numgru.data import DataError, load_co2, read_csv
+from numgru.data import DataError, Series, load_co2, read_csv
 from numgru.data.series import next_dates
 
 
@@ -102,6 +103,16 @@ def test_missing_folder_and_binary_files(tmp_path):
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00a")
     with pytest.raises(DataError, match="UTF-8"):
         read_csv(tmp_path / "binary.csv", "a")
+
+
+def test_a_series_ends_in_measured_values_of_a_size_to_compute_with():
+    values = np.arange(3.0)
+    assert_array_equal(Series("s", values, np.array([False, True, False])).measured, [0, np.nan, 2])
+    for filled in ([True, False, False], [False, False, True]):
+        with pytest.raises(DataError, match="a measured value at both ends"):
+            Series("s", values, np.array(filled))
+    with pytest.raises(DataError, match=r"s: expected values below 1e\+150, got one of 2e\+307; .* larger unit"):
+        Series("s", 1e307 * values, np.zeros(3, bool))
 
 
 @pytest.mark.parametrize(

@@ -53,14 +53,41 @@ def test_nothing_of_the_tail_reaches_what_is_fitted(n, window, horizon, seed, ch
     assert (targets(changed, split.fit, horizon) == targets(values, split.fit, horizon)).all()
 
 
+@given(n=st.integers(60, 120), missing=st.floats(0, 0.6), horizon=st.integers(1, 5), seed=st.integers(0, 2**31))
+def test_no_window_knows_anything_after_its_origin(n, missing, horizon, seed):
+    rng = np.random.default_rng(seed)
+    filled, values = rng.random(n) < missing, rng.standard_normal(n)
+    filled[[0, -1]] = False
+    measured = np.flatnonzero(~filled)
+    split = split_in_time(series_of(values, filled), 4, horizon)
+    for origin in np.concatenate([split.fit, split.validation, split.tail]):
+        before, after = (
+            np.interp(np.arange(n), measured, np.where(measured > origin, later, values[measured]))
+            for later in (0, 100)
+        )
+        at = np.array([origin])
+        assert (windows(before, at, 4) == windows(after, at, 4)).all()
+        assert not targets(filled, at, horizon).all()
+
+
+def test_too_many_gaps_are_an_error_that_says_so():
+    filled = np.arange(101) % 2 == 1
+    with pytest.raises(DataError, match=r"measured one among the 1 after it, got none, as 50 of 101 values are miss"):
+        split_in_time(series_of(np.arange(101), filled), 8, 1)
+    assert (split_in_time(series_of(np.arange(101), filled), 8, 2).fit % 2 == 0).all()
+
+
 @given(n=st.integers(1, 60), window=st.integers(1, 12), horizon=st.integers(1, 12))
 def test_too_short_is_an_error_that_says_what_is_needed(n, window, horizon):
     try:
         split_in_time(series_of(np.arange(n)), window, horizon)
     except DataError as error:
-        needed = int(str(error).split("about ")[1].split(";")[0])
+        needed = int(str(error).split("which need ")[1].split(";")[0])
         split_in_time(series_of(np.arange(needed)), window, horizon)
         assert needed > n
+        for fewer in range(n, needed):
+            with pytest.raises(DataError):
+                split_in_time(series_of(np.arange(fewer)), window, horizon)
 
 
 def test_scaling_goes_there_and_back():
@@ -86,13 +113,14 @@ def test_a_constant_series_is_refused():
         ChangeScaler.fit(np.ones(20), np.arange(5, 10), 3)
 
 
+def test_the_scale_is_that_of_measured_changes():
+    values = np.arange(20.0) ** 2
+    gaps = np.where(np.arange(20) % 2, np.nan, values)
+    assert ChangeScaler.fit(gaps, np.array([6, 8]), 2).scale == np.sqrt((28**2 + 36**2) / 2)
+
+
 @pytest.mark.parametrize("unit", [1e-200, 1e140])
 def test_the_unit_of_a_series_makes_no_difference(unit):
     values, origins = np.arange(20.0) ** 2, np.arange(5, 10)
     scale = ChangeScaler.fit(values, origins, 3).scale
     assert ChangeScaler.fit(unit * values, origins, 3).scale == pytest.approx(unit * scale, rel=1e-12)
-
-
-def test_changes_beyond_all_bounds_are_refused():
-    with pytest.raises(DataError, match="larger unit"):
-        ChangeScaler.fit(1e200 * np.arange(20.0), np.arange(5, 10), 3)

@@ -40,6 +40,15 @@ def test_forecast_figure(horizon, dates, tmp_path):
     assert np.isnan(forecast).sum() == (0 if horizon == 1 else len(forecasts["numgru"][::horizon]))
 
 
+def test_forecasts_that_are_drawn_do_not_overlap():
+    series = Series("level", np.sin(np.arange(N)), np.isin(np.arange(N), [23, 26, 27]))
+    origins, forecasts, errors_of = forecasts_of(series, 3)
+    kept = ~series.filled[origins]
+    drawn = {name: each[kept] for name, each in forecasts.items()}
+    above = forecast_figure(series, origins[kept], drawn, errors_of).axes[0]
+    assert above.lines[-1].get_xdata().tolist() == [20, 24, 28, 31, 34]
+
+
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
 @pytest.mark.parametrize("epochs", [1, 20])
 def test_training_figure(epochs, clip_norm):
