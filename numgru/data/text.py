@@ -129,6 +129,16 @@ class Text:
 def read_text(path: str | os.PathLike[str]) -> Text:
     """Read a file of text in UTF-8; every kind of line end is read as a line feed.
 
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Returns
+    -------
+    Text
+        Named after the file, cut into its parts.
+
     Raises
     ------
     DataError
