@@ -18,6 +18,7 @@ from .._types import BoolArray, Float64Array
 Dates = NDArray[np.datetime64]
 
 _MISSING = {"", "na", "n/a", "nan", "null", "none"}
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}  # of other files than ours
 _LARGEST = 1e150  # of the values; forecasts may go beyond
 _DATE = re.compile(r"\d{4}-\d\d(-\d\d([T ]\d\d:\d\d(:\d\d)?)?)?")
 
@@ -45,6 +46,8 @@ class Series:
         Steps after which the series repeats itself, if known.
     note : str
         How many gaps were filled and how, and whether dates are unevenly spaced.
+    first_row : int
+        Which row of the file the first value is from; the first is 0.
 
     Raises
     ------
@@ -60,6 +63,7 @@ class Series:
     unit: str = ""
     step: str = "step"
     note: str = ""
+    first_row: int = 0
 
     def __post_init__(self) -> None:
         if not len(self) or self.filled[0] or self.filled[-1]:
@@ -98,8 +102,8 @@ def read_csv(path: str | os.PathLike[str], column: str | None = None) -> Series:
     """Read one column of a comma-separated file whose first line names the columns.
 
     Gaps (empty, NaN, NA, null) between measurements are interpolated linearly; those before the first and
-    after the last measurement are cut off. The first other column made of ISO dates (2001-12-29, 2001-12,
-    2001-12-29 13:00) becomes the dates.
+    after the last measurement are cut off. If there is only one column, an empty line is a gap, too. The first other
+    column made of ISO dates (2001-12-29, 2001-12, 2001-12-29 13:00) becomes the dates.
 
     Parameters
     ----------
@@ -116,10 +120,11 @@ def read_csv(path: str | os.PathLike[str], column: str | None = None) -> Series:
     ------
     DataError
         If the file is missing, empty or no text, if its first line doesn't name the columns or has no such one, if a
-        cell of it holds no finite number, or if the dates don't ascend.
+        cell of it holds no finite number, if most cells of another column are dates but not all, or if the dates don't
+        ascend.
     """
     header, rows, lines = _read_rows(path)
-    dates_at = next((i for i in range(len(header)) if header[i] != column and _are_dates(rows, i)), None)
+    dates_at = _find_dates(path, header, rows, lines, column)
     values_at = _find_column(path, header, column, dates_at)
     if column is None and _is_number(header[values_at]):
         raise DataError(
@@ -147,57 +152,97 @@ def read_csv(path: str | os.PathLike[str], column: str | None = None) -> Series:
         filled=filled,
         dates=dates,
         note=_note(filled, len(values) - len(filled), dates),
+        first_row=int(kept.start),
     )
 
 
 def next_dates(dates: Dates, count: int) -> Dates | None:
     """The `count` dates that continue `dates`, or None if those are unevenly spaced.
 
-    Calendar months are even although their lengths are not.
+    Calendar months are even although their lengths are not: dates on the same day of the month, or on its last day
+    where it's shorter, go on so, and dates that are all last days of their months with last days.
     """
-    months = dates.astype("datetime64[M]")
-    for even in (dates, months):
-        within = dates - even
-        steps = np.diff(even)
-        if len(steps) and (steps == steps[0]).all() and (within == within[0]).all():
-            continued: Dates
-            following = even[-1] + steps[0] * np.arange(1, count + 1)
-            if even is months:  # some of which end before the 29th, the 30th or the 31st
-                days = ((following + 1).astype("datetime64[D]") - 1 - following.astype("datetime64[D]")).astype(int)
-                day = within[0].astype("timedelta64[D]").astype(int)
-                within = within[:1] - np.maximum(day - days, 0) * np.timedelta64(1, "D")
-                continued = (following.astype(dates.dtype) + within).astype(dates.dtype)
-                return continued
-            continued = following + within[0]
-            return continued
-    return None
+    if len(dates) < 2:
+        return None
+    ahead = np.arange(1, count + 1)
+    continued: Dates
+    months, days = dates.astype("datetime64[M]"), dates.astype("datetime64[D]")
+    step, day, time = months[1] - months[0], days - months.astype("datetime64[D]"), dates - days
+    usual = np.timedelta64(30, "D") if (day == _last_day(months)).all() else day.max()
+    on_the_day = (day == np.minimum(usual, _last_day(months))).all() and (time == time[0]).all()
+    if on_the_day and step > np.timedelta64(0) and (np.diff(months) == step).all():
+        following = months[-1] + step * ahead
+        continued = following.astype("datetime64[D]") + np.minimum(usual, _last_day(following)) + time[0]
+        return continued.astype(dates.dtype)
+    steps = np.diff(dates)
+    if not (steps == steps[0]).all():
+        return None
+    continued = dates[-1] + steps[0] * ahead
+    return continued
+
+
+def _last_day(months: Dates) -> NDArray[np.timedelta64]:
+    """How long after the first day of each month its last one is."""
+    last: NDArray[np.timedelta64] = (months + 1).astype("datetime64[D]") - months.astype("datetime64[D]") - 1
+    return last
 
 
 def _read_rows(path: str | os.PathLike[str]) -> tuple[list[str], list[list[str]], list[int]]:
-    """The header, the rows and the line on which each row ends."""
+    """The header, the rows and the line on which each row ends.
+
+    Of one column, an empty line is an empty cell; of more, it is left out. At the end of the file it is always.
+    """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
-            numbered = [(row, reader.line_num) for row in reader if row]
+            numbered = [(row, reader.line_num) for row in reader]
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error.strerror})") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: expected a CSV file in UTF-8, got something else ({error})") from error
+    at = [i for i, (row, _) in enumerate(numbered) if row]
+    numbered = numbered[at[0] : at[-1] + 1] if at else []
     if len(numbered) < 2:
         raise DataError(
             f"{path}: expected a header line and rows below it, got {'one line' if numbered else 'nothing'}"
         )
     header = [name.strip() for name in numbered[0][0]]
-    for row, line in numbered[1:]:
+    for separator, name in _SEPARATORS.items():
+        if len(header) == 1 and separator in header[0] and separator in ",".join(numbered[1][0]):
+            raise DataError(
+                f"{path}: expected commas between the cells, got {name}; write commas there, and decimals with a point"
+            )
+    numbered = [(row or [""], line) for row, line in numbered[1:] if row or len(header) == 1]
+    for row, line in numbered:
         if len(row) != len(header):
             cells = "cell" if len(header) == 1 else "cells"
-            hint = "; only commas separate cells" if ";" in "".join(header) else ""
+            hint = "; write decimals with a point" if len(row) > len(header) else ""
             raise DataError(
                 f"{path}, line {line}: expected {len(header)} {cells} as in the header, got {len(row)}{hint}"
             )
-    return header, [row for row, _ in numbered[1:]], [line for _, line in numbered[1:]]
+    return header, [row for row, _ in numbered], [line for _, line in numbered]
+
+
+def _find_dates(
+    path: Any, header: list[str], rows: list[list[str]], lines: list[int], column: str | None
+) -> int | None:
+    """The first column of dates, other than `column`."""
+    almost = None
+    for i, name in enumerate(header):
+        are_dates = [name != column and _is_date(row[i].strip()) for row in rows]
+        if all(are_dates):
+            return i
+        if almost is None and sum(are_dates) > len(rows) / 2:
+            almost = i, are_dates.index(False)
+    if almost is not None:
+        i, bad = almost
+        raise DataError(
+            f"{path}, line {lines[bad]}: expected a date in column {header[i]!r}, as 2001-12-29, 2001-12 or "
+            f"2001-12-29 13:00, got {rows[bad][i].strip()!r}; correct the cell or leave out that column"
+        )
+    return None
 
 
 def _find_column(path: Any, header: list[str], column: str | None, dates_at: int | None) -> int:
@@ -213,12 +258,11 @@ def _find_column(path: Any, header: list[str], column: str | None, dates_at: int
     return header.index(column)
 
 
-def _are_dates(rows: list[list[str]], index: int) -> bool:
-    cells = [row[index].strip() for row in rows]
-    if not all(_DATE.fullmatch(cell) for cell in cells):
+def _is_date(text: str) -> bool:
+    if not _DATE.fullmatch(text):
         return False
     try:
-        np.array(cells, "datetime64")
+        np.datetime64(text)
     except ValueError:  # the form of a date, but month 13
         return False
     return True
@@ -229,22 +273,18 @@ def _is_number(text: str) -> bool:
         float(text)
     except ValueError:
         return False
-    return True
+    return "_" not in text  # which Python allows
 
 
 def _number(path: Any, column: str, cell: str, line: int) -> float:
     text = cell.strip()
     if text.lower() in _MISSING:
         return np.nan
-    try:
-        value = float(text)
-    except ValueError:
-        value = np.inf
-    if not np.isfinite(value):
-        raise DataError(
-            f"{path}, line {line}: expected a number in column {column!r}, got {text!r}; "
-            "correct the cell or leave it empty"
-        )
+    if not _is_number(text) or not np.isfinite(value := float(text)):
+        hint = "correct the cell or leave it empty"
+        if (digits := re.sub("[,_' ]", "", text)) != text and _is_number(digits):
+            hint = "write decimals with a point, and thousands without a separator"
+        raise DataError(f"{path}, line {line}: expected a number in column {column!r}, got {text!r}; {hint}")
     return value
 
 

@@ -51,8 +51,40 @@ def test_the_only_column_needs_no_name(write, text):
     assert read_csv(write(text)).values.tolist() == [1200, 1300]
 
 
-def test_byte_order_mark_and_blank_lines(write):
-    assert read_csv(write("a\r\n1\r\n\r\n2\r\n", "utf-8-sig"), "a").values.tolist() == [1, 2]
+def test_byte_order_mark(write):
+    assert read_csv(write("a\r\n1\r\n2\r\n", "utf-8-sig"), "a").values.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n\r\n"])
+def test_a_blank_line_is_a_gap_of_the_only_column(write, end):
+    series = read_csv(write("\na\n1\n\n4\n\n\n7" + end))
+    assert series.values.tolist() == [1, 2.5, 4, 5, 6, 7]
+    assert "3 of 6" in series.note and "rows" not in series.note
+    assert read_csv(write("a,b\n\n1,2\n\n3,4\n" + end), "b").values.tolist() == [2, 4]
+
+
+def test_the_first_row_is_counted_in_the_file(write):
+    assert read_csv(write("a\n1\n2\n")).first_row == 0
+    series = read_csv(write("a\n\nNaN\n1\n\n2\nNaN\n"))
+    assert (series.first_row, len(series)) == (2, 3)
+
+
+@pytest.mark.parametrize("cell", ["", "2020-01-03T00:00:00Z", "03/01/2020", "2020-13-01"])
+def test_a_cell_that_is_no_date_among_dates_is_named(write, cell):
+    text = f"day,a\n2020-01-01,1\n2020-01-02,2\n{cell},3\n2020-01-04,4\n"
+    with pytest.raises(DataError, match=rf"line 4: expected a date in column 'day'.*, got '{cell}'; correct"):
+        read_csv(write(text), "a")
+    with pytest.raises(DataError, match="line 4: expected a date"):
+        read_csv(write(text))
+
+
+def test_dates_with_gaps_do_no_harm_beside_whole_ones(write):
+    series = read_csv(write("seen,a,day\n2020-01-01,1,2021-01\n2020-01-01,2,2021-02\n,3,2021-03\n"), "a")
+    assert str(series.dates[0]) == "2021-01"
+
+
+def test_a_column_with_some_dates_is_none_of_dates(write):
+    assert read_csv(write("seen,a\n2020-01-01,1\n,2\nnever,3\n"), "a").dates is None
 
 
 def test_month_13_is_no_date(write):
@@ -68,10 +100,19 @@ def test_month_13_is_no_date(write):
         ("a,a\n1,2\n", "more than one column 'a'"),
         ("a\n1\ntwo\n", "line 3: expected a number in column 'a', got 'two'"),
         ('a,b\n1,"x\ny"\ntwo,z\n', "line 4: expected a number"),
-        ("a\n1\ninf\n", "line 3: expected a number"),
+        ("a\n1\ninf\n", "line 3: expected a number in column 'a', got 'inf'; correct the cell"),
+        ("a\n1\n-1e307\n", "a: expected values below 1e+150, got one of 1e+307; give them in a larger unit"),
         ("a,b\n1,2\n3\n", "line 3: expected 2 cells as in the header, got 1"),
         ("a\n1\n2,3\n", "line 3: expected 1 cell as in the header, got 2"),
-        ("a;b\n1,5;2\n", "line 2: expected 1 cell as in the header, got 2; only commas separate cells"),
+        ("a\n1\n2,3\n", "got 2; write decimals with a point"),
+        ("a;b\n1,5;2\n", "expected commas between the cells, got semicolons; write commas there, and decimals with"),
+        ("date;a\n2020-01-01;1\n", "expected commas between the cells, got semicolons"),
+        ("date\ta\n2020-01-01\t1\n", "expected commas between the cells, got tabs"),
+        ('b,a\n1,"1,5"\n', "line 2: expected a number in column 'a', got '1,5'; write decimals with a point"),
+        (
+            "a\n1_000\n",
+            "line 2: expected a number in column 'a', got '1_000'; write decimals with a point, and",
+        ),
         ("a\nnan\nnan\n", "got only gaps"),
         ("day,a\n2020-01-02,1\n2020-01-01,2\n", "line 3: expected dates that ascend"),
     ],
@@ -124,10 +165,23 @@ def test_a_series_ends_in_measured_values_of_a_size_to_compute_with():
         (["2020-10-30", "2020-11-30", "2020-12-30"], ["2021-01-30", "2021-02-28"]),
         (["2020-11-29 05:00", "2020-12-29 05:00", "2021-01-29 05:00"], ["2021-02-28 05:00", "2021-03-29 05:00"]),
         (["2020-01-01 22:00", "2020-01-01 23:00"], ["2020-01-02 00:00", "2020-01-02 01:00"]),
+        (["2020-01-31 22:00", "2020-01-31 23:00"], ["2020-02-01 00:00", "2020-02-01 01:00"]),
+        (["2001-01-31", "2001-02-28", "2001-03-31"], ["2001-04-30", "2001-05-31"]),
+        (["2001-03-31", "2001-06-30", "2001-09-30"], ["2001-12-31", "2002-03-31"]),
+        (["2001-06-30", "2001-09-30"], ["2001-12-31", "2002-03-31"]),
+        (["2002-02-28", "2003-02-28"], ["2004-02-29", "2005-02-28"]),
+        (["2001-12-30", "2002-01-30", "2002-02-28"], ["2002-03-30", "2002-04-30"]),
+        (["2001-07-15", "2001-08-15", "2001-09-15"], ["2001-10-15", "2001-11-15"]),
+        (["2001-12-31", "2002-12-31", "2003-12-31"], ["2004-12-31", "2005-12-31"]),
+        (["2001-01-31", "2001-02-01"], ["2001-02-02", "2001-02-03"]),
     ],
 )
 def test_next_dates(dates, following):
     assert next_dates(np.array(dates, "datetime64"), 2).tolist() == np.array(following, "datetime64").tolist()
+
+
+def test_one_date_has_no_next():
+    assert next_dates(np.array(["2020-01-01"], "datetime64"), 1) is None
 
 
 def test_uneven_dates_have_no_next(write):
