@@ -165,19 +165,24 @@ def train(
 @commands.command(short_help="Forecast what follows the end of a series.")
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("csv_file", metavar="[CSV]", required=False, type=click.Path(path_type=Path))
+@click.option("--column", help="Of CSV, the one to continue; that of the training if left out.")
 @click.option("--output", default="-", help="File to write; - is standard output.")
 @click.option("--overwrite", is_flag=True, help="Replace that file.")
 @click.option("--threads", type=POSITIVE, help="Threads to run on; all if left out.")
-def predict(folder: Path, csv_file: Path | None, output: str, overwrite: bool, threads: int | None) -> None:
+def predict(
+    folder: Path, csv_file: Path | None, column: str | None, output: str, overwrite: bool, threads: int | None
+) -> None:
     """Forecast what follows the end of the series that RUN was trained on, or of the same column of CSV."""
+    if column is not None and csv_file is None:
+        raise Mistake(f"--column {column}: expected a CSV file with it, got none")
     if threads is not None:
         set_num_threads(threads)
     if output != "-" and os.path.lexists(output) and not overwrite:
         raise Mistake(f"--output {output}: exists; give --overwrite or another file")
     forecaster = ForecastRun(folder).load()
-    column = forecaster.settings.column
-    series = forecaster.settings.read() if csv_file is None else read_csv(csv_file, column)
-    text = forecast_csv(series, beyond(series, forecaster))
+    settings = forecaster.settings
+    series = settings.read() if csv_file is None else read_csv(csv_file, column or settings.column)
+    text = forecast_csv(series, beyond(series, forecaster), forecaster.scaler.scale)
     if output == "-":
         click.echo(text, nl=False)
     else:

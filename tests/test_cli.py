@@ -87,6 +87,33 @@ def test_a_file_of_the_user(sales, capsys):
     assert capsys.readouterr().out.splitlines()[:2][0] == "step,forecast"
 
 
+def test_the_column_of_the_training_is_kept(capsys):
+    rows = [f"{10 + np.sin(i / 2):.3f}" for i in range(120)]
+    Path("one.csv").write_text("\n".join(["v", *rows]) + "\n")
+    Path("two.csv").write_text("\n".join(["w,v", *(f"7,{row}" for row in rows)]) + "\n")
+    Path("other.csv").write_text("\n".join(["w", *rows]) + "\n")
+    assert run(["train", "one.csv", *SMALL, "--quiet", "--output", "run"]) == 0
+    assert json.loads(Path("run/settings.json").read_text())["settings"]["column"] == "v"
+    forecasts = []
+    for given in ([], ["two.csv"], ["other.csv", "--column", "w"]):
+        assert run(["predict", "run", *given]) == 0
+        forecasts.append(capsys.readouterr().out)
+    assert forecasts[0] == forecasts[1] == forecasts[2]
+    assert run(["predict", "run", "other.csv"]) == 2
+    assert one_line(capsys, "other.csv", "no column 'v'; the file has 'w'")
+    assert run(["train", "--resume", "one.csv", "--column", "v", "--output", "run", "--quiet"]) == 0
+
+
+def test_forecasts_are_numbered_by_the_row_of_the_file(capsys):
+    values = 1.5e9 + np.sin(np.arange(300) / 2)
+    Path("gaps.csv").write_text("\n".join(["v", *[""] * 5, *map(str, values), "NaN", "NaN"]) + "\n")
+    assert run(["train", "gaps.csv", *SMALL, "--quiet", "--output", "run"]) == 0
+    assert run(["predict", "run"]) == 0
+    rows = list(csv.reader(capsys.readouterr().out.splitlines()))[1:]
+    assert [int(step) for step, _ in rows] == [305, 306, 307, 308]
+    assert all(0 < abs(float(value) - 1.5e9) < 2 for _, value in rows)
+
+
 def test_without_a_season_there_is_persistence_only(sales):
     assert run(["train", sales, "--column", "sold", *SMALL, "--season", "0", "--quiet"]) == 0
     assert set(json.loads(Path("runs/sales/metrics.json").read_text())["margin"]) == {"persistence"}
@@ -259,6 +286,7 @@ def trained(sales):
         (["foreign"], ["foreign", "expected a forecaster"]),
         (["damaged"], ["damaged", "expected a file saved by numgru"]),
         (["run", "none.csv"], ["none.csv", "no such file"]),
+        (["run", "--column", "sold"], ["--column sold", "expected a CSV file with it, got none"]),
         (["run", "short.csv"], ["at least 12 values", "got 3"]),
         (["run", "--output", "none/next.csv"], ["none/next.csv", "can't be written"]),
         (["run", "--output", "sales.csv"], ["sales.csv", "exists", "--overwrite"]),

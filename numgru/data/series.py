@@ -254,7 +254,7 @@ def _find_column(path: Any, header: list[str], column: str | None, dates_at: int
         return others[0]
     if header.count(column) != 1:
         problem = "no column" if column not in header else "more than one column"
-        raise DataError(f"{path}: {problem} {column!r}; the file has {names}")
+        raise DataError(f"{path}: {problem} {column!r}; the file has {names}; name one of its columns")
     return header.index(column)
 
 

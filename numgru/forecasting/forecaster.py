@@ -32,7 +32,7 @@ class Settings(CommonSettings):
     Attributes
     ----------
     csv, column : str or None
-        The series; without `csv` the CO2 record.
+        The series; without `csv` the CO2 record. `column` may be None if the file has only one.
     window, horizon : int
         How many values a forecast sees and how many it is made of.
     season : int or None
@@ -55,7 +55,9 @@ class Settings(CommonSettings):
         return load_co2() if self.csv is None else read_csv(self.csv, self.column)
 
     def completed(self, data: Series) -> Self:
-        """These settings with the season that is known, or else the one that the fitted part shows; 0 for none.
+        """These settings with the column's name and a season.
+
+        That is the one that is known, or else the one that the fitted part shows; 0 for none.
 
         Raises
         ------
@@ -66,7 +68,7 @@ class Settings(CommonSettings):
         season = data.season or baselines.find_season(data.values[:fit_end]) if self.season is None else self.season
         if season and season >= fit_end:
             raise DataError(f"season: expected less than the {fit_end} values that are fitted, got {season}")
-        return replace(self, season=season or 0)
+        return replace(self, column=None if self.csv is None else data.name, season=season or 0)
 
 
 class MeasuredMSELoss(MSELoss):

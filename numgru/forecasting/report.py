@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from typing import Any
 
 from .._types import Float64Array
@@ -24,12 +25,23 @@ def summary(metrics: dict[str, Any], series: Series) -> str:
     return "\n".join(lines)
 
 
-def forecast_csv(series: Series, forecast: Float64Array) -> str:
-    """Two columns: date, or step where the first of the series is step 0; and forecast."""
+def forecast_csv(series: Series, forecast: Float64Array, scale: float) -> str:
+    """Two columns: date, or step where the file's first row is step 0; and forecast.
+
+    Parameters
+    ----------
+    series : Series
+        What the forecast continues.
+    forecast : ndarray, shape (F,)
+    scale : float
+        The size of a usual change: forecasts are rounded to about a 100,000th of it.
+    """
     dates = None if series.dates is None else next_dates(series.dates, len(forecast))
-    steps = range(len(series), len(series) + len(forecast)) if dates is None else dates
+    first = series.first_row + len(series)
+    steps = range(first, first + len(forecast)) if dates is None else dates
+    digits = 5 - math.floor(math.log10(scale))  # after the point
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["step" if dates is None else "date", "forecast"])
-    writer.writerows((step, f"{value:.8g}") for step, value in zip(steps, forecast, strict=True))
+    writer.writerows((step, round(value, digits)) for step, value in zip(steps, forecast.tolist(), strict=True))
     return text.getvalue()
