@@ -64,7 +64,7 @@ def forecast_figure(
 
     tail = slice(int(origins[0]), len(series))
     measured = series.measured  # a gap stays a gap
-    above.plot(time[tail], measured[tail], color="black", linewidth=1.0, label="measured", zorder=3)
+    _line(above, time[tail], measured[tail], ".", color="black", linewidth=1.0, label="measured", zorder=3)
     shown = [0]
     while (following := int(np.searchsorted(origins, origins[shown[-1]] + horizon))) < len(origins):
         shown.append(following)
@@ -91,9 +91,8 @@ def forecast_figure(
 
     ahead = np.arange(1, horizon + 1)
     for (name, error), style in zip(errors.items(), _STYLES, strict=False):
-        mark = "o" if horizon == 1 else None  # a line of one point shows nothing
         by_step = np.array(error["mae_by_step"], float)
-        below.plot(ahead, by_step, marker=mark, label=f"{name}: {error['mae']:.3g} on average", **style)
+        _line(below, ahead, by_step, "o", label=f"{name}: {error['mae']:.3g} on average", **style)
     below.set_title(f"Mean absolute error of {_count(len(origins), 'forecast')}", loc="left", fontweight="bold")
     below.set_xlabel(f"{series.step}s ahead")
     below.set_ylabel(_with_unit("error", series.unit))
@@ -276,6 +275,13 @@ def new_figure(width: float, height: float) -> Figure:
     except ImportError as error:
         raise ImportError("plots need matplotlib: pip install 'numgru[cli]'") from error
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(hspace=0.06))
+
+
+def _line(axes: Axes, x: Any, y: Float64Array, marker: str, **style: Any) -> None:
+    """A line with NaNs as gaps; points between two gaps, which a line doesn't show, get a marker."""
+    known = np.pad(np.isfinite(y), 1)
+    alone = np.flatnonzero(known[1:-1] & ~known[:-2] & ~known[2:])
+    axes.plot(x, y, marker=marker if alone.size else None, markevery=alone, **style)
 
 
 def _hue(place: float) -> Any:

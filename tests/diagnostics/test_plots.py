@@ -10,8 +10,8 @@ from numgru.diagnostics.plots import forecast_figure, save_figure, training_figu
 N = 40
 
 
-def forecasts_of(series, horizon):
-    origins = np.arange(20, N - horizon)
+def forecasts_of(series, horizon, every=1):
+    origins = np.arange(20, N - horizon, every)
     forecasts = {"numgru": persistence(series.values, origins, horizon) + 0.1}
     forecasts["persistence"] = persistence(series.values, origins, horizon)
     truth, measured = targets(series.values, origins, horizon), ~targets(series.filled, origins, horizon)
@@ -47,6 +47,18 @@ def test_forecasts_that_are_drawn_do_not_overlap():
     drawn = {name: each[kept] for name, each in forecasts.items()}
     above = forecast_figure(series, origins[kept], drawn, errors_of).axes[0]
     assert above.lines[-1].get_xdata().tolist() == [20, 24, 28, 31, 34]
+
+
+def test_values_between_two_gaps_have_markers():
+    time = np.arange(N + 1)
+    series = Series("level", np.sin(time), time % 2 == 1)
+    above, below = forecast_figure(series, *forecasts_of(series, 3, every=2)).axes
+    assert above.lines[0].get_marker() == "."
+    assert above.lines[0].get_markevery().tolist() == list(range(0, 21, 2))
+    assert [line.get_marker() for line in below.lines] == ["o", "o"]
+    assert [line.get_markevery().tolist() for line in below.lines] == [[1], [1]]  # the second step is always measured
+    whole = forecast_figure(Series("level", np.sin(time), time < 0), *forecasts_of(series, 3)).axes[0]
+    assert whole.lines[0].get_marker() == "None"
 
 
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
