@@ -52,7 +52,8 @@ def split_in_time(series: Series, window: int, horizon: int) -> Split:
     """The origins of the examples of each part: the first 70 % of the series, the next 15 %, the last 15 %.
 
     An interpolated value knows the next measurement. So a part ends on a measured value, and an example begins at
-    one, as its window would give its target away otherwise. One whose target wasn't measured at all is left out.
+    one, as its window would give its target away otherwise. One whose target wasn't measured at all is left out, and
+    each step of the horizon must have been measured somewhere in the fitted part, or its forecasts couldn't be learnt.
 
     Parameters
     ----------
@@ -67,9 +68,10 @@ def split_in_time(series: Series, window: int, horizon: int) -> Split:
     Raises
     ------
     DataError
-        If one of the parts has no example.
+        If one of the parts has no example, or the fitted one none that measured a step of the horizon.
     """
     n, known = len(series), ~series.filled
+    gaps = f"as {series.filled.sum()} of {n} values are missing"
     if not _is_enough(n, window, horizon):
         needed = next(more for more in count(max(n + 1, window + 3 * horizon)) if _is_enough(more, window, horizon))
         raise DataError(
@@ -84,13 +86,19 @@ def split_in_time(series: Series, window: int, horizon: int) -> Split:
         if not origins.size:
             raise DataError(
                 f"{series.name}: expected a measured value in the part that {part}, with {window - 1} before it and a "
-                f"measured one among the {horizon} after it, got none, as {series.filled.sum()} of {n} values are "
-                "missing; give another window or horizon, or data with fewer gaps"
+                f"measured one among the {horizon} after it, got none, {gaps}; give another window or horizon, or "
+                "data with fewer gaps"
             )
         return origins
 
+    fit = examples("is fitted", window - 1, fit_end)
+    if (never := np.flatnonzero(~targets(known, fit, horizon).any(axis=0))).size:
+        raise DataError(
+            f"{series.name}: expected measured values {never[0] + 1} after others in the part that is fitted, got "
+            f"none, {gaps}; leave out rows that are always empty, or give a smaller horizon"
+        )
     return Split(
-        fit=examples("is fitted", window - 1, fit_end),
+        fit=fit,
         validation=examples("chooses the epoch", fit_end - 1, validation_end),
         tail=examples("tests", validation_end - 1, n),
         fit_end=fit_end,

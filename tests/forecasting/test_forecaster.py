@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,21 +12,21 @@ SMALL = Settings(window=8, horizon=3, season=0, hidden_size=8, epochs=3)
 
 
 def noise_with_gaps(n):
-    """Independent values, of which every second is missing and interpolated."""
-    values, time = np.random.default_rng(0).standard_normal(n), np.arange(n)
-    filled = time % 2 == 1
+    """Independent values, of which half are missing and interpolated."""
+    rng = np.random.default_rng(0)
+    values, filled, time = rng.standard_normal(n), rng.random(n) < 0.5, np.arange(n)
+    filled[[0, -1]] = False
     return Series("noise", np.interp(time, time[~filled], values[~filled]), filled)
 
 
 def test_noise_can_not_be_forecast_by_what_fills_its_gaps():
     series = noise_with_gaps(1201)
-    forecaster = Forecaster.untrained(SMALL, series)
+    forecaster = Forecaster.untrained(replace(SMALL, horizon=1), series)
     forecaster.train(series)
     _, _, errors = on_tail(series, forecaster)
     best = np.abs(series.values[~series.filled]).mean()  # of always forecasting the mean, zero
     assert errors["numgru"]["mae"] > 0.9 * best
     assert errors["persistence"]["mae"] > best
-    assert errors["numgru"]["mae_by_step"][0] is errors["numgru"]["mae_by_step"][2] is None
 
 
 def test_what_was_not_measured_counts_nothing_in_training():
@@ -40,7 +42,7 @@ def test_what_was_not_measured_counts_nothing_in_training():
     training, validation = Forecaster.untrained(SMALL, series)._examples(series)
     for x, y in (training, validation):
         assert np.isfinite(x).all()
-        assert np.isnan(y[:, [0, 2]]).all() and np.isfinite(y[:, 1]).all()
+        assert 0 < np.isnan(y).mean() < 0.7 and np.isfinite(y).any(axis=1).all()
 
 
 def test_a_forecast_beyond_the_end_sees_a_whole_window():
