@@ -26,9 +26,10 @@ def jacobian_growth(layer: Recurrent, x: ArrayLike, *, draws: int = 16, seed: in
     """Estimate the size of J = dh_T / dh_{T - lag}, the product of the steps' Jacobians, for every lag.
 
     This is what vanishes or explodes (Pascanu et al. 2013): a gradient of the state after the last step is multiplied
-    with J on its way to an earlier one. The mean of |J^T v|^2 over random v from N(0, 1) is the sum of the squares of
-    J's singular values (Hutchinson's estimate of the trace of J J^T), so no Jacobian is ever built: every draw is a row
-    of one batch, and one backward pass for each layer and direction gives all lags.
+    with J on its way to an earlier one. The mean of |J^T v|^2 over random directions v with |v|^2 = n, the number of
+    states, is the sum of the squares of J's singular values (Hutchinson's estimate of the trace of J J^T), so no
+    Jacobian is ever built: every draw is a row of one batch, and one backward pass for each layer and direction gives
+    all lags.
 
     Parameters
     ----------
@@ -86,7 +87,8 @@ def _flow_from(
         y, states = layer.forward(x)
         v = np.zeros_like(states)
         of_place = v.reshape(-1, *v.shape[-3:])[:, place]  # (S, B, H)
-        of_place[...] = generator.standard_normal(of_place.shape)
+        drawn = generator.standard_normal(of_place.shape)
+        of_place[...] = drawn / np.sqrt((drawn**2).sum(axis=(0, 2), keepdims=True) / drawn[:, 0].size)
         layer.backward(np.zeros_like(y), v, need_dx=False)
         return layer.gradient_flow[place], len(of_place)
     finally:
