@@ -41,8 +41,10 @@ def find_season(values: Float64Array) -> int | None:
     The peak of the autocorrelation of the series less its straight trend, beyond the first zero crossing and
     up to a third of the length; None below 0.3. Give it the fitted part only.
     """
-    n = len(values)
-    time = np.arange(n)
+    n, largest = len(values), np.abs(values).max()
+    if not largest:
+        return None
+    time, values = np.arange(n), values / largest  # whose squares neither overflow nor vanish
     rest = values - np.polynomial.Polynomial.fit(time, values, 1)(time)
     power = np.abs(np.fft.rfft(rest, 2 * n)) ** 2  # twice the length, so that the ends don't meet
     correlation = np.fft.irfft(power)[: n // 3 + 1]
@@ -65,9 +67,11 @@ class Errors(TypedDict):
 def errors(forecasts: Float64Array, truth: Float64Array, measured: BoolArray) -> Errors:
     """Mean absolute and root mean square error of `forecasts` (N, F) where `truth` was measured."""
     error = np.abs(forecasts - truth)
-    by_step = [step[known] for step, known in zip(error.T, measured.T, strict=True)]
+    known = error[measured]
+    largest = known.max() or 1.0  # whose square neither overflows nor vanishes
+    by_step = [step[of] for step, of in zip(error.T, measured.T, strict=True)]
     return {
-        "mae": float(error[measured].mean()),
-        "rmse": float(np.sqrt((error[measured] ** 2).mean())),
+        "mae": float(known.mean()),
+        "rmse": float(largest * np.sqrt(((known / largest) ** 2).mean())),
         "mae_by_step": [float(step.mean()) if step.size else None for step in by_step],
     }

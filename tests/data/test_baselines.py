@@ -28,6 +28,18 @@ def test_errors_count_measured_values_only():
     assert found["mae_by_step"] == [1.5, 5, None]
 
 
+@pytest.mark.parametrize("unit", [0.0, 1e-200, 1e200])
+def test_errors_of_any_size(unit):
+    found = errors(unit * np.array([[1.0, 7.0]]), np.zeros((1, 2)), np.ones((1, 2), bool))
+    assert found["mae"] == pytest.approx(4 * unit, rel=1e-12)
+    assert found["rmse"] == pytest.approx(5 * unit, rel=1e-12)
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e149, 1e300])
+def test_a_season_of_any_size_is_found(unit):
+    assert find_season(unit * np.sin(np.arange(100) * 2 * np.pi / 10)) == 10
+
+
 @pytest.mark.parametrize("season", [4, 7, 12, 52])
 def test_the_season_of_a_noisy_wave_on_a_trend_is_found(season):
     time = np.arange(8 * season)
@@ -41,8 +53,8 @@ def test_the_season_of_the_co2_record_is_a_year():
 
 @pytest.mark.parametrize(
     "values",
-    [np.random.default_rng(0).standard_normal(300), np.arange(50.0) ** 2, np.ones(30), np.arange(3.0)],
-    ids=["noise", "curve", "constant", "short"],
+    [np.random.default_rng(0).standard_normal(300), np.arange(50.0) ** 2, np.ones(30), np.zeros(30), np.arange(3.0)],
+    ids=["noise", "curve", "constant", "zeros", "short"],
 )
 def test_where_nothing_repeats_there_is_no_season(values):
     assert find_season(values) is None
