@@ -21,7 +21,7 @@ def summary(metrics: dict[str, Any], series: Series) -> str:
     lines.append(f"{'':26}{'MAE':>10}{'RMSE':>10}   numgru's MAE is")
     for name, error in metrics["tail"].items():
         words = margin_in_words(metrics["margin"].get(name))
-        lines.append(f"{name:26}{error['mae']:>10.4g}{error['rmse']:>10.4g}   {words}".rstrip())
+        lines.append(f"{name:26}{error['mae']:>10.4g} {error['rmse']:>9.4g}   {words}".rstrip())
     return "\n".join(lines)
 
 
