@@ -41,6 +41,11 @@ def test_gaps_inside_are_interpolated_and_those_at_the_ends_cut(write):
     assert "2 of 4" in series.note and "in one gap" in series.note and "2 empty rows" in series.note
 
 
+def test_a_gap_makes_another_series(write):
+    whole, gap = (read_csv(write(f"a\n1\n{cell}\n3\n")) for cell in ("2", ""))
+    assert (whole.values == gap.values).all() and whole.crc32() != gap.crc32()
+
+
 def test_dates_are_found_and_cut_with_the_gaps(write):
     series = read_csv(write("day,a,b\n2020-01-31,,x\n2020-02-01,5,y\n2020-02-02,6,z\n"), "a")
     assert series.dates.tolist() == np.array(["2020-02-01", "2020-02-02"], "datetime64[D]").tolist()
