@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -19,14 +20,36 @@ _METADATA = "metadata.json"
 _ZIP = b"PK\x03\x04"  # its first bytes
 
 
+_TEMPORARY = "[a-z0-9_]{8}"  # what mkstemp adds to a name
+
+
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary file beside `path`; it takes that name once its bytes are on the disk.
 
-    After an exception inside the block `path` is what it was and the temporary file is gone.
+    After an exception inside the block `path` is what it was and the temporary file is gone. A link stays one: the file
+    that it leads to is replaced. What isn't a regular file, as a pipe or a device, is written to as it is.
+
+    Raises
+    ------
+    OSError
+        If it can't be written; its file name is `path`.
     """
-    path = Path(path)
     encoding = None if "b" in mode else "utf-8"
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            with open(path, mode, encoding=encoding) as file:
+                yield file
+            return
+        with _replacing(Path(os.path.realpath(path)), mode, encoding) as file:
+            yield file
+    except OSError as error:
+        error.filename = os.fspath(path)  # not the temporary one's name, and of a full disk there is none
+        raise
+
+
+@contextmanager
+def _replacing(path: Path, mode: str, encoding: str | None) -> Iterator[IO[Any]]:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, mode, encoding=encoding) as file:
@@ -47,6 +70,26 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Make it if it isn't there; an OSError if no file can be written in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        error.filename = os.fspath(folder)
+        raise
+
+
+def remove_temporaries(paths: Iterable[Path]) -> None:
+    """Remove what `atomic_write` left beside these files when it was killed."""
+    for path in paths:
+        name = re.compile(re.escape(f".{path.name}.") + _TEMPORARY)
+        for each in path.parent.iterdir():
+            if name.fullmatch(each.name):
+                each.unlink(missing_ok=True)
 
 
 def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> None:
