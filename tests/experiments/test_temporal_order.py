@@ -2,6 +2,12 @@ import csv
 import json
 import math
 import multiprocessing
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
@@ -181,6 +187,25 @@ def test_it_says_that_it_compiles(small, monkeypatch, capsys):
     monkeypatch.setattr(commands._machine, "has_cached_kernels", lambda: False)
     assert run(["temporal-order", "--quick"]) == 0
     assert capsys.readouterr().out.startswith("compiling kernels (first run only)...\n")
+
+
+def parent_of_a_process():
+    with temporal_order._pool(1) as pool:
+        pool.submit(os.getpid).result()
+        print("ready", flush=True)
+        pool.submit(time.sleep, 1000).result()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_no_process_is_left_when_the_parent_is_killed(number, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(numgru.__file__).parents[1]))
+    code = "from tests.experiments.test_temporal_order import parent_of_a_process as f; f()"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
+        assert parent.stdout.readline() == b"ready\n"
+        parent.send_signal(number)
+        readable, _, _ = select.select([parent.stdout], [], [], 60)
+        # The end of the output comes when the last process that could write to it has ended.
+        assert readable and parent.stdout.read() == b""
 
 
 def test_no_process_is_left_when_interrupted(folder):
