@@ -27,20 +27,28 @@ class TrainingDivergedError(ArithmeticError):
     ----------
     epoch, step : int
         Where, both counted from 1; step 0 is the validation.
+    reason : str
+        What wasn't finite.
     checkpoint : str or None
         The file with the state after the epoch before, if there is one.
+    wrong_data : tuple of str
+        Of x and y, what holds a NaN or an infinity in this batch.
     """
 
-    def __init__(self, epoch: int, step: int, reason: str, checkpoint: str | None) -> None:
-        self._made_with = epoch, step, reason, checkpoint
-        self.epoch, self.step, self.checkpoint = epoch, step, checkpoint
+    def __init__(
+        self, epoch: int, step: int, reason: str, checkpoint: str | None, wrong_data: tuple[str, ...] = ()
+    ) -> None:
+        self._made_with = epoch, step, reason, checkpoint, wrong_data
+        self.epoch, self.step, self.reason, self.checkpoint, self.wrong_data = self._made_with
         where = f"step {step}" if step else "validation"
+        cause = f" ({' and '.join(wrong_data)} {'hold' if len(wrong_data) > 1 else 'holds'} NaN or infinity)"
         kept = (
             f"the last good checkpoint is {checkpoint}, after epoch {epoch - 1}"
             if checkpoint
             else "there is no checkpoint yet: checkpoint=PATH writes one after every epoch"
         )
-        super().__init__(f"epoch {epoch}, {where}: {reason}; {kept}. Lower lr or set clip_norm")
+        advice = "Correct the data" if wrong_data else "Lower lr or set clip_norm"
+        super().__init__(f"epoch {epoch}, {where}: {reason}{cause if wrong_data else ''}; {kept}. {advice}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._made_with
@@ -90,7 +98,7 @@ class Trainer:
             try:
                 step, weight = self._step(outputs, batch, epoch, number)
             except (FloatingPointError, NonFiniteGradientError) as error:
-                raise TrainingDivergedError(epoch, number, str(error), checkpoint) from error
+                raise TrainingDivergedError(epoch, number, str(error), checkpoint, _wrong(batch)) from error
             seen += batch.size
             if step.report is None or step.report.skipped:
                 skipped += 1
@@ -121,7 +129,7 @@ class Trainer:
             value, _, weight = self.loss(outputs(batch), batch)
             total, examples = total + value * weight, examples + weight
             if not math.isfinite(total):
-                raise TrainingDivergedError(epoch, 0, f"the loss is {total}{_cause(batch)}", checkpoint)
+                raise TrainingDivergedError(epoch, 0, f"the loss is {total}", checkpoint, _wrong(batch))
         return total / examples
 
     def _step(self, outputs: Outputs, batch: Batch, epoch: int, number: int) -> tuple[Step, float]:
@@ -131,15 +139,14 @@ class Trainer:
         if not math.isfinite(value):
             if self.clipping.nonfinite == "skip":
                 return Step(epoch, number, value, None), weight
-            raise FloatingPointError(f"the loss is {value}{_cause(batch)}")
+            raise FloatingPointError(f"the loss is {value}")
         self.model.backward(dprediction, need_dx=False)
         report = self.clipping(self.model)
         self.optimizer.step(report)
         return Step(epoch, number, value, report), weight
 
 
-def _cause(batch: Batch) -> str:
-    """Which of a batch's arrays holds what makes its loss infinite or NaN, if one does."""
+def _wrong(batch: Batch) -> tuple[str, ...]:
+    """Which of a batch's arrays hold a NaN or an infinity."""
     arrays = {"x": batch.x, "y": batch.y}
-    names = [name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
-    return f" ({' and '.join(names)} {'hold' if len(names) > 1 else 'holds'} NaN or infinity)" if names else ""
+    return tuple(name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all())

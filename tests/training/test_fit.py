@@ -448,9 +448,10 @@ def test_parts_of_another_run_are_refused(make_model):
 
 
 def test_the_error_of_a_diverged_training_goes_to_other_processes():
-    error = TrainingDivergedError(2, 3, "the loss is nan", "run.npz")
+    error = TrainingDivergedError(2, 3, "the loss is nan", "run.npz", ("x",))
     twin = pickle.loads(pickle.dumps(error))
     assert str(twin) == str(error) and (twin.epoch, twin.step, twin.checkpoint) == (2, 3, "run.npz")
+    assert (twin.reason, twin.wrong_data) == ("the loss is nan", ("x",))
 
 
 @pytest.mark.parametrize(
@@ -460,5 +461,8 @@ def test_data_that_are_not_finite_are_named(make_model, x, y, cause):
     bad_x, bad_y = data()
     bad_x[3, 1] += x
     bad_y[3, 1] += y
-    with pytest.raises(TrainingDivergedError, match=f"the loss is .*{cause}"):
+    with pytest.raises(TrainingDivergedError, match=f"the loss is .*{cause}") as caught:
         run(make_model(), x=bad_x, y=bad_y)
+    wrong = () if cause == "inf; " else (cause[0],)
+    assert caught.value.wrong_data == wrong and caught.value.reason.startswith("the loss is ")
+    assert str(caught.value).endswith("Correct the data" if wrong else "Lower lr or set clip_norm")
