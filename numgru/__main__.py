@@ -11,9 +11,13 @@ def main() -> None:
     missing = [name for name in ("click", "tqdm", "matplotlib") if find_spec(name) is None]
     if missing:
         sys.exit(f"numgru: the command line needs {', '.join(missing)}: pip install 'numgru[cli]'")
-    from .cli import run
+    try:
+        from .cli import run
 
-    sys.exit(run())
+        code = run()
+    except KeyboardInterrupt:  # before a command has begun
+        code = 130
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numba
 import numpy as np
+from numba.core import event
 
 from . import __version__, get_num_threads
 from .kernels import _jit
@@ -24,9 +27,25 @@ def versions() -> dict[str, str]:
     }
 
 
-def has_cached_kernels() -> bool:
-    """Whether any kernel was compiled before and kept."""
-    return any(_jit.cache_folder().glob("*"))
+class _Listener(event.Listener):  # type: ignore[misc]
+    def __init__(self, tell: Callable[[], object]) -> None:
+        self._tell: Callable[[], object] | None = tell
+
+    def on_start(self, event: object) -> None:
+        """Numba has not found a kernel in the cache."""
+        tell, self._tell = self._tell, None
+        if tell is not None:
+            tell()
+
+    def on_end(self, event: object) -> None:
+        """Of no interest."""
+
+
+@contextmanager
+def told_of_compiling(tell: Callable[[], object]) -> Iterator[None]:
+    """Call `tell` once, when the first kernel is compiled that isn't in the cache."""
+    with event.install_listener("numba:compile", _Listener(tell)):
+        yield
 
 
 def _is_writable(folder: Path) -> bool:

@@ -5,6 +5,7 @@ A mistake in what was asked is one line on stderr and exit code 2.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import time
@@ -14,20 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 from click.core import ParameterSource
 from tqdm import tqdm
 
 from . import __version__, _machine, forecasting, language, set_num_threads
 from ._files import atomic_write
 from .data import DataError, read_csv
-from .experiments.commands import POSITIVE, Interrupted, gradients, temporal_order
+from .experiments.commands import POSITIVE, Interrupted, compilation_announced, gradients, temporal_order
 from .forecasting import ForecastRun, beyond
 from .forecasting.report import forecast_csv
 from .language import TextRun
-from .runs import Run, RunError, kind_in
+from .runs import Run, RunError, kind_in, refuse_to_replace
 from .training import History, TrainingDivergedError
 
 AnyRun = Run[Any, Any, Any]
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # no mistake of who asked
 
 
 def number_above_zero(text: str) -> float:
@@ -59,10 +62,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (DataError, RunError) as error:
         click.echo(f"numgru: {error}", err=True)
         return 2
-    except OSError as error:
-        where = "" if error.filename is None else f"{error.filename}: "
-        click.echo(f"numgru: {where}{error.strerror}", err=True)
-        return 2
+    except (OSError, MemoryError) as error:
+        click.echo(f"numgru: {_failure(error)}", err=True)
+        return 1 if isinstance(error, MemoryError) or error.errno in _FULL else 2
     except click.Abort:
         return 130
     return 0
@@ -101,7 +103,9 @@ def _setting(name: str, kind: Any, text: str) -> Callable[..., Any]:
 @_setting("--seed", kind=click.IntRange(min=0), text="The same seed, the same bits.")
 @click.option("--threads", type=POSITIVE, help="Threads to run on; all if left out.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder of the run; runs/NAME if left out.")
-@click.option("--resume", is_flag=True, help="Go on with the interrupted run in the folder.")
+@click.option(
+    "--resume", is_flag=True, help="Go on with the interrupted run in the folder; its data may have moved to CSV."
+)
 @click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.pass_context
@@ -143,17 +147,16 @@ def train(
         place = _run_in(folder)
     chosen, data = _resumed(place, given) if resume else _new(place, given, overwrite)
     learner = place.learner_type.untrained(chosen, data)
+    replaced = _run_in(folder).files if place.begun() else []
     if not resume:
         place.begin(chosen, data)
-    if not quiet:
-        click.echo(f"{data.name}: {data.note}")
-    with _ended_early(place):
-        if not _machine.has_cached_kernels():
-            if not quiet:
-                click.echo("compiling kernels (first run only)...")
+    with _ended_early(place, chosen), np.errstate(all="ignore"):  # `fit` says what isn't finite
+        if not quiet:
+            click.echo(f"{data.name}: {data.note}")
+        with compilation_announced(quiet):
             learner.compile_kernels(data)
         with _bar(chosen.epochs, quiet) as show:
-            history = learner.train(data, checkpoint=place.checkpoint, resume=resume, on_epoch=show)
+            history = place.train(learner, data, resume=resume, replaced=replaced, on_epoch=show)
         seconds = time.perf_counter() - started
         about = {"seconds_until_trained": seconds, "versions": _machine.versions()}
         metrics = place.finish(data, learner, history, about)
@@ -249,24 +252,44 @@ def _run_in(folder: Path) -> AnyRun:
 
 
 @contextmanager
-def _ended_early(place: AnyRun) -> Iterator[None]:
+def _ended_early(place: AnyRun, settings: Any) -> Iterator[None]:
     """Say how to go on."""
     try:
         yield
-    except KeyboardInterrupt:
-        how = (
-            f"go on with: numgru train --resume --output {place.folder}" if place.give_up() else "nothing is left of it"
-        )
-        raise Interrupted(f"interrupted; {how}") from None
-    except TrainingDivergedError as error:
-        place.give_up()
-        raise click.ClickException(str(error)) from error
+    except BaseException as error:
+        how = f"go on with: {place.how_to_go_on}" if place.give_up() else "nothing is left of it"
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted(f"interrupted; {how}") from None
+        if isinstance(error, TrainingDivergedError):
+            raise click.ClickException(_divergence(error, settings)) from error
+        if isinstance(error, OSError | MemoryError):
+            raise click.ClickException(f"{_failure(error)}; {how}") from error
+        raise
+
+
+def _divergence(error: TrainingDivergedError, settings: Any) -> str:
+    """What stopped being finite, where, and what to do."""
+    where = f"epoch {error.epoch}, {f'step {error.step}' if error.step else 'validation'}"
+    clip = "--clip-norm" if settings.clip_value is None else "--clip-value"
+    if error.wrong_data:
+        return f"{where}: {error.reason}, as some values are too large beside the others; leave them empty"
+    return f"{where}: {error.reason}; give a lower --learning-rate or {clip}"
+
+
+def _failure(error: OSError | MemoryError) -> str:
+    """What went wrong, and with which file."""
+    if isinstance(error, MemoryError):
+        return f"too little memory{f' ({error})' if str(error) else ''}"
+    where = "" if error.filename is None else f"{error.filename}: "
+    return f"{where}{error.strerror or error}"
 
 
 def _new(place: AnyRun, given: dict[str, Any], overwrite: bool) -> tuple[Any, Any]:
     """Settings, with what is found in the data, and the data."""
     if place.begun() and not overwrite:
         raise RunError(f"{place.folder}: there is a run; give --resume, --overwrite or another --output")
+    if not overwrite:
+        refuse_to_replace(place.files)
     if given.get("clip_value") is not None:
         if given.get("clip_norm") is not None:
             raise Mistake("--clip-norm, --clip-value: expected one of them, got both")
@@ -281,7 +304,8 @@ def _new(place: AnyRun, given: dict[str, Any], overwrite: bool) -> tuple[Any, An
 
 
 def _resumed(place: AnyRun, given: dict[str, Any]) -> tuple[Any, Any]:
-    settings, data = place.resume()
+    """Those of the run; data that are given may lie in another place by now."""
+    settings, data = place.resume(**{name: given.pop(name) for name in ("csv", "text") if name in given})
     for name, value in given.items():
         kept = getattr(settings, name, None)
         if value != kept:

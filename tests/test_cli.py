@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 import subprocess
 import sys
@@ -6,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numba.core import event
 
 import numgru
 from numgru import _machine
@@ -13,7 +15,7 @@ from numgru._files import load_arrays, save_arrays
 from numgru.cli import run
 from numgru.data import Series
 from numgru.forecasting import Forecaster, ForecastRun, Settings
-from numgru.runs import learner
+from numgru.runs import Learner, learner
 from numgru.training import History, TrainingDivergedError
 from tests.cases import count_compiled, run_elsewhere
 
@@ -37,6 +39,11 @@ def sales(folder):
     rows[30] = f"{months[30]}-15,x,"
     Path("sales.csv").write_text("\n".join(["month,shop,sold", *rows]) + "\n")
     return "sales.csv"
+
+
+@pytest.fixture
+def trained(sales):
+    assert run(["train", sales, "--column", "sold", *SMALL, "--epochs", "1", "--quiet", "--output", "run"]) == 0
 
 
 def names(path):
@@ -125,18 +132,25 @@ def test_quiet_prints_nothing(sales, capsys):
 
 
 def test_the_first_run_compiles_before_the_bar(sales, capsys, monkeypatch):
-    order = []
-    monkeypatch.setattr(Forecaster, "compile_kernels", lambda *_: order.append("compile"))
+    order, misses = [], 0
+
+    def compiles(*_):
+        order.append("compile")
+        for _ in range(misses):
+            event.broadcast(event.Event("numba:compile", event.EventStatus.START))
+
+    monkeypatch.setattr(Forecaster, "compile_kernels", compiles)
     monkeypatch.setattr(Forecaster, "train", lambda *_, **__: order.append("train") or History())
     monkeypatch.setattr(ForecastRun, "finish", lambda *_: {"margin": {}})
     monkeypatch.setattr(ForecastRun, "summary", lambda *_: "")
     for number, (cached, quiet) in enumerate([(False, False), (False, True), (True, False)]):
-        monkeypatch.setattr(_machine, "has_cached_kernels", lambda cached=cached: cached)
+        misses = 0 if cached else 2
         order.clear()
         train = ["train", sales, "--column", "sold", *SMALL, "--output", f"run{number}", *["--quiet"] * quiet]
         assert run(train) == 0
-        assert order == (["train"] if cached else ["compile", "train"])
-        assert ("compiling kernels (first run only)..." in capsys.readouterr().out) == (not cached and not quiet)
+        assert order == ["compile", "train"]
+        note = "compiling kernels (first run only)..."
+        assert capsys.readouterr().out.count(note) == (not cached and not quiet)
 
 
 def test_nothing_is_compiled_in_training_after_compile_kernels():
@@ -157,13 +171,20 @@ def compiled_later():
     print(count_compiled() - before)
 
 
-def test_kernels_are_cached_once_the_folder_has_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(_machine._jit, "cache_folder", lambda: tmp_path / "kernels")
-    assert not _machine.has_cached_kernels()
-    (tmp_path / "kernels").mkdir()
-    assert not _machine.has_cached_kernels()
-    (tmp_path / "kernels" / "forward.nbi").touch()
-    assert _machine.has_cached_kernels()
+def test_only_what_the_cache_lacks_is_compiled(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    code = "from tests.test_cli import compile_a_small_kernel; compile_a_small_kernel()"
+    assert [run_elsewhere(code).split() for _ in range(2)] == [["1"], ["0"]]
+
+
+def compile_a_small_kernel():
+    told = []
+    with _machine.told_of_compiling(lambda: told.append(1)):
+        model = numgru.RNN(2, 3)
+        model.zero_grad()
+        numgru.clip_grad_value_(model.gradients, 1.0)
+        numgru.clip_grad_value_({"a": np.zeros(3)}, 1.0)
+    print(len(told))
 
 
 def test_help_shows_each_command_in_a_whole_line(capsys):
@@ -180,6 +201,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(sales, capsys, monkeypatch)
     fit = learner.fit
     train = ["train", sales, "--column", "sold", *SMALL, "--quiet"]
     assert run([*train, "--output", "whole"]) == 0
+    monkeypatch.setattr(Learner, "compile_kernels", lambda *_: None)  # which fits, too
     monkeypatch.setattr(learner, "fit", interrupted)
     assert run([*train, "--output", "cut"]) == 130
     assert one_line(capsys, "interrupted", "numgru train --resume --output cut")
@@ -203,6 +225,139 @@ def test_a_checkpoint_of_something_else_is_one_line(sales, capsys):
     Path("run/checkpoint.npz").write_bytes(Path("run/model.npz").read_bytes())
     assert run(["train", "--resume", "--output", "run"]) == 2
     assert one_line(capsys, "run/checkpoint.npz", "--overwrite")
+
+
+def raising(error):
+    def raises(*_, **__):
+        raise error
+
+    return raises
+
+
+def contents(path):
+    return {each.name: each.read_bytes() for each in Path(path).iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; nothing is left of it"),
+        (TrainingDivergedError(1, 3, "the loss is nan", None), 1, "the loss is nan"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "run/checkpoint.npz"),
+            1,
+            "run/checkpoint.npz: No space left",
+        ),
+        (MemoryError(), 1, "too little memory; nothing is left of it"),
+    ],
+)
+def test_overwrite_keeps_the_run_until_another_has_a_checkpoint(
+    error, code, words, trained, sales, capsys, monkeypatch
+):
+    before = contents("run")
+    with monkeypatch.context() as patch:
+        patch.setattr(learner, "fit", raising(error))
+        train = ["train", sales, "--column", "sold", *SMALL, "--quiet", "--output", "run", "--overwrite"]
+        assert run(train) == code
+    assert one_line(capsys, words)
+    assert contents("run") == before
+
+    def one_epoch(*arguments, on_epoch, **options):
+        def interrupt(history):
+            on_epoch(history)
+            raise error
+
+        fit(*arguments, on_epoch=interrupt, **options)
+
+    fit = learner.fit
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "compile_kernels", lambda *_: None)
+        patch.setattr(learner, "fit", one_epoch)
+        assert run([*train, "--seed", "3"]) == code
+    assert names("run") == ["checkpoint.npz", "settings.json"]
+    assert json.loads(Path("run/settings.json").read_text())["settings"]["seed"] == 3
+    assert run(["train", "--output", "run", "--resume", "--quiet"]) == 0
+
+
+def test_a_run_killed_before_its_first_checkpoint_leaves_that_before_it(trained, sales):
+    before = contents("run")
+    place = ForecastRun(Path("run"))
+    place.begin(*place.resume())
+    assert not Path("run/checkpoint.npz").exists()
+    Path("run/.checkpoint.npz.abcd_123").touch()
+    assert run(["predict", "run"]) == 0
+    assert run(["train", "--output", "run", "--resume", "--quiet"]) == 0
+    assert names("run") == sorted(before) and contents("run")["model.npz"] == before["model.npz"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_of_the_user_are_not_written_over(name, sales, capsys):
+    Path("mine").mkdir()
+    Path("mine", name).write_text("mine")
+    assert run(["train", sales, "--column", "sold", *SMALL, "--quiet", "--output", "mine"]) == 2
+    assert one_line(capsys, "mine: ", "--overwrite", "another --output")
+    assert contents("mine") == {name: b"mine"}
+
+
+def test_a_killed_run_leaves_no_temporary_file_to_the_next(trained, sales):
+    for command in (["--resume"], [sales, "--column", "sold", *SMALL, "--overwrite"]):
+        Path("run/.checkpoint.npz.abcd_123").touch()
+        Path("run/.note").touch()
+        assert run(["train", *command, "--quiet", "--output", "run"]) == 0
+        assert names("run") == [".note", *FILES]
+
+
+def test_a_run_follows_its_data(trained, sales, capsys):
+    Path(sales).rename("moved.csv")
+    resume = ["train", "--resume", "--output", "run", "--quiet"]
+    assert run(resume) == 2
+    assert one_line(capsys, f"{sales}: no such file; if it was moved, give its new place with --resume")
+    assert run([*resume, "moved.csv"]) == 0
+    Path("other.csv").write_text(Path("moved.csv").read_text().replace("2010-01-15,x,", "2010-01-15,x,1"))
+    assert run([*resume, "other.csv"]) == 2
+    assert one_line(capsys, "other.csv: expected the data that the run in run began with, got others; start anew")
+    assert run(resume) == 0
+    assert json.loads(Path("run/metrics.json").read_text())["settings"]["csv"].endswith("/moved.csv")
+
+
+def test_a_folder_with_a_blank_is_quoted(sales, capsys, monkeypatch):
+    def interrupted(*arguments, **options):
+        fit(*arguments, **options)
+        raise KeyboardInterrupt
+
+    fit = learner.fit
+    with monkeypatch.context() as patch:
+        patch.setattr(learner, "fit", interrupted)
+        patch.setattr(Learner, "compile_kernels", lambda *_: None)
+        assert run(["train", sales, "--column", "sold", *SMALL, "--quiet", "--output", "a run"]) == 130
+    assert one_line(capsys, "numgru train --resume --output 'a run'\n")
+    assert run(["predict", "a run"]) == 2
+    assert one_line(capsys, "numgru train --resume --output 'a run'\n")
+
+
+@pytest.mark.parametrize("option", ["--learning-rate", "--clip-norm", "--clip-value"])
+def test_a_huge_number_warns_of_nothing(option, sales, capsys):
+    code = run(["train", sales, "--column", "sold", *SMALL, "--quiet", option, "1e300"])
+    err = capsys.readouterr().err
+    if option == "--learning-rate":
+        assert code == 1 and err.endswith("; give a lower --learning-rate or --clip-norm\n") and err.count("\n") == 1
+    else:
+        assert (code, err) == (0, "")
+
+
+def test_outliers_are_named_as_the_cause(folder, capsys):
+    values = np.arange(150.0)
+    values[110] = 1e60
+    Path("outlier.csv").write_text("sold\n" + "".join(f"{value}\n" for value in values))
+    assert run(["train", "outlier.csv", *SMALL, "--quiet"]) == 1
+    assert one_line(capsys, "epoch 1, validation: the loss is", "some values are too large beside the others")
+
+
+def test_predict_through_a_link(trained):
+    Path("target.csv").write_text("old")
+    Path("link.csv").symlink_to("target.csv")
+    assert run(["predict", "run", "--output", "link.csv", "--overwrite"]) == 0
+    assert Path("link.csv").is_symlink() and Path("target.csv").read_text().startswith("date,forecast\n")
 
 
 def test_interrupted_before_the_first_checkpoint_nothing_is_left(sales, capsys, monkeypatch):
@@ -253,6 +408,10 @@ def test_overwrite_replaces_and_changed_data_does_not_resume(sales, capsys):
         (["flat.csv", *SMALL], ["constant"]),
         (["--column", "a"], ["--column a", "CSV"]),
         (["--window", "0"], ["--window", "0", "numgru train --help"]),
+        (["--window", "9" * 20], ["--window", "9" * 20]),
+        (["--horizon", "9" * 20], ["--horizon", "9" * 20]),
+        (["--window", str(10**8)], ["2284 values are too few", "window 100000000"]),
+        (["--horizon", str(10**8)], ["2284 values are too few", "horizon 100000000"]),
         (["--epochs", "many"], ["--epochs", "many"]),
         (["--learning-rate", "-1"], ["--learning-rate", "-1"]),
         (["--learning-rate", "nan"], ["--learning-rate", "nan"]),
@@ -271,11 +430,6 @@ def test_a_mistake_is_one_line_and_leaves_nothing(arguments, words, sales, folde
     assert run(["train", *arguments]) == 2
     assert one_line(capsys, *words)
     assert names(folder) == before
-
-
-@pytest.fixture
-def trained(sales):
-    assert run(["train", sales, "--column", "sold", *SMALL, "--epochs", "1", "--quiet", "--output", "run"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -338,6 +492,21 @@ def test_a_process_of_its_own(sales, monkeypatch):
     assert names("runs/sales") == FILES
     wrong = subprocess.run([*command, "predict", "nowhere"], capture_output=True, text=True)
     assert (wrong.returncode, wrong.stdout, wrong.stderr.count("\n")) == (2, "", 1)
+
+
+def test_a_network_beyond_the_memory_is_one_line(folder, capsys):
+    assert run(["train", "--hidden-size", "10000000"]) == 1
+    assert one_line(capsys, "too little memory", "allocate")
+    assert names(folder) == []
+
+
+def test_interrupted_while_it_is_imported(monkeypatch):
+    from numgru import __main__
+
+    monkeypatch.setattr("builtins.__import__", raising(KeyboardInterrupt()))
+    with pytest.raises(SystemExit) as caught:
+        __main__.main()
+    assert caught.value.code == 130
 
 
 def test_without_click_one_line_says_what_to_install(monkeypatch):

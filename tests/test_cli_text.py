@@ -9,7 +9,7 @@ import numgru
 from numgru._files import load_arrays
 from numgru.cli import run
 from numgru.language import TextRun
-from numgru.runs import learner
+from numgru.runs import Learner, learner
 from tests.cases import sentences
 from tests.test_cli import names, one_line
 
@@ -79,6 +79,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(capsys, monkeypatch):
 
     fit = learner.fit
     assert run([*TRAIN, "--output", "whole"]) == 0
+    monkeypatch.setattr(Learner, "compile_kernels", lambda *_: None)  # which fits, too
     monkeypatch.setattr(learner, "fit", interrupted)
     assert run([*TRAIN, "--output", "cut"]) == 130
     assert one_line(capsys, "interrupted", "numgru train --resume --output cut")
@@ -158,6 +159,12 @@ def two_runs():
     assert run([*TRAIN, "--epochs", "1", "--output", "run"]) == 0
     small = ["--window", "12", "--horizon", "4", "--hidden-size", "4", "--epochs", "1", "--quiet"]
     assert run(["train", *small, "--output", "series"]) == 0
+
+
+def test_overwriting_a_run_of_the_other_kind_leaves_none_of_its_files(two_runs):
+    Path("series/note.txt").touch()
+    assert run([*TRAIN, "--output", "series", "--overwrite"]) == 0
+    assert names("series") == sorted([*FILES, "note.txt"])
 
 
 def test_runs_of_the_other_kind(two_runs, capsys):

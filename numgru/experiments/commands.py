@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
@@ -10,16 +13,18 @@ from click.core import ParameterSource
 from tqdm import tqdm
 
 from .. import _machine
-from .._files import atomic_write
-from ..data import read_csv, tasks
+from .._files import atomic_write, make_folder, remove_temporaries
+from ..data import DataError, read_csv, tasks
 from ..diagnostics.plots import save_figure
 from ..kernels.threads import get_num_threads, set_num_threads
+from ..runs import drop, refuse_to_replace
 from .flow import flow_figure, norms_csv, reach
 from .gradients import NETWORKS, STAGES, NextValue, Study
 from .success import success_figure, table, trials_csv
 from .temporal_order import BATCH_SIZE, LEARNING_RATE, QUICK, THRESHOLD, Plan, Results, run_trials
 
-POSITIVE = click.IntRange(min=1)
+POSITIVE = click.IntRange(1, 10**8)  # of larger arrays NumPy can't even say how much memory they would take
+_WITHOUT = " without --overwrite"
 
 
 class Interrupted(click.ClickException):
@@ -34,7 +39,7 @@ class Interrupted(click.ClickException):
     "--output", type=click.Path(path_type=Path), help="Folder of the results; runs/temporal-order[-quick] if left out."
 )
 @click.option("--processes", type=POSITIVE, help="How many trials at a time; one a processor if left out.")
-@click.option("--overwrite", is_flag=True, help="Drop what is in the folder and begin anew.")
+@click.option("--overwrite", is_flag=True, help="Begin anew; the first trial replaces what is in the folder.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def temporal_order(quick: bool, output: Path | None, processes: int | None, overwrite: bool, quiet: bool) -> None:
     """Train RNN, LSTM and GRU by SGD to tell the order of two symbols in a long sequence, with clipping and without.
@@ -46,26 +51,27 @@ def temporal_order(quick: bool, output: Path | None, processes: int | None, over
     """
     plan = QUICK if quick else Plan()
     folder = output or Path("runs") / ("temporal-order-quick" if quick else "temporal-order")
-    folder.mkdir(parents=True, exist_ok=True)
-    kept = folder / "trials.json"
-    if overwrite:
-        kept.unlink(missing_ok=True)
-    results = Results(kept, plan)
+    kept, shown = folder / "trials.json", [folder / "trials.csv", folder / "success.png"]
+    if not (kept.exists() or overwrite):
+        refuse_to_replace(shown)
+    make_folder(folder)
+    remove_temporaries([kept, *shown])
+    results = Results(kept, plan, anew=overwrite)
     trials = len(plan.trials())
-    _announce_compilation(quiet)
     try:
         with tqdm(total=trials, initial=len(results.done), unit="trial", disable=quiet) as bar:
-            for _ in run_trials(results, processes or get_num_threads()):
+            for _ in run_trials(results, processes or get_num_threads(), lambda: _say_that_it_compiles(quiet)):
+                drop(shown)  # they show other trials
                 bar.set_postfix_str(f"{sum(each.solved for each in results.done)} learned it", refresh=False)
                 bar.update()
     except (KeyboardInterrupt, BrokenProcessPool) as error:
-        hint = f"{len(results.done)} of {trials} trials are done: the same command goes on"
+        hint = f"{len(results.done)} of {trials} trials are done: the same command goes on{_WITHOUT * overwrite}"
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted(f"interrupted; {hint}") from None
         raise click.ClickException(f"a process was ended from outside; {hint}") from error
-    with atomic_write(folder / "trials.csv") as file:
+    with atomic_write(shown[0]) as file:
         file.write(trials_csv(results.done))
-    save_figure(folder / "success.png", success_figure(results.done, plan))
+    save_figure(shown[1], success_figure(results.done, plan))
     if not quiet:
         click.echo(table(results.done, plan))
         click.echo(f"{folder}: written")
@@ -81,7 +87,7 @@ def temporal_order(quick: bool, output: Path | None, processes: int | None, over
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Folder of the results; runs/gradients-NAME if left out."
 )
-@click.option("--overwrite", is_flag=True, help="Train anew, whatever is in the folder.")
+@click.option("--overwrite", is_flag=True, help="Train anew; the first network replaces those in the folder.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.pass_context
 def gradients(
@@ -103,48 +109,65 @@ def gradients(
     """
     name, chosen = _task(context, csv_file, task, column, length)
     folder = output or Path("runs") / f"gradients-{name}"
-    folder.mkdir(parents=True, exist_ok=True)
-    if overwrite:
-        for kept in folder.glob("*.npz"):
-            kept.unlink()
-    set_num_threads(1)  # networks as small as these don't gain from a second one
     study = Study(name, chosen, updates, seed, folder)
+    networks, shown = study.files, [folder / "gradients.csv", folder / "gradients.png"]
+    if not (overwrite or any(path.exists() for path in networks)):
+        refuse_to_replace(shown)
+    make_folder(folder)
+    remove_temporaries([*networks, *shown])
+    if overwrite:
+        study.replaced.extend([*networks, *shown])
+    set_num_threads(1)  # networks as small as these don't gain from a second one
     trainings = len(NETWORKS) * (len(STAGES) - 1)
-    _announce_compilation(quiet)
     try:
-        with tqdm(total=trainings * updates, unit="update", disable=quiet) as bar:
+        with (
+            tqdm(total=trainings * updates, unit="update", disable=quiet) as bar,
+            compilation_announced(quiet),
+        ):
             measurements = list(study.measurements(bar.update))
     except KeyboardInterrupt:
-        raise Interrupted("interrupted; the same command goes on after the last trained network") from None
+        how = f"the same command goes on after the last trained network{_WITHOUT * overwrite}"
+        raise Interrupted(f"interrupted; {how}") from None
     title = (
         f"{name}, {length} steps: gradient of the mean loss with respect to the state; at most {updates} updates by "
         f"SGD, batches of {BATCH_SIZE}, learning rate {LEARNING_RATE}, clipped to a norm of {THRESHOLD:g}"
     )
-    with atomic_write(folder / "gradients.csv") as file:
+    with atomic_write(shown[0]) as file:
         file.write(norms_csv(measurements))
-    save_figure(folder / "gradients.png", flow_figure(measurements, title))
+    save_figure(shown[1], flow_figure(measurements, title))
     if not quiet:
         click.echo(reach(measurements))
         click.echo(f"{folder}: written")
 
 
-def _announce_compilation(quiet: bool) -> None:
-    if not (quiet or _machine.has_cached_kernels()):
-        click.echo("compiling kernels (first run only)...")
+@contextmanager
+def compilation_announced(quiet: bool) -> Iterator[None]:
+    """Say it if something is compiled."""
+    with _machine.told_of_compiling(lambda: _say_that_it_compiles(quiet)):
+        yield
+
+
+def _say_that_it_compiles(quiet: bool) -> None:
+    if not quiet:
+        tqdm.write("compiling kernels (first run only)...")  # above a bar, if there is one
 
 
 def _task(
     context: click.Context, csv_file: Path | None, task: str, column: str | None, length: int
 ) -> tuple[str, tasks.Task]:
     """The task and its name."""
+    make: Callable[[int], tasks.Task]
     if csv_file is None:
         if column is not None:
             raise click.UsageError(f"--column {column}: expected a CSV file with it, got none.")
-        try:
-            return task, tasks.make(task, length)
-        except ValueError as error:
-            raise click.UsageError(f"--length for {task}: {error}.") from error
-    if context.get_parameter_source("task") is not ParameterSource.DEFAULT:
+        name, make = task, partial(tasks.make, task)
+    elif context.get_parameter_source("task") is not ParameterSource.DEFAULT:
         raise click.UsageError(f"--task {task}: expected a task or a CSV file, got both.")
-    series = read_csv(csv_file, column)
-    return csv_file.stem, NextValue.of(series, length)
+    else:
+        name, make = csv_file.stem, partial(NextValue.of, read_csv(csv_file, column))
+    try:
+        return name, make(length)
+    except DataError:
+        raise
+    except ValueError as error:
+        raise click.UsageError(f"--length for {name}: {error}.") from error

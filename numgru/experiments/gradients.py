@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -21,7 +21,7 @@ from ..data.series import DataError, Series
 from ..data.tasks import Task
 from ..data.windows import ChangeScaler, targets, windows
 from ..layers.sequential import Sequential
-from ..runs import RunError
+from ..runs import RunError, drop
 from ..training import SGD, Loss, MSELoss, NonFiniteGradientError
 from .networks import gru, lstm, smart_tanh, train_step, vectors
 from .temporal_order import BATCH_SIZE, LEARNING_RATE, THRESHOLD
@@ -142,6 +142,8 @@ class Study:
     updates, seed : int
     folder : path
         Trained networks are kept here, and loaded if they are there.
+    replaced : list of path
+        Files of an earlier study, which go when the first network has been trained.
     """
 
     name: str
@@ -149,6 +151,16 @@ class Study:
     updates: int
     seed: int
     folder: Path
+    replaced: list[Path] = field(default_factory=list)
+
+    @property
+    def files(self) -> list[Path]:
+        """Where the networks are kept."""
+        limits = [limit for limit in STAGES.values() if limit is not None]
+        return [self._file(network, limit) for network in NETWORKS for limit in limits]
+
+    def _file(self, network: str, limit: float) -> Path:
+        return self.folder / f"{network}-{'clipped' if math.isfinite(limit) else 'not-clipped'}.npz".lower()
 
     def measurements(self, on_update: Callable[[], object]) -> Iterator[Measurement]:
         """Every network at every stage; `on_update` is called for each update of each training.
@@ -181,8 +193,8 @@ class Study:
 
     def _train(self, model: Sequential, network: str, limit: float, seed: int, on_update: Callable[[], object]) -> int:
         """Train, or load; returns how many updates were made."""
-        path = self.folder / f"{network}-{'clipped' if math.isfinite(limit) else 'not-clipped'}.npz".lower()
-        if path.exists():
+        path = self._file(network, limit)
+        if path.exists() and path not in self.replaced:
             return self._load(model, path, on_update)
         optimizer, rng = SGD(model, lr=LEARNING_RATE), np.random.default_rng(seed)
         for _ in range(self.updates):
@@ -192,6 +204,8 @@ class Study:
                 break
             on_update()
         save_arrays(path, model.state_dict(), {"settings": self.settings, "updates": optimizer.steps})
+        drop(set(self.replaced) - {path})
+        self.replaced.clear()
         return optimizer.steps
 
     def _load(self, model: Sequential, path: Path, on_update: Callable[[], object]) -> int:

@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -32,6 +32,7 @@ from .networks import NETWORKS, train_step, vectors
 
 BATCH_SIZE, LEARNING_RATE, THRESHOLD = 20, 0.1, 1.0
 CHECK_EVERY, TEST_SIZE = 500, 10_000
+_PATIENCE = 10  # seconds, for processes to start and to load kernels from the cache
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,8 @@ class Results:
     path : path
         Of a JSON file; need not exist.
     plan : Plan
+    anew : bool
+        Whether the first result replaces what is in the file.
 
     Raises
     ------
@@ -155,9 +158,9 @@ class Results:
         If the file holds something else, or trials of another plan.
     """
 
-    def __init__(self, path: Path, plan: Plan) -> None:
+    def __init__(self, path: Path, plan: Plan, *, anew: bool = False) -> None:
         self.path, self.plan, self.done = path, plan, []
-        if not path.exists():
+        if anew or not path.exists():
             return
         try:
             kept = json.loads(path.read_text("utf-8"))
@@ -188,11 +191,17 @@ class Results:
             file.write("\n")
 
 
-def run_trials(results: Results, processes: int) -> Iterator[Result]:
-    """Run what is left in so many processes, of one thread each; keep and give each result as it comes."""
+def run_trials(results: Results, processes: int, on_compiling: Callable[[], object] = lambda: None) -> Iterator[Result]:
+    """Run what is left in so many processes, of one thread each; keep and give each result as it comes.
+
+    `on_compiling` is called if the first steps take so long that they seem to be compiled.
+    """
     with _pool(processes) as pool:
         # A process that compiles keeps the kernels for all; two that compile the same lose time.
-        wait([pool.submit(Trial(network, True, 10, 0).run, 1) for network in ("LSTM", "GRU", "RNN, smart tanh")])
+        first = [pool.submit(Trial(network, True, 10, 0).run, 1) for network in ("LSTM", "GRU", "RNN, smart tanh")]
+        if wait(first, _PATIENCE).not_done:
+            on_compiling()
+            wait(first)
         futures = [pool.submit(trial.run, results.plan.updates) for trial in results.left]
         for future in as_completed(futures):
             results.add(future.result())

@@ -6,6 +6,7 @@ import copy
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from .._files import load_arrays, save_arrays
 from ..layers.base import Layer
-from ..training import Adam, CosineAnnealingLR, History, fit
+from ..training import Adam, CosineAnnealingLR, History, TrainingDivergedError, fit
 from ..training.batches import Batches, batch_axes
 
 Examples = tuple[NDArray[Any], NDArray[Any]]
@@ -144,7 +145,8 @@ class Learner(ABC, Generic[S, D]):
         twin, low = copy.deepcopy(self), 1e-9  # so that there is something to clip
         twin.settings = replace(self.settings, epochs=1, clip_value=self.settings.clip_value and low)
         x, y = first(*validation)
-        twin._fit(first(*training), (x, y))
+        with suppress(TrainingDivergedError):  # `train` will say so
+            twin._fit(first(*training), (x, y))
         twin.model(x)  # finds the weights packed, which takes a kernel of its own
 
     def _fit(self, training: Examples, validation: Examples, **options: Any) -> History:

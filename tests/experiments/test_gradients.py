@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numba.core import event
 
 from numgru.cli import run
 from numgru.data import Adding, DataError, Memorization, Series, TemporalOrder
@@ -147,6 +148,72 @@ def test_interrupted(monkeypatch, capsys):
     assert "the same command goes on" in capsys.readouterr().err
 
 
+def test_overwrite_keeps_what_is_there_until_a_network_takes_its_place(monkeypatch, capsys):
+    def after(updates):
+        """An interrupt."""
+
+        def step(*arguments):
+            nonlocal updates
+            updates -= 1
+            if updates < 0:
+                raise KeyboardInterrupt
+            return train_step(*arguments)
+
+        return step
+
+    train_step, kept = gradients.train_step, Path("runs/gradients-temporal-order")
+    anew = ["gradients", *SMALL, "--seed", "1", "--overwrite"]
+    assert run(["gradients", *SMALL]) == 0
+    (kept / "data.npz").touch()
+    (kept / ".gru-clipped.npz.abcd_123").touch()
+    before = (kept / "gradients.csv").read_bytes()
+
+    monkeypatch.setattr(gradients, "train_step", after(1))
+    assert run(anew) == 130
+    assert "goes on after the last trained network without --overwrite\n" in capsys.readouterr().err
+    assert sorted(each.name for each in kept.iterdir()) == sorted([*FILES, "data.npz"])
+    assert (kept / "gradients.csv").read_bytes() == before
+    monkeypatch.setattr(gradients, "train_step", after(3))
+    assert run(anew) == 130
+    assert sorted(each.name for each in kept.iterdir()) == ["data.npz", "rnn-not-clipped.npz"]
+    monkeypatch.setattr(gradients, "train_step", train_step)
+    assert run(anew[:-1]) == 0
+    assert sorted(each.name for each in kept.iterdir()) == sorted([*FILES, "data.npz"])
+
+
+def test_it_says_that_it_compiles(monkeypatch, capsys):
+    def compiles(*arguments):
+        event.broadcast(event.Event("numba:compile", event.EventStatus.START))
+        return train_step(*arguments)
+
+    train_step = gradients.train_step
+    monkeypatch.setattr(gradients, "train_step", compiles)
+    assert run(["gradients", *SMALL[:-1]]) == 0
+    assert capsys.readouterr().out.startswith("compiling kernels (first run only)...\n")
+    assert run(["gradients", *SMALL[:-1], "--overwrite"]) == 0
+    assert capsys.readouterr().out.count("compiling") == 1
+    assert run(["gradients", *SMALL, "--overwrite"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_files_of_the_user_are_not_written_over(capsys):
+    Path("mine").mkdir()
+    Path("mine/gradients.csv").write_text("mine")
+    assert run(["gradients", *SMALL, "--output", "mine"]) == 2
+    assert "mine: has gradients.csv, which would be written over; give --overwrite" in capsys.readouterr().err
+    assert Path("mine/gradients.csv").read_text() == "mine"
+
+
+def test_a_folder_that_takes_no_file_is_noticed_before_training(monkeypatch, capsys):
+    def refused(dir):
+        raise PermissionError(13, "Permission denied", f"{dir}/tmp123")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refused)
+    monkeypatch.delattr(gradients, "train_step")
+    assert run(["gradients", *SMALL, "--output", "shut"]) == 2
+    assert capsys.readouterr().err == "numgru: shut: Permission denied\n"
+
+
 def test_a_damaged_file(folder):
     study = gradients.Study("temporal-order", TemporalOrder(10), 1, 0, folder)
     (folder / "rnn-not-clipped.npz").write_text("?")
@@ -163,6 +230,9 @@ def test_a_damaged_file(folder):
             "--length for copy: length: expected an integer of at least 20, got 19.",
         ),
         (["--length", "0"], "--length"),
+        (["--length", "9" * 14], "--length"),
+        (["--updates", "9" * 20], "--updates"),
+        (["sales.csv", "--length", "1"], "--length for sales: length: expected an integer of at least 2, got 1."),
         (["--column", "sold"], "--column sold: expected a CSV file with it, got none."),
         (["sales.csv", "--task", "copy"], "--task copy: expected a task or a CSV file, got both."),
         (["sales.csv", "--length", "59"], "length: expected at most 58, as sold has, got 59"),

@@ -170,7 +170,7 @@ def test_the_command_and_what_it_goes_on_with(small, capsys):
     [(KeyboardInterrupt, 130, "interrupted"), (BrokenProcessPool, 1, "a process was ended from outside")],
 )
 def test_interrupted(end, code, words, small, monkeypatch, capsys):
-    def one_and_a_half(results, processes):
+    def one_and_a_half(results, *_):
         results.add(result(results.left[0]))
         yield results.done[-1]
         raise end
@@ -182,10 +182,56 @@ def test_interrupted(end, code, words, small, monkeypatch, capsys):
     assert len(Results(Path("runs/temporal-order-quick/trials.json"), SMALL).left) == 15
 
 
-def test_it_says_that_it_compiles(small, monkeypatch, capsys):
-    monkeypatch.setattr(commands, "run_trials", lambda results, _: results.done.extend(map(result, results.left)) or [])
-    monkeypatch.setattr(commands._machine, "has_cached_kernels", lambda: False)
-    assert run(["temporal-order", "--quick"]) == 0
+def test_overwrite_keeps_what_is_there_until_a_trial_takes_its_place(small, folder, monkeypatch, capsys):
+    def interrupted_after(trials):
+        def runs(results, *_):
+            for trial in results.left[:trials]:
+                results.add(result(trial))
+                yield results.done[-1]
+            if results.left:
+                raise KeyboardInterrupt
+
+        return runs
+
+    kept = Path("runs/temporal-order-quick")
+    command = ["temporal-order", "--quick", "--quiet"]
+    monkeypatch.setattr(commands, "run_trials", interrupted_after(16))
+    assert run(command) == 0
+    (kept / ".trials.json.abcd_123").touch()
+    monkeypatch.setattr(commands, "run_trials", interrupted_after(0))
+    assert run([*command, "--overwrite"]) == 130
+    assert capsys.readouterr().err.endswith("0 of 16 trials are done: the same command goes on without --overwrite\n")
+    assert sorted(each.name for each in kept.iterdir()) == ["success.png", "trials.csv", "trials.json"]
+    assert len(Results(kept / "trials.json", SMALL).done) == 16
+    monkeypatch.setattr(commands, "run_trials", interrupted_after(1))
+    assert run([*command, "--overwrite"]) == 130
+    assert [each.name for each in kept.iterdir()] == ["trials.json"]
+    assert len(Results(kept / "trials.json", SMALL).done) == 1
+
+
+def test_files_of_the_user_are_not_written_over(small, capsys):
+    Path("mine").mkdir()
+    Path("mine/trials.csv").write_text("mine")
+    assert run(["temporal-order", "--quick", "--quiet", "--output", "mine"]) == 2
+    assert "mine: has trials.csv, which would be written over; give --overwrite" in capsys.readouterr().err
+    assert Path("mine/trials.csv").read_text() == "mine"
+
+
+def test_a_folder_that_takes_no_file_is_noticed_before_the_first_trial(small, monkeypatch, capsys):
+    def refused(dir):
+        raise PermissionError(13, "Permission denied", f"{dir}/tmp123")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refused)
+    monkeypatch.delattr(commands, "run_trials")
+    assert run(["temporal-order", "--quick", "--quiet", "--output", "shut"]) == 2
+    assert capsys.readouterr().err == "numgru: shut: Permission denied\n"
+
+
+def test_it_says_that_it_compiles(small, folder, monkeypatch, capsys):
+    monkeypatch.setattr(temporal_order, "_PATIENCE", 0)
+    monkeypatch.setattr(commands, "QUICK", replace(SMALL, seeds=0))
+    monkeypatch.setattr(commands, "save_figure", lambda *_: None)
+    assert run(["temporal-order", "--quick", "--processes", "1"]) == 0
     assert capsys.readouterr().out.startswith("compiling kernels (first run only)...\n")
 
 
