@@ -35,7 +35,8 @@ class Sequential(Layer):
     Raises
     ------
     ValueError
-        For no layer, one that is there twice or in another container, dtypes or orders of time and batch that differ.
+        For no layer, one that is there twice or in another container, dtypes or orders of time and batch that differ,
+        or a layer that takes another number of features than the one before it puts out.
     TypeError
         For something else than a layer.
 
@@ -79,6 +80,7 @@ class Sequential(Layer):
             for name, leaf in layer.leaves.items()
         }
         _check_orders(self._leaves)
+        _check_features(self._leaves)
         self._house()
 
     def __repr__(self) -> str:
@@ -250,3 +252,25 @@ def _check_orders(layers: dict[str, Layer]) -> None:
     }
     if len(set(orders.values())) > 1:
         raise ValueError(f"layers: expected all with batch_first or none, got {orders}")
+
+
+def _check_features(layers: dict[str, Layer]) -> None:
+    """That each layer takes as many features as the one before puts out, where both are known."""
+    given: int | str = "any"
+    giver = ""
+    for name, layer in layers.items():
+        taken = _features_taken(layer)
+        if isinstance(given, int) and isinstance(taken, int) and given != taken:
+            raise ValueError(
+                f"layers: expected {name} {layer!r} to take the {given} features that {giver} puts out, got {taken}; "
+                "give both the same number"
+            )
+        known = type(layer).output_shape is not Layer.output_shape  # a layer from elsewhere need not say it
+        given, giver = layer.output_shape(("T", "B", given))[-1] if known else "any", f"{name} {layer!r}"
+
+
+def _features_taken(layer: Layer) -> int | str:
+    try:
+        return layer.input_shape[-1]
+    except NotImplementedError:
+        return "any"

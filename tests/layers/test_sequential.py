@@ -66,6 +66,33 @@ class Ragged(numgru.Layer):
     forward = __call__
 
 
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        (
+            (numgru.GRU(2, 3), numgru.Linear(4, 1)),
+            r"1 Linear\(4, 1\) to take the 3 features that 0 GRU\(2, 3\) puts out",
+        ),
+        (
+            (numgru.LSTM(2, 3, bidirectional=True), numgru.MeanOverTime(), numgru.Linear(3, 1)),
+            "the 6 features that 1 Mean",
+        ),
+        ((numgru.Embedding(5, 2), numgru.GRU(5, 3)), r"1 GRU\(5, 3\) to take the 2 features .*, got 5; give both"),
+        ((numgru.GRU(2, 3), numgru.Sequential(numgru.LastStep(), numgru.Linear(2, 1))), "1.1 Linear"),
+        ((numgru.Linear(2, 3), numgru.RNN(2, 3)), "1 RNN"),
+    ],
+)
+def test_layers_that_do_not_fit(layers: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        numgru.Sequential(*layers)
+
+
+def test_layers_that_fit() -> None:
+    numgru.Sequential(numgru.Linear(2, 3), numgru.GRU(3, 4, batch_first=True), numgru.LastStep(batch_first=True))
+    numgru.Sequential(numgru.GRU(2, 3), Ragged(), numgru.Linear(4, 1))  # of which nothing is known
+    numgru.Sequential(numgru.LastStep(), numgru.Linear(4, 1), numgru.Embedding(3, 2), numgru.Linear(2, 1))
+
+
 LENGTHS, RESET = np.array([1, 3]), np.zeros((3, 2), bool)
 
 
