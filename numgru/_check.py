@@ -72,6 +72,13 @@ def size(name: str, value: Any) -> int:
     return integer(name, value, 1)
 
 
+def flag(name: str, value: Any) -> bool:
+    """`value` as a bool."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: expected True or False, got {type(value).__name__} ({value!r})")
+    return bool(value)
+
+
 def one_of(name: str, value: Any, choices: Collection[Any]) -> None:
     """`value` is one of `choices`."""
     if value not in choices:
@@ -225,9 +232,10 @@ def output(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], 
 
 def tokens(name: str, value: ArrayLike, count: int) -> IntArray:
     """`value` as a C-contiguous, writeable int64 array of integers from 0 to `count` - 1, not empty."""
-    given = integers(name, value)
-    if given.size == 0:
+    given = any_array(name, value)
+    if given.size == 0:  # of which NumPy makes floats
         raise ValueError(f"{name}: expected at least one token, got shape {given.shape}")
+    given = integers(name, given)
     low, high = given.min(), given.max()
     if low < 0 or high >= count:
         raise ValueError(f"{name}: expected tokens from 0 to {count - 1}, got values from {low} to {high}")

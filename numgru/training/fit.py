@@ -122,11 +122,15 @@ def fit(
     FileExistsError
         If `checkpoint` exists and `resume` isn't set.
     TrainingDivergedError
-        If the loss or a gradient stops being finite, unless `nonfinite` says otherwise.
+        If the loss or a gradient stops being finite, unless `nonfinite` says otherwise; with "skip", if an epoch skips
+        all of its steps.
     """
     _check_parts(model, loss, optimizer, schedule)
     epochs, batch_size = _check.integer("epochs", epochs, 1), _check.integer("batch_size", batch_size, 1)
     seed = _check.integer("seed", seed, 0)
+    flags = {"restore_best": restore_best, "shuffle": shuffle, "progress": progress, "resume": resume}
+    for name, value in flags.items():
+        _check.flag(name, value)
     clipping = Clipping(clip_norm, clip_norm_per_array, clip_value, clip_adaptive, norm_type, nonfinite)
     if patience is not None:
         patience = _check.integer("patience", patience, 1)

@@ -108,6 +108,7 @@ def test_any_integers(kind: Any) -> None:
         ([[0.0]], TypeError, r"x: expected integers, got dtype float64"),
         ([[True]], TypeError, r"x: expected integers, got dtype bool"),
         (["a"], TypeError, "x: expected .*got dtype <U1"),
+        ([], ValueError, r"x: expected at least one token, got shape \(0,\)"),
         (np.zeros((0, 3), int), ValueError, r"x: expected at least one token, got shape \(0, 3\)"),
         (None, TypeError, "x: expected .*got dtype object"),
     ],

@@ -374,6 +374,13 @@ def test_diverged_validation(make_model):
         run(make_model(), x, y, validation=(x, y * np.nan))
 
 
+@pytest.mark.parametrize("flag", ["shuffle", "restore_best", "progress", "resume"])
+@pytest.mark.parametrize("value", ["no", 0, None])
+def test_a_flag_is_true_or_false(make_model, flag, value):
+    with pytest.raises(TypeError, match=f"{flag}: expected True or False, got {type(value).__name__} "):
+        run(make_model(), *data(), **{flag: value})
+
+
 def test_a_bare_gru_is_to_be_wrapped():
     model = GRU(3, 2, seed=0)
     with pytest.raises(TypeError, match=r"model: .* one array, got GRU\(3, 2\), .*; pass numgru\.Sequential\(layer\)"):
