@@ -73,7 +73,8 @@ class Layer:
     Attributes
     ----------
     dtype : numpy.dtype
-        float32 or float64; of the parameters, of all outputs and of all gradients.
+        float32 or float64; of the parameters and their gradients, and of the output and dx. A layer without parameters
+        may put out its input's instead.
     parameters, gradients : dict of str to ndarray
         By name; views into `flat_parameters` and `flat_gradients`, so either may be changed in place.
     flat_parameters, flat_gradients : ndarray, shape (n,)

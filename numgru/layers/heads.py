@@ -48,6 +48,8 @@ class _Steps(NamedTuple):
 class _Head(Layer):
     """What the heads share: arguments, and what lives from forward to backward.
 
+    The output and dx have x's dtype (float64 if that is neither float32 nor float64), whatever `dtype` says.
+
     Parameters
     ----------
     batch_first : bool
