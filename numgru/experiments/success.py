@@ -82,7 +82,7 @@ def success_figure(results: Sequence[Result], plan: Plan) -> Figure:
             by_length = of.get((network, clipped), {})
             share = [solved / trials for solved, trials in by_length.values()]
             axes.plot(list(by_length), share, label=METHODS[clipped], clip_on=False, **style)
-        axes.set_title(network, loc="left", fontweight="bold")
+        axes.set_title(network, loc="left", fontweight="bold", pad=11)  # clear of markers at 1
         axes.set_xlabel("length of the sequences")
         axes.set_xticks(plan.lengths)
         axes.set_ylim(0, 1)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 import numgru
 from numgru.cli import run
@@ -144,6 +145,16 @@ def test_rates_table_and_csv():
     unclipped, clipped = panels[2].lines
     assert clipped.get_xdata().tolist() == [10, 20] and clipped.get_ydata().tolist() == [0.5, 0]
     assert unclipped.get_ydata().tolist() == [0, 0]
+
+
+def test_markers_lie_below_the_titles():
+    figure = success_figure([result(trial, solved=True) for trial in SMALL.trials()], SMALL)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        (title,) = (each for each in axes.findobj(Text) if each.get_text() == axes.get_title("left"))
+        _, top = axes.transData.transform((0, 1))
+        half = max(line.get_markersize() + line.get_markeredgewidth() for line in axes.lines) / 2
+        assert title.get_window_extent().y0 > top + half * figure.dpi / 72
 
 
 def test_the_command_and_what_it_goes_on_with(small, capsys):
