@@ -237,7 +237,7 @@ class Layer:
     @property
     def small_input(self) -> tuple[int, ...]:
         """The shape of a small input that needs every kernel of the layer."""
-        raise NotImplementedError
+        raise NotImplementedError(f"small_input: expected a layer that defines this property, got {self!r}")
 
     def zero_grad(self) -> None:
         """Set every gradient to zero."""

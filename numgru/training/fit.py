@@ -138,13 +138,19 @@ def fit(
             raise ValueError("patience: expected validation=(x, y) with it, got None")
     axes = batch_axes(batch_axis)
     steps = checked_steps(bptt_steps, model, axes)
-    every_step = "lengths" in model.takes and puts_out_every_step(model)
+    held = _validation(validation)
     _check_lengths("lengths", lengths, model, steps)
+    _check_lengths("validation[2]", held[2] if held else None, model, steps)
+    with_lengths = lengths is not None or (held is not None and held[2] is not None)
+    every_step = with_lengths and puts_out_every_step(model)
     for name, call in (("on_step", on_step), ("on_epoch", on_epoch)):
         if call is not None and not callable(call):
             raise TypeError(f"{name}: expected a function or None, got {type(call).__name__} ({call!r})")
     training = Batches(("x", "y", "lengths"), x, y, axes, batch_size, model.dtype, steps, lengths, every_step)
-    held_out = _held_out(validation, model, axes, batch_size, steps, every_step)
+    held_out = None
+    if held:
+        names = ("validation[0]", "validation[1]", "validation[2]")
+        held_out = Batches(names, *held[:2], axes, batch_size, model.dtype, steps, held[2], every_step)
     path = _checkpoint_path(checkpoint, resume)
     bar = bar_class(progress)
     settings = {
@@ -216,14 +222,8 @@ def _check_lengths(name: str, lengths: ArrayLike | None, model: Layer, steps: in
         raise ValueError(f"{name}: expected None with bptt_steps, whose windows are all of one length, got one")
 
 
-def _held_out(
-    validation: tuple[ArrayLike, ...] | None,
-    model: Layer,
-    axes: tuple[int, int],
-    batch_size: int,
-    steps: int | None,
-    every_step: bool,
-) -> Batches | None:
+def _validation(validation: tuple[ArrayLike, ...] | None) -> tuple[ArrayLike, ArrayLike, ArrayLike | None] | None:
+    """Its x, y and lengths."""
     if validation is None:
         return None
     if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
@@ -231,10 +231,7 @@ def _held_out(
             f"validation: expected (x, y), (x, y, lengths) or None, got {type(validation).__name__}"
             + (f" of {len(validation)}" if isinstance(validation, tuple | list) else "")
         )
-    names = ("validation[0]", "validation[1]", "validation[2]")
-    (x, y), lengths = validation[:2], validation[2] if len(validation) == 3 else None
-    _check_lengths(names[2], lengths, model, steps)
-    return Batches(names, x, y, axes, batch_size, model.dtype, steps, lengths, every_step)
+    return validation[0], validation[1], validation[2] if len(validation) == 3 else None
 
 
 def _checkpoint_path(checkpoint: str | os.PathLike[str] | None, resume: bool) -> Path | None:

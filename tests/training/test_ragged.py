@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from numgru import GRU, LastStep, Linear, Sequential
+from numgru import GRU, LastStep, Layer, Linear, Sequential
 from numgru.training import SGD, CrossEntropyLoss, MSELoss, fit
 
 N, T, I, C = 11, 7, 3, 2
@@ -36,9 +37,9 @@ def train(every_step: bool, batch_first: bool, beyond: float, **options: Any) ->
     x, y = data(every_step, batch_first, beyond)
     axis = 0 if batch_first else 1
     options = {"lengths": LENGTHS, "batch_axis": (axis, axis if every_step else 0), "seed": 3, **options}
+    options = {"validation": (x, y, options["lengths"]), **options}
     history = fit(
-        model, x, y, loss=MSELoss(), optimizer=SGD(model, lr=0.1), epochs=2, batch_size=4,
-        validation=(x, y, options["lengths"]), restore_best=False, **options,
+        model, x, y, loss=MSELoss(), optimizer=SGD(model, lr=0.1), epochs=2, batch_size=4, restore_best=False, **options
     )  # fmt: skip
     return model, history
 
@@ -98,6 +99,35 @@ def test_classes_past_the_ends_need_not_exist() -> None:
     fit(model, x, classes, loss=CrossEntropyLoss(), optimizer=SGD(model, lr=0.1), epochs=1, lengths=LENGTHS)
 
 
+def test_other_lengths_are_other_data(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"validation": None, "checkpoint": tmp_path / "run.npz"}
+    train(False, True, 0.0, **options)
+    with pytest.raises(ValueError, match="another data"):
+        train(False, True, 0.0, **options, resume=True, lengths=np.full(N, T))
+
+
+class Mean(Layer):
+    """Of the steps that count; it doesn't say what inputs it takes."""
+
+    def forward(self, x: Any, lengths: Any = None) -> Any:
+        return x.mean(1)
+
+    def backward(self, dy: Any, *, need_dx: bool = True) -> None:
+        pass
+
+
+def test_without_lengths_a_layer_need_not_tell_its_input() -> None:
+    model = Mean({})
+    options: dict[str, Any] = {"loss": MSELoss(), "optimizer": SGD(model, lr=0.1), "epochs": 1}
+    x, y = np.ones((N, T, I)), np.ones((N, I))
+    assert fit(model, x, y, **options).loss == [0.0]
+    with pytest.raises(NotImplementedError, match=r"small_input: expected .* Mean\(\)"):
+        fit(model, x, y, lengths=LENGTHS, **options)
+
+
+SQUARE = {"x": np.zeros((5, 5, I)), "y": np.zeros((5, 5, C)), "lengths": [5] * 5}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -107,6 +137,17 @@ def test_classes_past_the_ends_need_not_exist() -> None:
         ({"y": np.zeros((N, T - 1, C)), "lengths": LENGTHS}, "y: expected a target for every step"),
         ({"x": np.zeros((N, I)), "lengths": LENGTHS}, "y: expected a target for every step"),
         ({"lengths": LENGTHS, "batch_axis": (0, 1), "y": np.zeros((T, N, C))}, "y: expected a target for every step"),
+        ({**SQUARE, "batch_axis": (0, 1)}, "y: expected a target for every step"),
+        (
+            {
+                "model": network(False, True),
+                "x": np.zeros((5, 4, I)),
+                "y": np.zeros((I, C)),
+                "lengths": [1, 2, 3],
+                "batch_axis": (2, 0),
+            },
+            r"x: expected shape .* for lengths, got \(5, 4, 3\) with batch_axis=2",
+        ),
         ({"validation": (np.zeros((N, T, I)), np.zeros((N, T, C)), [9] * N)}, r"validation\[2\]: expected 1 to 7"),
         ({"model": Sequential(Linear(I, C, seed=0)), "lengths": LENGTHS}, "lengths: expected None, since no layer of"),
     ],
