@@ -220,6 +220,13 @@ def test_progress_counts_windows(capsys: Any) -> None:
     assert "9/9" in capsys.readouterr().err
 
 
+class Stateful(Layer):
+    """It starts from a state, and keeps the one that it ends with to itself."""
+
+    def forward(self, x: Any, h_0: Any = None) -> Any:
+        return x
+
+
 def bidirectional() -> Sequential:
     return Sequential(GRU(I, H, bidirectional=True), Linear(2 * H, O))
 
@@ -245,6 +252,7 @@ def bidirectional() -> Sequential:
             r"validation\[1\]: expected a target for every step, .* as validation\[0\]",
         ),
         (lambda: Sequential(Linear(I, O)), {}, TypeError, "bptt_steps: expected a model that takes h_0 and return_h_n"),
+        (lambda: Stateful({}), {}, TypeError, "bptt_steps: expected a model that takes h_0 and return_h_n"),
         (lambda: Sequential(GRU(I, O), LastStep()), {}, ValueError, r"target: expected .* shape \(5, 3\)"),
         (bidirectional, {}, ValueError, r"bptt_steps: expected layers of one direction, got GRU\(2, 6"),
     ],

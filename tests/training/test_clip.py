@@ -178,6 +178,16 @@ def test_a_factor_too_small_for_a_normal_number():
     np.testing.assert_allclose(array, 1e-3 / math.sqrt(3), rtol=1e-6)
 
 
+def test_more_than_rounding_is_clipped():
+    array = np.array([1 + 32 * np.finfo(float).eps])
+    assert clip_grad_norm_(array, 1.0).clipped == ("gradients",) and array == 1.0
+
+
+def test_an_adaptive_factor_is_that_of_the_worst_unit():
+    report = clip_grad_adaptive_(np.array([[1.0, 0.0], [100.0, 0.0]]), np.eye(2), 0.01)
+    assert report.factor == pytest.approx(1e-4)
+
+
 def test_zero_gradients():
     assert clip_grad_norm_([np.zeros(5), np.zeros(0)], 0.0).norm == 0.0
     assert clip_grad_adaptive_([np.zeros((5, 0))], [np.zeros((5, 0))]).norm == 0.0

@@ -123,6 +123,11 @@ def test_a_norm_beyond_float64(clip):
     assert (array == 1.5e308).all()
 
 
+def test_a_sum_beyond_float64():
+    with pytest.raises(NonFiniteGradientError, match="expected a norm within float64"):
+        clip_grad_norm_([np.array([1e308]), np.array([1e308])], 1.0, 1)
+
+
 @pytest.mark.parametrize("clip", CLIPS[:2], ids=lambda clip: clip.__name__)
 def test_measured_only(clip):
     grads = some()
@@ -189,11 +194,15 @@ def test_no_arrays(clip):
 @each_clip
 def test_overlapping_arrays(clip):
     storage = np.ones((6, 10))
+    row = storage[0]
     for arrays in (
         {"a": storage[:4], "b": storage[3:]},
         {"a": storage[0], "other": np.ones(3), "b": storage[:, 9:]},
         {"a": storage, "b": storage},
         {"a": storage[::-1, ::-1], "b": storage[5:]},
+        {"a": row[9:3:-1], "b": row[4:6]},
+        {"a": row[::2], "other": row[3:6:2], "b": row[6:9:2]},
+        {"a": row[::2], "other": row[1:8:2], "b": row[6:9:2]},
     ):
         with pytest.raises(ValueError, match=r"expected arrays that don't overlap, got gradients\['.'\] and gradients"):
             clip(arrays, 0.1)

@@ -3,11 +3,13 @@
 import builtins
 import math
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from numgru import GRU
+from numgru._files import load_arrays
 from numgru.training import (
     SGD,
     Adam,
@@ -22,6 +24,7 @@ from numgru.training import (
     clip_grad_value_,
     fit,
 )
+from numgru.training.batches import Batches
 
 
 def data(n=37, seed=0):
@@ -101,6 +104,12 @@ def test_the_seed_decides(make_model):
     assert np.array_equal(weights[0], weights[1]) and not np.array_equal(weights[0], weights[2])
 
 
+def test_every_seed_and_epoch_has_an_order_of_its_own():
+    batches = Batches(("x", "y", "lengths"), X, Y, (0, 0), 8, X.dtype)
+    first = [next(batches.shuffled(*key)).x.copy() for key in ((0, 2), (1, 1), (2, 0))]
+    assert all(not np.array_equal(first[i], first[i - 1]) for i in range(3))
+
+
 def test_batch_axis(make_model):
     """The same examples along axis 1 (and targets along either) train the same."""
     rng = np.random.default_rng(0)
@@ -141,12 +150,12 @@ def test_inputs_arrive_in_the_dtype_of_the_model(make_model, convert):
     assert {batch.dtype for batch in recorder.seen} == {np.dtype(np.float32)}
 
 
-def test_strided_inputs_train_the_same(make_model):
+def test_strided_inputs_train_the_same(make_model, tmp_path):
     x, y = data()
     weights = []
     for inputs in (x, np.asfortranarray(x), np.repeat(x, 2, 0)[::2]):
         model = make_model()
-        run(model, inputs, y)
+        run(model, inputs, y, checkpoint=tmp_path / f"{len(weights)}.npz")
         weights.append(model.flat_parameters)
     assert np.array_equal(weights[0], weights[1]) and np.array_equal(weights[0], weights[2])
 
@@ -227,12 +236,13 @@ def test_skipped_steps_change_nothing_and_are_not_in_the_means(make_model):
     np.testing.assert_array_equal(model.flat_parameters, other.flat_parameters)
 
 
-def test_zeroed_gradients(make_model):
+@pytest.mark.parametrize("rule", RULES)
+def test_zeroed_gradients(make_model, rule):
     x, y = data()
     model = make_model()
     spoil(model, (2,), np.inf)
     steps = []
-    run(model, x, y, epochs=1, clip_value=0.1, nonfinite="zero", on_step=steps.append)
+    run(model, x, y, epochs=1, nonfinite="zero", on_step=steps.append, **{rule: 0.1})
     assert [step.report.nonfinite for step in steps] == [{}, {"b": 1}, {}, {}, {}]
     assert np.isfinite(model.flat_parameters).all()
 
@@ -241,9 +251,11 @@ def test_a_loss_that_is_not_finite_is_skipped_too(make_model):
     x, y = data()
     y[3] = np.inf
     model, steps = make_model(), []
-    history = run(model, x, y, shuffle=False, nonfinite="skip", on_step=steps.append, progress=True)
+    options = {"shuffle": False, "nonfinite": "skip", "clip_norm": 1e-3}
+    history = run(model, x, y, on_step=steps.append, progress=True, **options)
     assert [step.report is None for step in steps] == [True, False, False, False, False] * 3
     assert np.isfinite(history.loss).all() and history.skipped_share == [0.2] * 3
+    assert history.clipped_share == [1.0] * 3
     with pytest.raises(TrainingDivergedError, match="epoch 1, step 5: every step was skipped"):
         run(model, x, y * np.nan, nonfinite="skip")
     with pytest.raises(TrainingDivergedError, match="epoch 1, step 1: the loss is inf"):
@@ -309,6 +321,28 @@ def test_steps_are_reported(make_model):
     assert history.skipped_share == [0.0, 0.0] and not any(step.skipped for step in steps)
 
 
+def test_the_rate_of_examples_and_the_learning_rate_at_the_start(make_model, monkeypatch):
+    x, y = data()
+    model = make_model()
+    optimizer = SGD(model, lr=0.1)
+    clock = SimpleNamespace(perf_counter=iter([0.0, 2.0, 10.0, 11.0]).__next__)
+    monkeypatch.setattr("numgru.training.epoch.time", clock)
+    history = run(model, x, y, optimizer, epochs=2, on_step=lambda step: setattr(optimizer, "lr", 0.2))
+    assert (history.examples_per_second, history.lr) == ([18.5, 37.0], [0.1, 0.2])
+
+
+def test_the_bar_shows_the_steps_that_count(make_model, capsys):
+    x, y = data()
+    y[0] = np.inf
+    steps = []
+    options = {"epochs": 1, "shuffle": False, "nonfinite": "skip", "on_step": steps.append, "progress": True}
+    history = run(make_model(), x, y, clip_norm=1.2, **options)
+    norm = steps[-1].report.norm
+    assert history.skipped_share == [0.2] and 0 < history.clipped_share[0] < 1 and norm < history.grad_norm_max[0]
+    shown = f"loss={history.loss[0]:.4g}, |g|={norm:.3g}, clipped={history.clipped_share[0]:.0%}"
+    assert shown in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_progress_is_one_bar_for_the_whole_run(make_model, capsys, tmp_path):
     x, y = data()
     model, path = make_model(), tmp_path / "run.npz"
@@ -363,15 +397,29 @@ def test_diverged_gradient_names_the_parameter_and_the_checkpoint(make_model, tm
             model.gradients["b"][1] = np.nan
 
     model.backward = broken
-    with pytest.raises(TrainingDivergedError, match=r"epoch 2, step 2: gradients\['b'\]") as caught:
+    with pytest.raises(TrainingDivergedError, match=r"epoch 2, step 2: gradients\['b'\].*, after epoch 1\.") as caught:
         run(model, x, y, checkpoint=path, clip_norm=1.0)
     assert caught.value.checkpoint == str(path) and str(path) in str(caught.value)
 
 
-def test_diverged_validation(make_model):
+@pytest.mark.parametrize(("much", "loss"), [(np.nan, "nan"), (1e200, "inf")])
+def test_diverged_validation(make_model, much, loss):
     x, y = data()
-    with pytest.raises(TrainingDivergedError, match="epoch 1, validation: the loss is nan"):
-        run(make_model(), x, y, validation=(x, y * np.nan))
+    with pytest.raises(TrainingDivergedError, match=f"epoch 1, validation: the loss is {loss}"):
+        run(make_model(), x, y, validation=(x, y + much))
+
+
+def test_there_is_no_checkpoint_before_the_first(make_model, tmp_path):
+    with pytest.raises(TrainingDivergedError, match="there is no checkpoint yet") as caught:
+        run(make_model(), X, Y * np.nan, checkpoint=tmp_path / "run.npz")
+    assert caught.value.checkpoint is None
+
+
+def test_the_checkpoint_is_there_when_the_epoch_is_reported(make_model, tmp_path):
+    path, saved = tmp_path / "run.npz", []
+    on_epoch = lambda history: saved.append(len(load_arrays(path)[1]["history"]["loss"]))  # noqa: E731
+    run(make_model(), X, Y, epochs=2, checkpoint=path, on_epoch=on_epoch)
+    assert saved == [1, 2]
 
 
 @pytest.mark.parametrize("flag", ["shuffle", "restore_best", "progress", "resume"])

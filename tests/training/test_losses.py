@@ -213,6 +213,8 @@ def zeros(*shape, dtype=np.float32):
             ValueError,
             "target: expected probabilities, .* from 0.0 to 2.0",
         ),
+        (BCEWithLogitsLoss(), np.zeros(2), [-0.1, 0.5], ValueError, "target: .* from -0.1 to 0.5"),
+        (BCEWithLogitsLoss(), zeros(3), [np.nan, 2, 0.5], ValueError, "target: .* from 0.5 to 2.0"),
         (CrossEntropyLoss(), zeros(2, 3), zeros(2), TypeError, "target: expected integers"),
         (
             CrossEntropyLoss(),

@@ -112,10 +112,10 @@ def test_state_continues_bit_for_bit(make_model, optimizer, options):
     first = optimizer(model, **options)
     run(first, grads[:10])
     second = optimizer(other, **options)
-    state = first.state_dict()
-    second.load_state_dict(state)
-    other.flat_parameters[...] = model.flat_parameters
+    state, there = first.state_dict(), model.flat_parameters.copy()
     run(first, grads[10:])
+    second.load_state_dict(state)
+    other.flat_parameters[...] = there
     run(second, grads[10:])
     np.testing.assert_array_equal(model.flat_parameters, other.flat_parameters)
     assert state["steps"] == 10 and second.steps == STEPS

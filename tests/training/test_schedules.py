@@ -74,6 +74,23 @@ def test_plateau_by_hand(make_model):
     assert rates(schedule, [1.0, 1, 1, 1, 1, 1, 1]) == [1, 1, 1, 0.5, 0.5, 0.5, 0.25]
 
 
+@pytest.mark.parametrize(
+    ("losses", "lr", "options", "expected"),
+    [
+        ([1, 1], 1.0, {"factor": 0.5, "patience": 0, "threshold": 0}, [1, 0.5]),  # as good isn't better
+        ([1, 1], 1.0, {"factor": 0.5, "patience": 0, "eps": 0.5}, [1, 1]),
+        ([1] * 12, 1.0, {}, [1] * 11 + [0.1]),
+        ([1, 0.9995], 1.0, {"patience": 0}, [1, 1]),
+        ([1, 0.99995], 1.0, {"patience": 0}, [1, 0.1]),
+        ([1, 1], 1e-8, {"patience": 0}, [1e-8] * 2),
+        ([1, 1], 2e-8, {"patience": 0}, [2e-8, 2e-9]),
+    ],
+)
+def test_plateau_at_its_limits(make_model, losses, lr, options, expected):
+    schedule = ReduceLROnPlateau(SGD(make_model(), lr=lr), **options)
+    assert rates(schedule, [*losses, 0])[1:] == pytest.approx(expected, rel=1e-12)  # after each epoch
+
+
 @pytest.mark.parametrize(("schedule", "options"), SETTINGS, ids=IDS)
 def test_pytorch_agrees(make_model, schedule, options):
     torch = pytest.importorskip("torch", reason="PyTorch isn't installed: parity not checked")
