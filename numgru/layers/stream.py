@@ -126,6 +126,8 @@ class Stream:
             If these aren't indices of sequences.
         """
         chosen: Any = slice(None) if rows is None else rows if isinstance(rows, slice) else np.asarray(rows)
+        if np.size(chosen) == 0:
+            return
         try:
             chosen = np.arange(self._batch_size)[chosen]
         except IndexError as error:

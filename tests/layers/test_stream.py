@@ -77,6 +77,12 @@ def test_steps_of_the_same_shape_in_other_arrays(combination: Any, dtype: Any) -
     assert_same_bits({"h": gru.step(x, h)}, {"h": expected})
 
 
+def test_integers_with_features_are_no_tokens() -> None:
+    problem, gru = problem_and_layer()
+    x, h = np.arange(B * I).reshape(B, I) % 2, problem["h_0"]
+    assert_same_bits({"h": gru.step(x, h)}, {"h": gru.step(x.astype(float), h)})
+
+
 @pytest.mark.parametrize("combination", [(), (LSTM,)], ids=["GRU", "LSTM"])
 def test_step_of_tokens(combination: Any) -> None:
     problem, gru = problem_and_layer(combination, tokens=True)
@@ -131,6 +137,25 @@ def test_the_states_of_streams_are_their_own() -> None:
     assert_same_bits({"copy": copy.state}, {"copy": one.state})
 
 
+def test_arrays_are_the_streams_own_but_for_the_view() -> None:
+    problem, gru = problem_and_layer()
+    h_0, given = {"state": problem["h_0"]}, problem["h_0"].copy()
+    stream = gru.stream(B, given)
+    copy = stream.copy()
+    given[...] = 9
+    seen = stream.state
+    seen[:, 1] = 0
+    assert not stream.state[:, 1].any()
+    assert_same_bits({"state": copy.state}, h_0)
+    stream.reset()
+    copy.state = given
+    given[...] = 8
+    assert (copy.state == 9).all() and not seen[:, 1].any()
+    copy.reset()
+    for each in (stream, copy):
+        assert_same_bits({"state": each.state}, h_0)
+
+
 @pytest.mark.parametrize("combination", [(), (LSTM,)], ids=["GRU", "LSTM"])
 def test_saved_and_loaded(combination: Any, tmp_path: Path) -> None:
     problem, gru = problem_and_layer(combination)
@@ -143,7 +168,7 @@ def test_saved_and_loaded(combination: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("combination", [(RESET,), (LSTM, RESET)], ids=["GRU", "LSTM"])
-@pytest.mark.parametrize("rows", [None, [0], [3, 7], slice(2, 5)], ids=str)
+@pytest.mark.parametrize("rows", [None, [0], [3, 7], slice(2, 5), [], slice(0)], ids=str)
 def test_reset(rows: Any, combination: Any) -> None:
     """Of all rows or of some: back to the state it began with, the other rows go on."""
     problem, gru = problem_and_layer(combination)
@@ -237,9 +262,11 @@ def test_states_of_another_dtype_or_no_states(tmp_path: Path) -> None:
     stream = problem_and_layer(dtype=np.float32)[1].stream(B)
     with pytest.raises(ValueError, match=r"state.npz: expected .*float32, got .*float64"):
         stream.load(path)
-    save_arrays(path, {"state": stream.state}, {"format": "another"})
-    with pytest.raises(ValueError, match=r"state.npz: expected the states of a stream, got "):
-        stream.load(path)
+    state = {"state": stream.state}
+    for arrays, metadata in ((state, {"format": "another"}), (state, {}), ({}, {"format": "numgru stream 1"})):
+        save_arrays(path, arrays, metadata)
+        with pytest.raises(ValueError, match=r"state.npz: expected the states of a stream, got "):
+            stream.load(path)
 
 
 def test_streams_on_several_threads() -> None:
