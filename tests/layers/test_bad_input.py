@@ -171,7 +171,7 @@ def head(name: str) -> numgru.Layer:
         (LINEAR, zeros(0, I), ValueError, r"x: expected .*got \(0, 5\)"),
         (LINEAR, zeros(B, I) * 1j, TypeError, "x: expected .*got .*complex64"),
         (LAST, zeros(B, I), ValueError, r"x: expected shape \(T, B, H\).*got \(3, 5\)"),
-        (LAST, zeros(0, B, I), ValueError, r"x: expected .*got \(0, 3, 5\)"),
+        (LAST, zeros(0, B, I), ValueError, r"x: expected shape \(T, B, H\) with no empty .*, got \(0, 3, 5\)"),
         (LAST, zeros(T, B, I) * 1j, TypeError, "x: expected .*got .*complex64"),
         (BOTH, zeros(T, B, I + 1), ValueError, r"x: expected .*got \(3, 6\)"),
     ],

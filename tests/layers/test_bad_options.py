@@ -99,6 +99,7 @@ LISTED = [zeros(4, I), zeros(2, I), zeros(1, I)]
         (zeros(B, T, 2 * H), "dy: expected .*list.*got "),
         ([zeros(4, 2 * H), zeros(2, 2 * H)], r"dy: expected .*\[4, 2, 1\].*got \[4, 2\]"),
         ([zeros(4, 2 * H), zeros(3, 2 * H), zeros(1, 2 * H)], r"dy: expected .*\[4, 2, 1\].*got \[4, 3, 1\]"),
+        ([zeros(2, 2 * H), zeros(4, 2 * H), zeros(1, 2 * H)], r"dy: expected .*\[4, 2, 1\].*got \[2, 4, 1\]"),
         ([zeros(4, H), zeros(2, H), zeros(1, H)], r"dy\[0\]: expected .*12\).*got \(4, 6\)"),
     ],
 )
@@ -200,6 +201,14 @@ def test_out(out: Any, error: Any) -> None:
     assert not np.any(out)
 
 
+def test_a_list_has_no_out_and_resets_for_each_sequence() -> None:
+    gru = numgru.GRU(I, H, dtype=np.float64)
+    with pytest.raises(ValueError, match="out: expected none with a list of sequences, got one"):
+        gru(LISTED, out=zeros(1, 7, H))
+    with pytest.raises(ValueError, match="reset: expected a list of 3 arrays, as x is one, got list"):
+        gru(LISTED, reset=[np.zeros(4, bool), np.zeros(2, bool)])
+
+
 def frozen(*shape: int) -> Any:
     array = zeros(*shape)
     array.flags.writeable = False
@@ -211,6 +220,7 @@ def frozen(*shape: int) -> Any:
     [
         (zeros(1, B, H + 1), ValueError),
         (zeros(1, B + 1, H), ValueError),
+        (zeros(2, B, H), ValueError),
         (zeros(B, H), ValueError),
         (zeros(1, B, H).astype(np.float32), ValueError),
         (zeros(1, H, B).swapaxes(1, 2), ValueError),
@@ -220,8 +230,9 @@ def frozen(*shape: int) -> Any:
 )
 def test_out_of_step(out: Any, error: Any) -> None:
     gru = numgru.GRU(I, H, dtype=np.float64)
-    with pytest.raises(error, match=r"out: expected .*got "):
-        gru.step(zeros(B, I), zeros(1, B, H), out=out)
+    for x in (zeros(B, I), np.zeros(B, int)):
+        with pytest.raises(error, match=r"out: expected .*got "):
+            gru.step(x, zeros(1, B, H), out=out)
     assert not np.any(out)
 
 
@@ -244,6 +255,8 @@ def test_out_of_step_may_overlap_h_but_not_x() -> None:
     ("x", "error", "message"),
     [
         (zeros(T, B + 1, I), ValueError, r"x: expected .*3.*got .*\(4, 4, 5\)"),
+        (zeros(1, B, I + 1), ValueError, r"^x: expected .*got .*\(1, 3, 6\)"),
+        (np.zeros((T, B + 1), int), ValueError, r"x: expected 3 sequences.*got .*\(4, 4\)"),
         (zeros(B, I), ValueError, "x: expected 3 dimensions .*got 2"),
         (zeros(T, B, I) * 1j, TypeError, "x: expected .*got .*complex128"),
     ],

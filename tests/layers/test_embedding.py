@@ -43,13 +43,14 @@ def test_values_and_gradients(columns: int, shape: tuple[int, ...], dtype: Any) 
 
 
 @each_dtype
-def test_one_chain_a_row_from_the_last_step_to_the_first(dtype: Any) -> None:
-    layer, tokens, dy = problem((30, 16), dtype)
+@pytest.mark.parametrize("shape", [(30, 16), (30, 4, 4)])
+def test_one_chain_a_row_from_the_last_step_to_the_first(shape: tuple[int, ...], dtype: Any) -> None:
+    layer, tokens, dy = problem(shape, dtype)
     layer.flat_gradients[...] = np.random.default_rng(1).standard_normal(V * E)
     expected = layer.gradients["weight"].copy()
     for t in range(29, -1, -1):
-        for i in range(16):
-            expected[tokens[t, i]] += dy[t, i]
+        for i in np.ndindex(shape[1:]):
+            expected[tokens[t][i]] += dy[t][i]
     layer.forward(tokens)
     layer.backward(dy, need_dx=False)
     assert_same_bits(layer.gradients, {"weight": expected})

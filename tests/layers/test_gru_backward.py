@@ -156,6 +156,19 @@ def test_inference_leaves_a_waiting_backward_alone() -> None:
     assert_same_bits({"dx": dx, "dh_0": dh_0} | gru.gradients, expected)
 
 
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_a_changed_state_is_not_the_one_of_the_forward_pass(num_layers: int) -> None:
+    problem = gru_problem(5, 3, 4, 9, np.float64, num_layers=num_layers)
+    gru = gru_layer(problem)
+    expected = run(gru, problem)
+    gru.zero_grad()
+    h_0 = problem["h_0"].copy()
+    gru.forward(problem["x"], h_0)
+    h_0[...] = 9
+    gru.backward(problem["dy"], problem["dh_n"])
+    assert_same_bits(gru.gradients, expected)
+
+
 def test_the_callers_arrays_are_not_changed() -> None:
     problem = gru_problem(5, 3, 4, 6)
     before = {name: value.copy() for name, value in problem.items()}

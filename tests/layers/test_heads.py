@@ -123,6 +123,24 @@ def test_a_long_mean_is_summed_in_double_precision() -> None:
 
 
 @each_head
+def test_neither_lengths_nor_outputs_are_shared(head: Any) -> None:
+    x, lengths, dy = problem((9, 4, 3), np.float64)
+    layer = head()
+    layer.forward(x, lengths=lengths)
+    expected = layer.backward(dy)
+    y = layer.forward(x, lengths=lengths)
+    lengths[...] = 3
+    assert_same_bits({"dx": layer.backward(dy)}, {"dx": expected})
+    assert not np.shares_memory(y, x) and not np.shares_memory(layer(x), x)
+
+
+@each_head
+def test_one_wide_sequence_makes_all_wide(head: Any) -> None:
+    narrow = np.ones((3, 2), np.float32)
+    assert [head()([narrow, narrow.astype(kind)]).dtype for kind in DTYPES] == DTYPES
+
+
+@each_head
 def test_integers_are_taken_as_float64(head: Any) -> None:
     y = head()(np.arange(6).reshape(3, 2, 1))
     assert y.dtype == np.float64

@@ -51,6 +51,12 @@ def test_sequential_shares_one_buffer_and_one_state_dict() -> None:
         model.load_state_dict({k: v for k, v in other.state_dict().items() if k != "0.weight_hh_l0"})
 
 
+def test_gradients_move_into_the_container() -> None:
+    layer = numgru.Linear(2, 3, seed=0)
+    layer.flat_gradients = np.arange(9)
+    assert numgru.Sequential(layer).flat_gradients.tolist() == list(range(9))
+
+
 class Ragged(numgru.Layer):
     """Takes all that a recurrent layer may take; adds the state, and keeps what it was given."""
 
@@ -229,6 +235,16 @@ def test_a_layer_of_another_container_is_refused() -> None:
     assert numgru.Sequential(copy.deepcopy(model.layers[0])).layers[0] is not model.layers[0]
 
 
+def test_each_layer_once_and_all_of_one_dtype() -> None:
+    layer = numgru.Linear(2, 2)
+    with pytest.raises(ValueError, match=r"layers\[1\]: expected each layer once, got the same one twice"):
+        numgru.Sequential(layer, layer)
+    with pytest.raises(ValueError, match=r"layers: expected one dtype, got \['float32', 'float64'\]"):
+        numgru.Sequential(layer, numgru.Linear(2, 2, dtype=np.float64))
+    assert numgru.Sequential(numgru.LastStep()).dtype == np.float32
+    assert numgru.Sequential(numgru.LastStep(), numgru.Linear(2, 2, dtype=np.float64)).dtype == np.float64
+
+
 def test_after_an_error_within_no_two_passes_are_mixed() -> None:
     model = numgru.Sequential(numgru.GRU(3, 4, seed=0), numgru.GRU(4, 4, seed=1))
     y = model.forward(np.ones((5, 2, 3)))
@@ -237,3 +253,17 @@ def test_after_an_error_within_no_two_passes_are_mixed() -> None:
     with pytest.raises(ValueError, match="backward: expected a forward pass"):
         model.backward(np.ones_like(y))
     assert not model.flat_gradients.any()
+
+
+def test_what_touches_no_layer_leaves_a_waiting_backward_alone() -> None:
+    """An inference that fails, or a forward pass that the first layer refuses."""
+    model = numgru.Sequential(numgru.GRU(3, 4, seed=0), numgru.GRU(4, 4, seed=1))
+    x, dy = np.ones((5, 2, 3)), np.ones((5, 2, 4))
+    model.forward(x)
+    expected = model.backward(dy)
+    model.forward(x)
+    with pytest.raises(ValueError, match="h_0: expected 3 dimensions"):
+        model(x, (None, np.zeros((9, 9))))
+    with pytest.raises(ValueError, match="x: expected"):
+        model.forward(np.zeros((5, 2, 4)))
+    assert_same_bits({"dx": model.backward(dy)}, {"dx": expected})
