@@ -15,6 +15,14 @@ def test_it_learns_more_than_counts(trained, text):
     assert 0.3 < bits < baselines["counts after 2 characters"]
 
 
+def test_the_tail_is_not_seen_in_training(text, settings):
+    content = text.vocabulary.decode(text.tokens)
+    other = Text.of("t", content[: text.validation_end] + "a" * len(text.tail))
+    subject = CharacterModel.untrained(settings, text)
+    for pair, same in zip(subject._examples(text), subject._examples(other), strict=True):
+        assert_same_bits(dict(enumerate(pair)), dict(enumerate(same)))
+
+
 @pytest.mark.parametrize(("window", "chunk"), [(16, 1024), (16, 7), (10_000, 100)])
 def test_bits_per_character_is_the_definition(trained, text, window, chunk, monkeypatch):
     monkeypatch.setattr(model, "_CHUNK", chunk)

@@ -1,10 +1,12 @@
 """Writing: the draws, and that one character at a time is as good as the whole text anew."""
 
+import copy
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from numgru.data.text import UNKNOWN
 from numgru.language import sample
 
 
@@ -24,6 +26,12 @@ def test_the_seed_decides(trained):
     assert len(texts) == 5
     assert write(trained, "the ", seed=3) in texts
     assert all(len(text) == 60 and set(text) <= set(trained.vocabulary.characters) for text in texts)
+
+
+def test_the_unknown_is_never_written(trained):
+    subject = copy.deepcopy(trained)
+    subject.model.parameters["2.bias"][-1] = 50
+    assert UNKNOWN not in write(subject, "the ", seed=0)
 
 
 def test_without_a_prompt_it_begins_after_the_first_character(trained):
