@@ -282,7 +282,10 @@ def margin(ours: float, baseline: float) -> float | None:
 
 def margin_in_words(margin: float | None) -> str:
     """For a table; nothing if there is none."""
-    return "" if margin is None else f"{abs(margin):.0%} {'smaller' if margin > 0 else 'larger'}"
+    if margin is None:
+        return ""
+    share = f"{abs(margin):.0%}"
+    return "as large" if share == "0%" else f"{share} {'smaller' if margin > 0 else 'larger'}"
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
