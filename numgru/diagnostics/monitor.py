@@ -155,7 +155,8 @@ class GradientMonitor:
         ValueError
             If no finite norm was seen.
         """
-        suggested = threshold is None
-        limit = self.suggested_threshold() if threshold is None else threshold
-        label = f"90 % of the steps are below {limit:.3g}" if suggested else f"threshold {limit:.3g}"
+        limit = self.suggested_threshold()
+        label = f"90 % of the steps are below {limit:.3g}"
+        if threshold is not None:
+            limit, label = threshold, f"threshold {threshold:.3g}"
         return plots.gradient_figure(self.norm, self.norms, self.clipped, self.skipped, (limit, label))

@@ -179,7 +179,7 @@ def gradient_figure(
     """Gradient norms over the steps, their distribution beside them, the share of clipped steps below.
 
     Many steps are drawn as the medians of 120 spans of them; of the norm of all gradients together the range
-    is drawn as well.
+    is drawn as well. The scale is logarithmic unless all norms are zero.
 
     Parameters
     ----------
@@ -201,7 +201,8 @@ def gradient_figure(
     corner.set_axis_off()
     spans = np.array_split(np.arange(len(norm)), min(120, len(norm)))
     steps = np.array([span.mean() for span in spans]) + 1
-    usable = np.where(np.isfinite(norm) & (norm > 0), norm, np.nan)  # what a log scale can show
+    scale = "log" if (norm[np.isfinite(norm)] > 0).any() else "linear"
+    usable = np.where(np.isfinite(norm) & ((norm > 0) | (scale == "linear")), norm, np.nan)  # what it can show
 
     names = sorted(norms, key=lambda name: -float(np.median(norms[name])))
     for at, name in enumerate(names):
@@ -224,8 +225,8 @@ def gradient_figure(
     limit, label = threshold
     for axes in (above, beside):
         axes.axhline(limit, color=ORANGE, linestyle="--", linewidth=1.3, label=label if axes is above else None)
-        axes.set_yscale("log")
-    above.set_ylabel("norm (log scale)")
+        axes.set_yscale(scale)
+    above.set_ylabel("norm (log scale)" if scale == "log" else "norm")
     above.set_title("Gradient norm before clipping", loc="left", fontweight="bold")
     above.margins(x=0.01)
     finish(above)
@@ -233,7 +234,7 @@ def gradient_figure(
     above.get_legend().remove()
 
     shown = usable[np.isfinite(usable)]
-    bins = np.geomspace(shown.min() * 0.999, shown.max() * 1.001, 31)
+    bins: Any = np.geomspace(shown.min() * 0.999, shown.max() * 1.001, 31) if scale == "log" else 1
     beside.hist(shown, bins, orientation="horizontal", color="black", alpha=0.35)
     beside.sharey(above)
     beside.tick_params(which="both", labelleft=False)

@@ -5,7 +5,17 @@ import math
 import numpy as np
 import pytest
 
-from numgru import GRU, Adam, LastStep, Linear, MSELoss, Sequential, clip_grad_norm_, fit
+from numgru import (
+    GRU,
+    Adam,
+    LastStep,
+    Linear,
+    MSELoss,
+    Sequential,
+    clip_grad_norm_,
+    clip_grad_norm_per_array_,
+    fit,
+)
 from numgru.diagnostics import GradientMonitor
 
 NORMS = (3.0, 4.0, 50.0, math.nan, 5.0)
@@ -32,7 +42,7 @@ def test_what_it_keeps():
 def test_before_the_first_step():
     monitor = GradientMonitor()
     assert (len(monitor), monitor.clipped_share, monitor.norm.shape, monitor.norms) == (0, 0.0, (0,), {})
-    for use in (monitor.suggested_threshold, monitor.plot):
+    for use in (monitor.suggested_threshold, monitor.plot, lambda: monitor.plot(1.0)):
         with pytest.raises(ValueError, match="expected finite norms seen before, got none in 0 steps"):
             use()
 
@@ -40,6 +50,7 @@ def test_before_the_first_step():
 def test_the_suggestion_is_a_percentile_that_explosions_do_not_move():
     monitor = filled()
     assert monitor.suggested_threshold(50) == pytest.approx(np.percentile([3, 4, 50, 5], 50))
+    assert [monitor.suggested_threshold(end) for end in (0, 100)] == pytest.approx([3, 50])
     assert monitor.suggested_threshold(50, name="b") == pytest.approx(0.8 * monitor.suggested_threshold(50))
     calm, wild = (filled([1.0] * 95 + [size] * 5).suggested_threshold() for size in (1.0, 1e12))
     assert calm == wild == pytest.approx(1.0)
@@ -58,12 +69,28 @@ def test_bad_arguments(arguments, message):
         filled().suggested_threshold(**arguments)
 
 
+def test_one_clipped_array_is_a_clipped_step():
+    monitor = GradientMonitor()
+    monitor(clip_grad_norm_per_array_({"W": np.full(1, 100.0), "b": np.ones(1)}, 10.0))
+    assert monitor.clipped.tolist() == [True] and monitor.clipped_share == 1.0
+
+
+@pytest.mark.parametrize("norms", [[0.0, 0.0, 0.0], [0.0, math.nan, 0.0]])
+def test_a_picture_of_nothing_but_zeros(norms):
+    above, beside, _, _ = filled(norms).plot().axes
+    lines = {line.get_label(): line for line in above.lines}
+    np.testing.assert_array_equal(lines["all together"].get_ydata(), norms)
+    assert above.get_yscale() == "linear" and sum(bar.get_width() for bar in beside.patches) == norms.count(0.0)
+
+
 def test_foreign_reports_are_refused():
     monitor = filled()
     with pytest.raises(TypeError, match="seen: expected a ClipReport or a Step, got float"):
         monitor(3.0)
     with pytest.raises(ValueError, match=r"seen: expected a report of \['W', 'b'\], as before, got one of \['W'\]"):
         monitor(clip_grad_norm_({"W": np.ones(1)}, 1.0))
+    with pytest.raises(ValueError, match=r"got one of \['b', 'W'\]"):
+        monitor(clip_grad_norm_({"b": np.ones(1), "W": np.ones(1)}, 1.0))
     assert len(monitor) == 5
 
 
@@ -90,6 +117,7 @@ def test_picture(steps, threshold):
     assert len(together) == min(steps, 120) and ("skipped: not finite" in lines) == (steps > 1)
     if steps < 120:
         np.testing.assert_allclose(together, sizes)
+        np.testing.assert_array_equal(lines["all together"].get_xdata(), np.arange(1, steps + 1))
         np.testing.assert_allclose(lines["b"].get_ydata(), 0.8 * sizes)
     limit = monitor.suggested_threshold() if threshold is None else threshold
     label = f"90 % of the steps are below {limit:.3g}" if threshold is None else "threshold 2.5"
