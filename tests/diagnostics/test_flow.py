@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import numgru
-from numgru.diagnostics import jacobian_growth
+from numgru.diagnostics import flow, jacobian_growth
 
 T, B, I, H = 6, 2, 3, 8
 
@@ -58,6 +58,31 @@ def test_one_at_a_lag_of_zero(cell: Any) -> None:
     assert found.error[0, 0] == pytest.approx(0, abs=1e-6)
 
 
+def test_batch_first() -> None:
+    x = np.random.default_rng(0).standard_normal((T, B, I))
+    one, other = (numgru.GRU(I, H, batch_first=first, dtype=np.float64, seed=0) for first in (False, True))
+    expected, found = jacobian_growth(one, x), jacobian_growth(other, x.swapaxes(0, 1))
+    np.testing.assert_allclose(found.growth, expected.growth, rtol=1e-12)
+    np.testing.assert_allclose(found.error, expected.error, rtol=1e-9, atol=1e-15)
+
+
+def test_the_error_is_that_of_the_mean_of_squares_through_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    norms = np.random.default_rng(0).random((T, 2 * B)) + 1
+    monkeypatch.setattr(flow, "_flow_from", lambda *_: (norms, 2))
+    found = jacobian_growth(numgru.GRU(I, H), np.ones((T, B, I)), draws=2)
+    squares = norms[::-1] ** 2 / (2 * H)
+    np.testing.assert_allclose(found.growth[0] ** 2, squares.mean(1))
+    of_the_mean = squares.std(1, ddof=1) / np.sqrt(2 * B)
+    np.testing.assert_allclose(found.error[0], of_the_mean / (2 * np.sqrt(squares.mean(1))))
+
+
+def test_where_nothing_flows_there_is_no_error() -> None:
+    rnn = numgru.RNN(I, H, dtype=np.float64, seed=0)
+    rnn.parameters["weight_hh_l0"] = 0
+    found = jacobian_growth(rnn, np.ones((T, B, I)))
+    assert found.growth[0, 0] > 0 and not found.growth[0, 1:].any() and not found.error[0, 1:].any()
+
+
 def test_gradients_flow_and_noise_are_left_as_they_were() -> None:
     layer = numgru.GRU(I, H, recurrent_dropout=0.5, seed=0)
     jacobian_growth(layer, np.ones((T, B, I)))
@@ -66,12 +91,12 @@ def test_gradients_flow_and_noise_are_left_as_they_were() -> None:
     layer.measure_flow = True
     y, _ = layer.forward(np.ones((T, B, I)))
     layer.backward(np.ones_like(y))
-    flow = layer.gradient_flow.copy()
+    expected = layer.gradient_flow.copy()
     layer.flat_gradients[...] = 3
     state = layer.random_state
     jacobian_growth(layer, np.ones((T, B, I)))
     assert (layer.flat_gradients == 3).all() and layer.random_state == state
-    np.testing.assert_array_equal(layer.gradient_flow, flow)
+    np.testing.assert_array_equal(layer.gradient_flow, expected)
 
 
 def test_bad_input() -> None:

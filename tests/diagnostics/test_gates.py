@@ -66,6 +66,33 @@ def test_statistics() -> None:
     assert found.dead["l0"].tolist() == [0, 1, 2, 3]  # unit 3 is tanh(1) at every step
 
 
+def test_a_candidate_is_saturated_near_minus_one() -> None:
+    """The margin is a share of a range of two: tanh(-1.6) is -0.92."""
+    gru = numgru.GRU(I, H, dtype=np.float64)
+    gru.flat_parameters[...] = 0
+    gru.parameters["bias_ih_l0"][2 * H :] = -1.6
+    assert gate_statistics(gru, np.ones((T, B, I))).gates["n_l0"].saturated_low == 1
+    assert gate_statistics(numgru.LSTM(I, H, dtype=np.float64), np.ones((T, B, I))).gates["g_l0"].range == (-1, 1)
+
+
+def test_a_gate_that_goes_from_end_to_end_is_not_frozen() -> None:
+    gru = numgru.GRU(1, 1, dtype=np.float64)
+    gru.flat_parameters[...] = 0
+    gru.parameters["weight_ih_l0"][1] = 40
+    z = gate_statistics(gru, np.array([1.0, -1, 1]).reshape(3, 1, 1)).gates["z_l0"]
+    assert z.saturated_low + z.saturated_high == 1 and z.frozen.size == 0
+
+
+def test_outputs_of_the_last_layer_are_dead_by_direction() -> None:
+    x = np.random.default_rng(0).standard_normal((T, B, I))
+    gru = numgru.GRU(I, H, num_layers=2, bidirectional=True, dtype=np.float64, seed=0)
+    for name, values in gru.parameters.items():
+        if name.endswith("l1_reverse"):
+            values[...] = 0
+    dead = gate_statistics(gru, x).dead
+    assert {place: units.tolist() for place, units in dead.items()} == {"l1": [], "l1_reverse": [0, 1, 2, 3]}
+
+
 def test_units_that_live() -> None:
     rnn = numgru.RNN(I, H, seed=0)
     found = gate_statistics(rnn, np.random.default_rng(0).standard_normal((T, B, I)))
@@ -82,8 +109,9 @@ def test_noise_goes_on_as_if_nobody_had_looked() -> None:
 def test_bad_input() -> None:
     with pytest.raises(TypeError, match="x: expected one array of sequences of one length, got a list of arrays"):
         gate_statistics(numgru.GRU(I, H), [np.ones((T, I))] * 2)
-    with pytest.raises(ValueError, match=r"margin: expected a number above 0 and below 0\.5, got 0\.5"):
-        gate_statistics(numgru.GRU(I, H), np.ones((T, B, I)), margin=0.5)
+    for margin in (0.0, 0.5):
+        with pytest.raises(ValueError, match=rf"margin: expected a number above 0 and below 0\.5, got {margin}"):
+            gate_statistics(numgru.GRU(I, H), np.ones((T, B, I)), margin=margin)
     with pytest.raises(TypeError, match="layer: expected a GRU, LSTM or RNN, got Linear"):
         gate_statistics(numgru.Linear(I, H), np.ones((T, B, I)))  # type: ignore[arg-type]
     gru = numgru.GRU(I, H, checkpoint_every=2)

@@ -36,6 +36,9 @@ def test_forecast_figure(horizon, dates, tmp_path):
     measured = above.lines[0].get_ydata()
     assert np.isnan(measured[10]) and np.isfinite(np.delete(measured, 10)).all()  # the gap stays a gap
     forecast = above.lines[1].get_ydata()
+    time = np.arange(N) if dates is None else dates
+    moments = time[(origins[::horizon, None] + np.arange(1, horizon + 1)).ravel()]
+    assert_array_equal(above.lines[1].get_xdata()[np.isfinite(forecast)], moments)
     assert_array_equal(forecast[np.isfinite(forecast)], forecasts["numgru"][::horizon].ravel())
     assert np.isnan(forecast).sum() == (0 if horizon == 1 else len(forecasts["numgru"][::horizon]))
 
