@@ -19,7 +19,7 @@ from .._files import load_arrays, save_arrays
 from .._types import BoolArray, Float64Array
 from ..data.series import DataError, Series
 from ..data.tasks import Task
-from ..data.windows import ChangeScaler, targets, windows
+from ..data.windows import ChangeScaler, Origins, targets, windows
 from ..layers.sequential import Sequential
 from ..runs import RunError, drop
 from ..training import SGD, Loss, MSELoss, NonFiniteGradientError
@@ -40,10 +40,13 @@ class NextValue(Task):
     length : int
         T.
     values : ndarray, shape (n,)
+    origins : ndarray of int
+        Where windows may end: what fills a gap knows the next measurement, so there and at the target are none.
     scaler : ChangeScaler
     """
 
     values: Float64Array
+    origins: Origins
     scaler: ChangeScaler
 
     loss: ClassVar[Loss] = MSELoss()
@@ -55,12 +58,15 @@ class NextValue(Task):
         Raises
         ------
         DataError
-            If the series is too short for two of them, or never changes.
+            If the series is too short for two of them, has too few measured values in a row, or never changes.
         """
         if len(series) < length + 2:
             raise DataError(f"length: expected at most {len(series) - 2}, as {series.name} has, got {length}")
         origins = np.arange(length - 1, len(series) - 1)
-        return cls(length, series.values, ChangeScaler.fit(series.values, origins, 1))
+        origins = origins[~series.filled[origins] & ~series.filled[origins + 1]]
+        if origins.size < 2:
+            raise DataError(f"{series.name}: expected measured values right after others, got {origins.size}")
+        return cls(length, series.values, origins, ChangeScaler.fit(series.values, origins, 1))
 
     @property
     def shortest(self) -> int:
@@ -78,7 +84,7 @@ class NextValue(Task):
         return 1
 
     def _drawn(self, size: int, rng: np.random.Generator) -> tuple[NDArray[Any], NDArray[Any]]:
-        origins = rng.integers(self.length - 1, len(self.values) - 1, size)
+        origins = self.origins[rng.integers(0, self.origins.size, size)]
         x = self.scaler.inputs(windows(self.values, origins, self.length))
         return x, self.scaler.outputs(targets(self.values, origins, 1), self.values[origins])
 

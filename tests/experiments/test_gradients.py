@@ -69,6 +69,17 @@ def test_next_value():
     assert not task.wrong(y, y).any() and task.wrong(np.zeros_like(y), y).all() and task.wrong(y * np.nan, y).all()
 
 
+def test_next_value_neither_ends_a_window_nor_begins_a_target_in_a_gap():
+    values, filled = np.arange(30.0) ** 2, np.zeros(30, bool)
+    filled[[10, 11, 20]] = True
+    task = NextValue.of(Series("squares", values, filled), 5)
+    _, y = task.batch(500, 0)
+    drawn = set(np.round(y[:, 0] * task.scaler.scale).astype(int))
+    assert drawn == {(n + 1) ** 2 - n**2 for n in range(4, 29) if n not in (9, 10, 11, 19, 20)}
+    with pytest.raises(DataError, match="squares: expected measured values right after others, got 0"):
+        NextValue.of(Series("squares", values[:29], np.arange(29) % 2 == 1), 5)
+
+
 @pytest.mark.parametrize("length", [29, 50])
 def test_next_value_of_a_short_series(length):
     with pytest.raises(DataError, match=f"length: expected at most 28, as squares has, got {length}"):
