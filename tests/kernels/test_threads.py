@@ -47,3 +47,32 @@ def test_small_work_takes_one_thread_and_keeps_none_awake(clock: list[float]) ->
 def test_no_more_threads_than_shares(clock: list[float]) -> None:
     assert parts_at(clock, 100.0, 20_000_000, shares=3) == 3
     assert parts_at(clock, 100.0, 20_000_000, shares=1) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "cpus"),
+    [
+        ("max 100000", None),
+        ("50000 100000", 1),
+        ("20000 100000", 1),
+        ("290000 100000", 3),
+        ("something else", None),
+    ],
+)
+def test_the_quota_of_a_control_group(text: str, cpus: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads.Path, "read_text", lambda _: text)
+    assert threads._cgroup_quota() == cpus
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: range(4), raising=False)
+    assert threads.available_cpus() == (cpus or 4)
+
+
+def test_parts_can_be_forced_for_a_while(clock: list[float]) -> None:
+    """A layer that decides alone takes no more of them than its work is worth."""
+    small, large = 1_000, 20_000_000
+    with pytest.raises(KeyboardInterrupt), threads.in_parts(3):
+        assert (threads.parts_for(small, 2), threads.parts_for(large, 8)) == (3, 3)
+        assert (threads.parts_for_layer(small, 8), threads.parts_for_layer(large, 8)) == (1, 3)
+        raise KeyboardInterrupt
+    assert (threads.parts_for(small, 2), threads.parts_for(large, 8)) == (1, 4)
+    with threads.in_parts(8):
+        assert threads.parts_for_layer(large, 8) == 4
