@@ -48,16 +48,18 @@ def test_any_batch(B: int, depth: dict[str, Any], combination: frozenset[str]) -
 
 @each_cell
 @pytest.mark.parametrize("B", [45, 4, 1], ids=["rows", "teams", "a team for one"])
-def test_any_number_of_threads(B: int, combination: frozenset[str]) -> None:
+def test_any_number_of_threads(B: int, combination: frozenset[str], regions: list[int]) -> None:
     """With the noise, which the threads have no part in."""
     drawn = case(combination, (12, B, 70, 150 if B > 8 else 300), **BOTH_WAYS, dropout=0.5)
     numgru.set_num_threads(1)
     expected = run(drawn.layer(), drawn.problem)
     inferred = infer(drawn.layer(), drawn.problem)
+    assert not regions
     for threads in (2, 3, 8):
         numgru.set_num_threads(threads)
         assert_same_bits(run(drawn.layer(), drawn.problem), expected)
         assert_same_bits(infer(drawn.layer(), drawn.problem), inferred)
+        assert threads in regions
 
 
 @pytest.mark.parametrize("combination", COMBINATIONS, ids=name_of)

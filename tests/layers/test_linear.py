@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import numgru
+from numgru.kernels.threads import in_parts
 from tests import reference
 from tests.cases import Arrays, assert_close, assert_same_bits
 
@@ -81,15 +82,16 @@ def test_without_dx_and_accumulation() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("features", [(1, 1), (37, 1), (150, 37)])
-def test_same_bits_for_any_rows_and_threads(features: tuple[int, int], dtype: Any) -> None:
+def test_same_bits_for_any_rows_and_threads(features: tuple[int, int], dtype: Any, regions: list[int]) -> None:
     I, O = features
     problem = linear_problem((700, I), O, dtype)
     layer = linear_layer(problem)
-    numgru.set_num_threads(1)
-    whole = run(layer, problem)
-    for threads in (2, 3):
-        numgru.set_num_threads(threads)
-        assert_same_bits(run(layer, problem), whole)
+    with in_parts(1):
+        whole = run(layer, problem)
+    for parts in (2, 3):
+        with in_parts(parts):
+            assert_same_bits(run(layer, problem), whole)
+    assert regions == [2] * 3 + [3] * 3
     for rows in (slice(0, 1), slice(5, 14), slice(699, None)):
         part = run(layer, problem | {"x": problem["x"][rows], "dy": problem["dy"][rows]})
         assert_same_bits({"y": part["y"], "dx": part["dx"]}, {name: whole[name][rows] for name in ("y", "dx")})
