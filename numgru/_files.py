@@ -33,7 +33,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
     Raises
     ------
     OSError
-        If it can't be written; its file name is `path`.
+        If it can't be written; the system's errors have `path` as their file name.
     """
     encoding = None if "b" in mode else "utf-8"
     try:
@@ -44,7 +44,8 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
         with _replacing(Path(os.path.realpath(path)), mode, encoding) as file:
             yield file
     except OSError as error:
-        error.filename = os.fspath(path)  # not the temporary one's name, and of a full disk there is none
+        if error.errno is not None:
+            error.filename = os.fspath(path)  # not the temporary one's name, and of a full disk there is none
         raise
 
 

@@ -257,7 +257,10 @@ def _ended_early(place: AnyRun, settings: Any) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        how = f"go on with: {place.how_to_go_on}" if place.give_up() else "nothing is left of it"
+        if place.give_up():
+            how = f"go on with: {place.how_to_go_on}"
+        else:
+            how = "the run before is still there" if place.begun() else "nothing is left of it"
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted(f"interrupted; {how}") from None
         if isinstance(error, TrainingDivergedError):

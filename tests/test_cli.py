@@ -241,14 +241,14 @@ def contents(path):
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        (KeyboardInterrupt(), 130, "interrupted; nothing is left of it"),
+        (KeyboardInterrupt(), 130, "interrupted; the run before is still there"),
         (TrainingDivergedError(1, 3, "the loss is nan", None), 1, "the loss is nan"),
         (
             OSError(errno.ENOSPC, "No space left on device", "run/checkpoint.npz"),
             1,
             "run/checkpoint.npz: No space left",
         ),
-        (MemoryError(), 1, "too little memory; nothing is left of it"),
+        (MemoryError(), 1, "too little memory; the run before is still there"),
     ],
 )
 def test_overwrite_keeps_the_run_until_another_has_a_checkpoint(
@@ -363,7 +363,7 @@ def test_predict_through_a_link(trained):
 def test_interrupted_before_the_first_checkpoint_nothing_is_left(sales, capsys, monkeypatch):
     monkeypatch.setattr(learner, "fit", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     assert run(["train", sales, "--column", "sold", *SMALL, "--quiet", "--output", "cut"]) == 130
-    assert one_line(capsys, "interrupted")
+    assert one_line(capsys, "interrupted; nothing is left of it")
     assert not Path("cut").exists()
 
 

@@ -105,6 +105,8 @@ def test_an_error_names_the_file_and_leaves_it(tmp_path: Path, monkeypatch: pyte
         write(tmp_path / "file")
     assert caught.value.filename == str(tmp_path / "file")
     assert os.listdir(tmp_path) == ["file"] and (tmp_path / "file").read_text() == "old"
+    with pytest.raises(OSError, match="of something else"), atomic_write(tmp_path / "file"):
+        raise OSError("of something else")
     with pytest.raises(FileNotFoundError) as caught:
         write(tmp_path / "none" / "file")
     assert caught.value.filename == str(tmp_path / "none" / "file")
