@@ -26,7 +26,7 @@ from .experiments.commands import POSITIVE, Interrupted, compilation_announced, 
 from .forecasting import ForecastRun, beyond
 from .forecasting.report import forecast_csv
 from .language import TextRun
-from .runs import Run, RunError, kind_in, refuse_to_replace
+from .runs import Learner, Run, RunError, kind_in, refuse_to_replace
 from .training import History, TrainingDivergedError
 
 AnyRun = Run[Any, Any, Any]
@@ -150,7 +150,7 @@ def train(
     replaced = _run_in(folder).files if place.begun() else []
     if not resume:
         place.begin(chosen, data)
-    with _ended_early(place, chosen), np.errstate(all="ignore"):  # `fit` says what isn't finite
+    with np.errstate(all="ignore"), _ended_early(place, learner, data):  # `fit` says what isn't finite
         if not quiet:
             click.echo(f"{data.name}: {data.note}")
         with compilation_announced(quiet):
@@ -252,7 +252,7 @@ def _run_in(folder: Path) -> AnyRun:
 
 
 @contextmanager
-def _ended_early(place: AnyRun, settings: Any) -> Iterator[None]:
+def _ended_early(place: AnyRun, learner: Learner[Any, Any], data: Any) -> Iterator[None]:
     """Say how to go on."""
     try:
         yield
@@ -264,17 +264,17 @@ def _ended_early(place: AnyRun, settings: Any) -> Iterator[None]:
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted(f"interrupted; {how}") from None
         if isinstance(error, TrainingDivergedError):
-            raise click.ClickException(_divergence(error, settings)) from error
+            raise click.ClickException(_divergence(error, learner, data)) from error
         if isinstance(error, OSError | MemoryError):
             raise click.ClickException(f"{_failure(error)}; {how}") from error
         raise
 
 
-def _divergence(error: TrainingDivergedError, settings: Any) -> str:
+def _divergence(error: TrainingDivergedError, learner: Learner[Any, Any], data: Any) -> str:
     """What stopped being finite, where, and what to do."""
     where = f"epoch {error.epoch}, {f'step {error.step}' if error.step else 'validation'}"
-    clip = "--clip-norm" if settings.clip_value is None else "--clip-value"
-    if error.wrong_data:
+    clip = "--clip-norm" if learner.settings.clip_value is None else "--clip-value"
+    if learner.has_infinite(data):
         return f"{where}: {error.reason}, as some values are too large beside the others; leave them empty"
     return f"{where}: {error.reason}; give a lower --learning-rate or {clip}"
 

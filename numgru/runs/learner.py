@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from .._files import load_arrays, save_arrays
@@ -131,6 +132,10 @@ class Learner(ABC, Generic[S, D]):
         History
         """
         return self._fit(*self._examples(data), checkpoint=checkpoint, resume=resume, on_epoch=on_epoch)
+
+    def has_infinite(self, data: D) -> bool:
+        """Whether inputs or targets are infinite: values of the data that lie too far from the others."""
+        return any(bool(np.isinf(each).any()) for examples in self._examples(data) for each in examples)
 
     def compile_kernels(self, data: D) -> None:
         """Compile what `train` needs, and no more, by one step of a twin; this one is left as it is."""
