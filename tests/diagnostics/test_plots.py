@@ -1,3 +1,5 @@
+import errno
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -88,7 +90,7 @@ def test_a_figure_is_saved_whole_or_not_at_all(tmp_path):
     save_figure(tmp_path / "a.png", figure)
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
-    figure.savefig = lambda *_, **__: (_ for _ in ()).throw(OSError("disk full"))
+    figure.savefig = lambda *_, **__: (_ for _ in ()).throw(OSError(errno.ENOSPC, "disk full"))
     with pytest.raises(OSError, match="disk full"):
         save_figure(tmp_path / "b.png", figure)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
