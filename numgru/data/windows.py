@@ -73,7 +73,8 @@ def split_in_time(series: Series, window: int, horizon: int) -> Split:
     n, known = len(series), ~series.filled
     gaps = f"as {series.filled.sum()} of {n} values are missing"
     if not _is_enough(n, window, horizon):
-        needed = next(more for more in count(max(n + 1, window + 3 * horizon)) if _is_enough(more, window, horizon))
+        least = max((window + horizon) / FIT_END, horizon / (1 - VALIDATION_END))  # but for what is rounded
+        needed = next(more for more in count(max(n + 1, int(least) - 2)) if _is_enough(more, window, horizon))
         raise DataError(
             f"{series.name}: {n} values are too few to fit and test window {window} with horizon {horizon}, "
             f"which need {needed}; give a smaller window or horizon, or more data"
