@@ -67,9 +67,12 @@ def set_num_threads(n: int) -> None:
     _num_threads = integer("n", n, 1)
 
 
-def parts_for(work: int, shares: int) -> int:
-    """Into how many parts a call of `work` operations is cut, where it can be cut into `shares` at most."""
-    return _forced.parts or _parts_by_work(work, shares)
+def parts_for(work: int, shares: int, kernel: SharedKernel | None = None) -> int:
+    """Into how many parts a call of `work` operations is cut, where it can be cut into `shares` at most.
+
+    Work of a moderate size is cut only if its `kernel` is compiled for threads anyway, and these are awake.
+    """
+    return _forced.parts or _parts_by_work(work, shares, kernel)
 
 
 def parts_for_layer(work: int, shares: int) -> int:
@@ -78,12 +81,14 @@ def parts_for_layer(work: int, shares: int) -> int:
     return min(parts, _forced.parts or parts)
 
 
-def _parts_by_work(work: int, shares: int) -> int:
+def _parts_by_work(work: int, shares: int, kernel: SharedKernel | None = None) -> int:
     most = min(_num_threads, shares)
     if work < SERIAL_WORK or most < 2:
         return 1
     follows_another = _follows_another()
-    return most if work >= _WAKING_WORK or follows_another else 1
+    if work >= _WAKING_WORK:
+        return most
+    return most if follows_another and kernel is not None and kernel.parallel.overloads else 1
 
 
 def _follows_another() -> bool:

@@ -101,7 +101,7 @@ class Direction(PlainDirection):
         c: FloatArray | None, gates: FloatArray | None, options: Options,
     ) -> None:  # fmt: skip
         threads.run(
-            recurrent.forward, self._parts(examples, h_0.shape[1], same_length=not options.steps),
+            recurrent.forward, self._parts(examples, h_0.shape[1], recurrent.forward, same_length=not options.steps),
             weights, self._features(x), h_0, y, c, gates, self.batch_first, self.reverse, options,
         )  # fmt: skip
 
@@ -175,7 +175,8 @@ class Direction(PlainDirection):
         dx: FloatArray | None, dh_0: FloatArray, carry: FloatArray, flow: Flow, options: Options, steps: int,
     ) -> None:  # fmt: skip
         threads.run(
-            recurrent.backward, self._parts(steps * tape.batch.B, tape.batch.B, same_length=not options.steps),
+            recurrent.backward,
+            self._parts(steps * tape.batch.B, tape.batch.B, recurrent.backward, same_length=not options.steps),
             weights, self._features(tape.x), tape.h_0, tape.y, c, gates, dy, dx, dh_0,
             carry.reshape(-1), flow, self.batch_first, self.reverse, options,
         )  # fmt: skip

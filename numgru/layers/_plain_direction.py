@@ -14,6 +14,7 @@ import numpy as np
 
 from .._types import FloatArray
 from ..kernels import recurrent, threads
+from ..kernels._jit import SharedKernel
 from ..kernels.cell import Weights, blocks_together
 from ..kernels.examples import PARCEL_ROWS, parcels_of
 from ..kernels.few_rows import shares_of
@@ -89,16 +90,18 @@ class PlainDirection:
         """
         examples, B = y.shape[0] * y.shape[1], h_0.shape[1]
         c = self._room_for_cells(1, B)
-        threads.run(self._plain.infer, self._parts(examples, B), packed, x, h_0, y, c, self.batch_first)
+        threads.run(
+            self._plain.infer, self._parts(examples, B, self._plain.infer), packed, x, h_0, y, c, self.batch_first
+        )
         return c
 
     def train(self, parameters: FloatArray, x: FloatArray, h_0: FloatArray, y: FloatArray) -> PlainTape:
         """The states into y, from a plain batch and the layer's flat parameters, for `train_backward`."""
         examples, B = y.shape[0] * y.shape[1], h_0.shape[1]
         gates, c = self._room_for_gates(examples), self._room_for_cells(examples // B, B)
-        loop_parts = self._parts(examples, B)
+        loop_parts = self._parts(examples, B, self._plain.train)
         threads.run(
-            self._plain.train, self._training_parts(examples, loop_parts),
+            self._plain.train, self._training_parts(examples, loop_parts, self._plain.train),
             self._packed_room, parameters, x, h_0, y, c, gates, self.batch_first, loop_parts,
         )  # fmt: skip
         return PlainTape(x, h_0, y, c, gates)
@@ -112,8 +115,8 @@ class PlainDirection:
         And the norms (T, B) of what flows from step to step, where they are wanted.
         """
         examples, B = dy.shape[0] * dy.shape[1], dh.shape[1]
-        loop_parts = self._parts(examples, B)
-        parts = self._training_parts(examples, loop_parts)
+        loop_parts = self._parts(examples, B, self._plain.train_backward)
+        parts = self._training_parts(examples, loop_parts, self._plain.train_backward)
         squares = None if norms is None else np.empty(norms.size * self.blocks)
         parcels = self._parcels(examples // B, B)
         size = parts * self._size_of_part if parcels == 1 else self._size_of_sums(self.input_size, parts, parcels)
@@ -125,14 +128,14 @@ class PlainDirection:
         if norms is not None and squares is not None:
             norms.reshape(-1, 1)[...] = self._norms_of(squares)
 
-    def _training_parts(self, examples: int, loop_parts: int) -> int:
+    def _training_parts(self, examples: int, loop_parts: int, kernel: SharedKernel) -> int:
         """Shares of all that isn't the way through time: weights are packed, and gradients summed.
 
         Where a single thread goes through time, the gates are in its cache, and stay there unless much is to be summed.
         """
         if loop_parts == 1 and self.input_size + self.hidden_size < _WORTH_MOVING:
             return 1
-        return threads.parts_for(self._work(examples + _PACKING), 2 * self.blocks)
+        return threads.parts_for(self._work(examples + _PACKING), 2 * self.blocks, kernel)
 
     def _parcels(self, T: int, B: int) -> int:
         """Into how many the batch is cut for the gradients of weights."""
@@ -174,10 +177,12 @@ class PlainDirection:
     def _room_for_carry(self, B: int) -> FloatArray:
         return self._room("carry", self.cell.states * B * self.padded)
 
-    def _parts(self, examples: int, B: int, *, same_length: bool = True) -> int:
+    def _parts(
+        self, examples: int, B: int, kernel: SharedKernel | None = None, *, same_length: bool = True
+    ) -> int:  # fmt: skip
         """Shares of the rows, or where they are too few for all threads, of each tile's blocks of units for a team."""
         shares = shares_of(B, self.blocks) if same_length or B <= ROWS else -(-B // ROWS)
-        return threads.parts_for(self._work(examples), shares) if shares > 1 else 1
+        return threads.parts_for(self._work(examples), shares, kernel) if shares > 1 else 1
 
     def _work(self, examples: int) -> int:
         """Operations of a forward pass, in lanes that are switched off as well."""

@@ -260,7 +260,7 @@ def multiply_units(array: FloatArray, unit_factors: FloatArray) -> None:
 
 
 def _run(kernel: SharedKernel, shares: int, values: FloatArray, *args: Any) -> None:
-    threads.run(kernel, threads.parts_for(_OPERATIONS * values.size, shares), values, *args)
+    threads.run(kernel, threads.parts_for(_OPERATIONS * values.size, shares, kernel), values, *args)
 
 
 def as_flat(array: FloatArray) -> FloatArray:

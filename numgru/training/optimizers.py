@@ -110,7 +110,7 @@ class Optimizer:
 
     def _run(self, kernel: SharedKernel, p: FloatArray, *args: Any) -> None:
         chunks = -(-p.size // kernels.CHUNK)
-        threads.run(kernel, threads.parts_for(_OPERATIONS * p.size, chunks), p, *args)
+        threads.run(kernel, threads.parts_for(_OPERATIONS * p.size, chunks, kernel), p, *args)
 
     def _scalars(self, *values: float) -> tuple[Any, ...]:
         return tuple(self.model.dtype.type(value) for value in values)

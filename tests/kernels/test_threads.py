@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
 from numgru.kernels import threads
+from numgru.kernels._jit import SharedKernel
 
 
 @pytest.fixture
@@ -21,9 +23,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     threads.set_num_threads(before)
 
 
+def kernel(*signatures: str) -> SharedKernel:
+    """One that is compiled for threads with these."""
+    return SharedKernel(None, SimpleNamespace(overloads=dict.fromkeys(signatures)))
+
+
 def parts_at(clock: list[float], time: float, work: int, shares: int = 8) -> int:
     clock[0] = time
-    return threads.parts_for(work, shares)
+    return threads.parts_for(work, shares, kernel("of float32"))
 
 
 def test_work_of_a_moderate_size_wakes_no_threads_but_takes_those_that_are_awake(clock: list[float]) -> None:
@@ -32,6 +39,13 @@ def test_work_of_a_moderate_size_wakes_no_threads_but_takes_those_that_are_awake
     assert parts_at(clock, 100.0005, moderate) == 4
     assert parts_at(clock, 100.0010, moderate) == 4
     assert parts_at(clock, 100.0030, moderate) == 1  # they may sleep
+
+
+def test_nothing_is_compiled_for_work_of_a_moderate_size(clock: list[float]) -> None:
+    large, moderate = 20_000_000, 6_000_000
+    assert threads.parts_for(large, 8) == threads.parts_for(large, 8, kernel()) == 4
+    assert threads.parts_for(moderate, 8) == threads.parts_for(moderate, 8, kernel()) == 1
+    assert threads.parts_for(moderate, 8, kernel("of float32")) == 4
 
 
 def test_large_work_wakes_threads(clock: list[float]) -> None:

@@ -18,6 +18,7 @@ class Layer(Peer):
         self.layer, self.lengths = layer_of(problem.shape), lengths_of(problem.shape)
         for parameter, weight in zip(self.layer.parameters.values(), chain(*problem.weights), strict=True):
             parameter[...] = weight
+        numgru.warmup(self.layer, training=True, need_dx=False)
 
         shape = problem.shape
         self.is_step = shape.T == 1 and shape.layers == 1 and not shape.bidirectional and shape.cell != "LSTM"
