@@ -25,11 +25,12 @@ SERIAL_WORK = 5_000_000
 # Below this many, so does waking threads, which sleep some milliseconds after their last region.
 _WAKING_WORK = 12_000_000
 _PAUSE = 1e-3  # seconds between calls, after which threads may sleep
+_MANY = 8  # calls in a row: more than a single step of a training makes
 
 _one_region = threading.Lock()
 _one_at_a_time = threading.Lock()
 _forked_after_start = False
-_last_call = -np.inf
+_last_call, _in_a_row = -np.inf, 0
 
 
 def available_cpus() -> int:
@@ -85,17 +86,18 @@ def _parts_by_work(work: int, shares: int, kernel: SharedKernel | None = None) -
     most = min(_num_threads, shares)
     if work < SERIAL_WORK or most < 2:
         return 1
-    follows_another = _follows_another()
+    follows_many = _follows_many()
     if work >= _WAKING_WORK:
         return most
-    return most if follows_another and kernel is not None and kernel.parallel.overloads else 1
+    return most if follows_many and kernel is not None and kernel.parallel.overloads else 1
 
 
-def _follows_another() -> bool:
-    """Whether the call before this one, of those that are worth threads, began so recently that they're awake."""
-    global _last_call
+def _follows_many() -> bool:
+    """Whether calls that are worth threads came so fast that these are awake, or worth waking."""
+    global _last_call, _in_a_row
     before, _last_call = _last_call, time.monotonic()
-    return _last_call - before < _PAUSE
+    _in_a_row = _in_a_row + 1 if _last_call - before < _PAUSE else 0
+    return _in_a_row >= _MANY
 
 
 class _Forced(threading.local):

@@ -17,6 +17,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     now = [100.0]
     monkeypatch.setattr(threads.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(threads, "_last_call", 0.0)
+    monkeypatch.setattr(threads, "_in_a_row", 0)
     before = threads.get_num_threads()
     threads.set_num_threads(4)
     yield now
@@ -35,27 +36,27 @@ def parts_at(clock: list[float], time: float, work: int, shares: int = 8) -> int
 
 def test_work_of_a_moderate_size_wakes_no_threads_but_takes_those_that_are_awake(clock: list[float]) -> None:
     moderate = 6_000_000
-    assert parts_at(clock, 100.0, moderate) == 1
-    assert parts_at(clock, 100.0005, moderate) == 4
-    assert parts_at(clock, 100.0010, moderate) == 4
-    assert parts_at(clock, 100.0030, moderate) == 1  # they may sleep
+    assert [parts_at(clock, 100 + n * 5e-4, moderate) for n in range(10)] == [1] * 8 + [4] * 2
+    assert parts_at(clock, 100.0070, moderate) == 1  # they may sleep
+    assert [parts_at(clock, 100.0070 + n * 5e-4, moderate) for n in range(1, 9)] == [1] * 7 + [4]
 
 
 def test_nothing_is_compiled_for_work_of_a_moderate_size(clock: list[float]) -> None:
     large, moderate = 20_000_000, 6_000_000
-    assert threads.parts_for(large, 8) == threads.parts_for(large, 8, kernel()) == 4
+    for _ in range(8):
+        assert threads.parts_for(large, 8) == threads.parts_for(large, 8, kernel()) == 4
     assert threads.parts_for(moderate, 8) == threads.parts_for(moderate, 8, kernel()) == 1
     assert threads.parts_for(moderate, 8, kernel("of float32")) == 4
 
 
 def test_large_work_wakes_threads(clock: list[float]) -> None:
-    assert parts_at(clock, 100.0, 20_000_000) == 4
-    assert parts_at(clock, 100.0005, 6_000_000) == 4
+    assert [parts_at(clock, 100 + n * 5e-4, 20_000_000) for n in range(8)] == [4] * 8
+    assert parts_at(clock, 100.004, 6_000_000) == 4
 
 
 def test_small_work_takes_one_thread_and_keeps_none_awake(clock: list[float]) -> None:
-    assert parts_at(clock, 100.0, 4_000_000) == 1
-    assert parts_at(clock, 100.0005, 6_000_000) == 1
+    assert [parts_at(clock, 100 + n * 5e-4, 4_000_000) for n in range(20)] == [1] * 20
+    assert parts_at(clock, 100.01, 6_000_000) == 1
 
 
 def test_no_more_threads_than_shares(clock: list[float]) -> None:
