@@ -108,8 +108,9 @@ def _step(weights, run, team, phase, t, stage, i, rows, j, last, projected):
         return step_tile(weights, run, team, phase, t, stage, i, j, rows, 1, None, QUARTER, WIDE)
     in_time = True
     if last - j > 1:
-        if rows == 1:
-            in_time = step_tile(weights, run, team, phase, t, stage, i, j, 1, 1, None, 1, 2)
+        if rows <= QUARTER:  # one by one, so that none is computed in vain
+            for row in range(i, i + rows):
+                in_time = in_time and step_tile(weights, run, team, phase, t, stage, row, j, 1, 1, None, 1, 2)
         elif projected:
             in_time = step_tile(weights, run, team, phase, t, stage, i, j, rows, 1, None, HALF, 2)
         elif rows == MOST:
@@ -119,9 +120,11 @@ def _step(weights, run, team, phase, t, stage, i, rows, j, last, projected):
         j += 2
     if j == last or not in_time:
         return in_time
-    if rows == 1:
-        return step_tile(weights, run, team, phase, t, stage, i, j, 1, 1, None, 1, 1)
-    return step_tile(weights, run, team, phase, t, stage, i, j, rows, 0, None, HALF, 1)
+    if rows > QUARTER:
+        return step_tile(weights, run, team, phase, t, stage, i, j, rows, 0, None, HALF, 1)
+    for row in range(i, i + rows):
+        in_time = in_time and step_tile(weights, run, team, phase, t, stage, row, j, 1, 1, None, 1, 1)
+    return in_time
 
 
 @borrower
