@@ -1,4 +1,4 @@
-"""Pictures of a run: the forecasts on the held-out tail, how training went, what gradients did.
+"""Pictures of a training: how it went, what gradients did; and what all pictures share.
 
 Figures are built directly, without pyplot: no global state, no window, no display needed.
 Colours are those of Okabe and Ito, which colour-blind readers tell apart; the dashes differ, too.
@@ -15,9 +15,6 @@ from numpy.typing import NDArray
 
 from .._files import atomic_write
 from .._types import BoolArray, Float64Array
-from ..data.baselines import Errors
-from ..data.series import Series
-from ..data.windows import Origins
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,76 +27,6 @@ _STYLES: list[dict[str, Any]] = [
     {"color": GREEN, "linewidth": 1.3, "linestyle": "-."},
     {"color": PURPLE, "linewidth": 1.3, "linestyle": ":"},
 ]
-
-
-def forecast_figure(
-    series: Series, origins: Origins, forecasts: Mapping[str, Float64Array], errors: Mapping[str, Errors]
-) -> Figure:
-    """Forecasts against the truth above, error by step ahead below.
-
-    Above, one forecast follows the other: of those that begin after the last one drawn has ended, the first, so
-    that each moment is forecast once at most. The first entry is the model; only the second is drawn beside it.
-
-    Parameters
-    ----------
-    series : Series
-        The truth.
-    origins : ndarray of int, shape (N,)
-        When the forecasts were made; the last value that each knew. Ascending.
-    forecasts : mapping of str to ndarray, shape (N, F)
-        By name, in the unit of the series.
-    errors : mapping of str to Errors
-        The errors of the forecasts, under the same names.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    horizon = next(iter(forecasts.values())).shape[1]
-    figure = new_figure(10, 7.5)  # which says what to install, if that's missing
-    from matplotlib.dates import ConciseDateFormatter
-
-    above, below = figure.subplots(2, 1, height_ratios=[3, 2])
-    time: Any = np.arange(len(series)) if series.dates is None else series.dates
-
-    tail = slice(int(origins[0]), len(series))
-    measured = series.measured  # a gap stays a gap
-    _line(above, time[tail], measured[tail], ".", color="black", linewidth=1.0, label="measured", zorder=3)
-    shown = [0]
-    while (following := int(np.searchsorted(origins, origins[shown[-1]] + horizon))) < len(origins):
-        shown.append(following)
-    gap = int(horizon > 1)  # a NaN parts a forecast from the next; those of one step are one line
-    steps = origins[shown, None] + np.arange(1 - gap, horizon + 1)
-    for (name, forecast), style in list(zip(forecasts.items(), _STYLES, strict=False))[:2]:
-        followed = np.pad(forecast[shown], ((0, 0), (gap, 0)), constant_values=np.nan)
-        above.plot(time[steps.ravel()], followed.ravel(), label=name, **style)
-    made = origins[shown]
-    above.plot(time[made], measured[made], "o", color=BLUE, markersize=5, label="forecast made", zorder=5)
-    above.set_title(
-        f"{series.name}: forecasts of the next {_count(horizon, series.step)} on the held-out tail",
-        loc="left",
-        fontweight="bold",
-    )
-    above.set_ylabel(_with_unit(series.name, series.unit))
-    if series.dates is None:
-        above.set_xlabel(series.step)
-    else:  # whole dates don't fit beside each other
-        concise: Any = ConciseDateFormatter
-        above.xaxis.set_major_formatter(concise(above.xaxis.get_major_locator()))
-    above.margins(x=0.01)
-    finish(above)
-
-    ahead = np.arange(1, horizon + 1)
-    for (name, error), style in zip(errors.items(), _STYLES, strict=False):
-        by_step = np.array(error["mae_by_step"], float)
-        _line(below, ahead, by_step, "o", label=f"{name}: {error['mae']:.3g} on average", **style)
-    below.set_title(f"Mean absolute error of {_count(len(origins), 'forecast')}", loc="left", fontweight="bold")
-    below.set_xlabel(f"{series.step}s ahead")
-    below.set_ylabel(_with_unit("error", series.unit))
-    below.set_ylim(bottom=0)
-    below.xaxis.get_major_locator().set_params(integer=True)
-    finish(below)
-    return figure
 
 
 def training_figure(
@@ -278,13 +205,6 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(hspace=0.06))
 
 
-def _line(axes: Axes, x: Any, y: Float64Array, marker: str, **style: Any) -> None:
-    """A line with NaNs as gaps; points between two gaps, which a line doesn't show, get a marker."""
-    known = np.pad(np.isfinite(y), 1)
-    alone = np.flatnonzero(known[1:-1] & ~known[:-2] & ~known[2:])
-    axes.plot(x, y, marker=marker if alone.size else None, markevery=alone, **style)
-
-
 def _hue(place: float) -> Any:
     """A colour from dark blue to yellow."""
     from matplotlib import colormaps
@@ -311,11 +231,3 @@ def finish(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[1]:
         axes.legend(frameon=False, fontsize=9)
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
-
-
-def _with_unit(quantity: str, unit: str) -> str:
-    return f"{quantity} ({unit})" if unit else quantity

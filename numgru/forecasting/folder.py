@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..data import Series
 from ..data.windows import split_in_time
-from ..diagnostics import plots
 from ..runs import Run, margin
 from .forecaster import Forecaster, Settings, on_tail
+from .picture import forecast_figure
 from .report import summary
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class ForecastRun(Run[Settings, Series, Forecaster]):
             "tail": errors,
             "margin": {name: margin(mae, error["mae"]) for name, error in errors.items() if name != "numgru"},
         }
-        return metrics, {"forecast.png": plots.forecast_figure(data, origins, forecasts, errors)}
+        return metrics, {"forecast.png": forecast_figure(data, origins, forecasts, errors)}
 
     def summary(self, metrics: dict[str, Any], data: Series) -> str:
         """The errors on the held-out tail and the margins."""
