@@ -13,15 +13,14 @@ from click.core import ParameterSource
 from tqdm import tqdm
 
 from .. import _machine
-from .._files import atomic_write, make_folder, remove_temporaries
 from ..data import DataError, read_csv, tasks
-from ..diagnostics.plots import save_figure
 from ..kernels.threads import get_num_threads, set_num_threads
-from ..runs import drop, refuse_to_replace
+from ..runs import drop
 from .flow import flow_figure, norms_csv, reach
-from .gradients import NETWORKS, STAGES, NextValue, Study
+from .folder import prepare, write
+from .gradients import NextValue, Study
 from .success import success_figure, table, trials_csv
-from .temporal_order import BATCH_SIZE, LEARNING_RATE, QUICK, THRESHOLD, Plan, Results, run_trials
+from .temporal_order import QUICK, Plan, Results, run_trials
 
 POSITIVE = click.IntRange(1, 10**8)  # of larger arrays NumPy can't even say how much memory they would take
 _WITHOUT = " without --overwrite"
@@ -51,11 +50,8 @@ def temporal_order(quick: bool, output: Path | None, processes: int | None, over
     """
     plan = QUICK if quick else Plan()
     folder = output or Path("runs") / ("temporal-order-quick" if quick else "temporal-order")
-    kept, shown = folder / "trials.json", [folder / "trials.csv", folder / "success.png"]
-    if not (kept.exists() or overwrite):
-        refuse_to_replace(shown)
-    make_folder(folder)
-    remove_temporaries([kept, *shown])
+    kept, shown = folder / "trials.json", (folder / "trials.csv", folder / "success.png")
+    prepare(folder, [kept], shown, overwrite=overwrite)
     results = Results(kept, plan, anew=overwrite)
     trials = len(plan.trials())
     try:
@@ -69,9 +65,7 @@ def temporal_order(quick: bool, output: Path | None, processes: int | None, over
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted(f"interrupted; {hint}") from None
         raise click.ClickException(f"a process was ended from outside; {hint}") from error
-    with atomic_write(shown[0]) as file:
-        file.write(trials_csv(results.done))
-    save_figure(shown[1], success_figure(results.done, plan))
+    write(shown, trials_csv(results.done), success_figure(results.done, plan))
     if not quiet:
         click.echo(table(results.done, plan))
         click.echo(f"{folder}: written")
@@ -110,31 +104,21 @@ def gradients(
     name, chosen = _task(context, csv_file, task, column, length)
     folder = output or Path("runs") / f"gradients-{name}"
     study = Study(name, chosen, updates, seed, folder)
-    networks, shown = study.files, [folder / "gradients.csv", folder / "gradients.png"]
-    if not (overwrite or any(path.exists() for path in networks)):
-        refuse_to_replace(shown)
-    make_folder(folder)
-    remove_temporaries([*networks, *shown])
+    shown = folder / "gradients.csv", folder / "gradients.png"
+    prepare(folder, study.files, shown, overwrite=overwrite)
     if overwrite:
-        study.replaced.extend([*networks, *shown])
+        study.replaced.extend([*study.files, *shown])
     set_num_threads(1)  # networks as small as these don't gain from a second one
-    trainings = len(NETWORKS) * (len(STAGES) - 1)
     try:
         with (
-            tqdm(total=trainings * updates, unit="update", disable=quiet) as bar,
+            tqdm(total=len(study.files) * updates, unit="update", disable=quiet) as bar,
             compilation_announced(quiet),
         ):
             measurements = list(study.measurements(bar.update))
     except KeyboardInterrupt:
         how = f"the same command goes on after the last trained network{_WITHOUT * overwrite}"
         raise Interrupted(f"interrupted; {how}") from None
-    title = (
-        f"{name}, {length} steps: gradient of the mean loss with respect to the state; at most {updates} updates by "
-        f"SGD, batches of {BATCH_SIZE}, learning rate {LEARNING_RATE}, clipped to a norm of {THRESHOLD:g}"
-    )
-    with atomic_write(shown[0]) as file:
-        file.write(norms_csv(measurements))
-    save_figure(shown[1], flow_figure(measurements, title))
+    write(shown, norms_csv(measurements), flow_figure(measurements, study.title))
     if not quiet:
         click.echo(reach(measurements))
         click.echo(f"{folder}: written")

@@ -165,6 +165,15 @@ class Study:
         limits = [limit for limit in STAGES.values() if limit is not None]
         return [self._file(network, limit) for network in NETWORKS for limit in limits]
 
+    @property
+    def title(self) -> str:
+        """What is measured, on what, and how the networks are trained."""
+        return (
+            f"{self.name}, {self.task.length} steps: gradient of the mean loss with respect to the state; at most "
+            f"{self.updates} updates by SGD, batches of {BATCH_SIZE}, learning rate {LEARNING_RATE}, clipped to a norm "
+            f"of {THRESHOLD:g}"
+        )
+
     def _file(self, network: str, limit: float) -> Path:
         return self.folder / f"{network}-{'clipped' if math.isfinite(limit) else 'not-clipped'}.npz".lower()
 

@@ -241,7 +241,7 @@ def test_a_folder_that_takes_no_file_is_noticed_before_the_first_trial(small, mo
 def test_it_says_that_it_compiles(small, folder, monkeypatch, capsys):
     monkeypatch.setattr(temporal_order, "_PATIENCE", 0)
     monkeypatch.setattr(commands, "QUICK", replace(SMALL, seeds=0))
-    monkeypatch.setattr(commands, "save_figure", lambda *_: None)
+    monkeypatch.setattr("numgru.experiments.folder.save_figure", lambda *_: None)
     assert run(["temporal-order", "--quick", "--processes", "1"]) == 0
     assert capsys.readouterr().out.startswith("compiling kernels (first run only)...\n")
 
