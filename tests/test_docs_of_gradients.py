@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from numgru.cli import run
-from numgru.experiments import commands
+from numgru.cli import run, temporal_order
 from numgru.experiments.temporal_order import QUICK
 from tests.test_readme import ROOT, blocks_of, run_python
 
@@ -25,7 +24,7 @@ def test_python(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(commands, "QUICK", replace(QUICK, lengths=(10,), seeds=1, updates=1))
+    monkeypatch.setattr(temporal_order, "QUICK", replace(QUICK, lengths=(10,), seeds=1, updates=1))
     shorter = {"gradients": ["--updates", "1"], "temporal-order": ["--quick"]}
     lines = [line for block in blocks_of(PAGE) if block.language == "bash" for line in block.code.splitlines()]
     assert len(lines) == 2

@@ -17,9 +17,10 @@ import pytest
 from matplotlib.text import Text
 
 import numgru
+from numgru import cli
 from numgru.cli import run
 from numgru.data import SOLVED_BELOW, TemporalOrder
-from numgru.experiments import commands, temporal_order
+from numgru.experiments import temporal_order
 from numgru.experiments.networks import NETWORKS, UNITS, train_step
 from numgru.experiments.success import rates, success_figure, table, trials_csv
 from numgru.experiments.temporal_order import Plan, Result, Results, Trial, run_trials
@@ -37,7 +38,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def small(monkeypatch):
     """The quick plan, quicker."""
-    monkeypatch.setattr(commands, "QUICK", SMALL)
+    monkeypatch.setattr(cli.temporal_order, "QUICK", SMALL)
 
 
 def result(trial, **values):
@@ -186,7 +187,7 @@ def test_interrupted(end, code, words, small, monkeypatch, capsys):
         yield results.done[-1]
         raise end
 
-    monkeypatch.setattr(commands, "run_trials", one_and_a_half)
+    monkeypatch.setattr(cli.temporal_order, "run_trials", one_and_a_half)
     assert run(["temporal-order", "--quick", "--quiet"]) == code
     err = capsys.readouterr().err
     assert err == f"numgru: {words}; 1 of 16 trials are done: the same command goes on\n"
@@ -206,15 +207,15 @@ def test_overwrite_keeps_what_is_there_until_a_trial_takes_its_place(small, fold
 
     kept = Path("runs/temporal-order-quick")
     command = ["temporal-order", "--quick", "--quiet"]
-    monkeypatch.setattr(commands, "run_trials", interrupted_after(16))
+    monkeypatch.setattr(cli.temporal_order, "run_trials", interrupted_after(16))
     assert run(command) == 0
     (kept / ".trials.json.abcd_123").touch()
-    monkeypatch.setattr(commands, "run_trials", interrupted_after(0))
+    monkeypatch.setattr(cli.temporal_order, "run_trials", interrupted_after(0))
     assert run([*command, "--overwrite"]) == 130
     assert capsys.readouterr().err.endswith("0 of 16 trials are done: the same command goes on without --overwrite\n")
     assert sorted(each.name for each in kept.iterdir()) == ["success.png", "trials.csv", "trials.json"]
     assert len(Results(kept / "trials.json", SMALL).done) == 16
-    monkeypatch.setattr(commands, "run_trials", interrupted_after(1))
+    monkeypatch.setattr(cli.temporal_order, "run_trials", interrupted_after(1))
     assert run([*command, "--overwrite"]) == 130
     assert [each.name for each in kept.iterdir()] == ["trials.json"]
     assert len(Results(kept / "trials.json", SMALL).done) == 1
@@ -233,14 +234,14 @@ def test_a_folder_that_takes_no_file_is_noticed_before_the_first_trial(small, mo
         raise PermissionError(13, "Permission denied", f"{dir}/tmp123")
 
     monkeypatch.setattr("tempfile.TemporaryFile", refused)
-    monkeypatch.delattr(commands, "run_trials")
+    monkeypatch.delattr(cli.temporal_order, "run_trials")
     assert run(["temporal-order", "--quick", "--quiet", "--output", "shut"]) == 2
     assert capsys.readouterr().err == "numgru: shut: Permission denied\n"
 
 
 def test_it_says_that_it_compiles(small, folder, monkeypatch, capsys):
     monkeypatch.setattr(temporal_order, "_PATIENCE", 0)
-    monkeypatch.setattr(commands, "QUICK", replace(SMALL, seeds=0))
+    monkeypatch.setattr(cli.temporal_order, "QUICK", replace(SMALL, seeds=0))
     monkeypatch.setattr("numgru.experiments.folder.save_figure", lambda *_: None)
     assert run(["temporal-order", "--quick", "--processes", "1"]) == 0
     assert capsys.readouterr().out.startswith("compiling kernels (first run only)...\n")

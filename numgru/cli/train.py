@@ -1,15 +1,10 @@
-"""The commands: train a forecaster or a character model, forecast or write with it, say what numgru runs on.
-
-A mistake in what was asked is one line on stderr and exit code 2.
-"""
+"""`numgru train`: a forecaster from a CSV file, or a model of a text."""
 
 from __future__ import annotations
 
-import errno
-import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,64 +14,23 @@ import numpy as np
 from click.core import ParameterSource
 from tqdm import tqdm
 
-from . import __version__, _machine, forecasting, language, set_num_threads
-from ._files import atomic_write
-from .data import DataError, read_csv
-from .experiments.commands import POSITIVE, Interrupted, compilation_announced, gradients, temporal_order
-from .forecasting import ForecastRun, beyond
-from .forecasting.report import forecast_csv
-from .language import TextRun
-from .runs import Learner, Run, RunError, kind_in, refuse_to_replace
-from .training import History, TrainingDivergedError
-
-AnyRun = Run[Any, Any, Any]
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # no mistake of who asked
-
-
-def number_above_zero(text: str) -> float:
-    """Unlike click's own range, takes no NaN and no infinity."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise click.BadParameter(f"expected a finite number above zero, got {text}.")
-    return value
-
-
-class Mistake(click.ClickException):
-    """What is asked for can't be done."""
-
-    exit_code = 2
-
-
-def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns 0 if done, 1 if failed, 2 after a mistake, 130 if interrupted."""
-    try:
-        commands.main(arguments, "numgru", standalone_mode=False)
-    except click.ClickException as error:
-        context = getattr(error, "ctx", None)  # a click.UsageError has one
-        hint = f" See {context.command_path} --help." if context else ""
-        click.echo(f"numgru: {error.format_message()}{hint}", err=True)
-        return error.exit_code
-    except (DataError, RunError) as error:
-        click.echo(f"numgru: {error}", err=True)
-        return 2
-    except (OSError, MemoryError) as error:
-        click.echo(f"numgru: {_failure(error)}", err=True)
-        return 1 if isinstance(error, MemoryError) or error.errno in _FULL else 2
-    except click.Abort:
-        return 130
-    return 0
-
-
-@click.group(context_settings={"show_default": True}, invoke_without_command=True)
-@click.version_option(__version__)
-@click.pass_context
-def commands(context: click.Context) -> None:
-    """GRU networks on CPUs: train a forecaster or a model of a text, forecast or write with it."""
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help())
+from .. import _machine, forecasting, language, set_num_threads
+from ..forecasting import ForecastRun
+from ..language import TextRun
+from ..runs import Learner, RunError, refuse_to_replace
+from ..training import History, TrainingDivergedError
+from .common import (
+    POSITIVE,
+    AnyRun,
+    Interrupted,
+    Mistake,
+    compilation_announced,
+    failure,
+    number_above_zero,
+    quiet_option,
+    run_in,
+    threads_option,
+)
 
 
 def _setting(name: str, kind: Any, text: str) -> Callable[..., Any]:
@@ -87,7 +41,7 @@ def _setting(name: str, kind: Any, text: str) -> Callable[..., Any]:
     return click.option(name, type=kind, help=text if default is None else f"{text} [default: {default}]")
 
 
-@commands.command(short_help="Train a forecaster on a CSV file, or a model on a text.")
+@click.command(short_help="Train a forecaster on a CSV file, or a model on a text.")
 @click.argument("csv_file", metavar="[CSV]", required=False, type=click.Path(path_type=Path))
 @click.option("--text", type=click.Path(path_type=Path), help="File of text to learn to write, instead of CSV.")
 @_setting("--column", kind=str, text="Column to forecast; may be left out if it is the only one.")
@@ -101,13 +55,13 @@ def _setting(name: str, kind: Any, text: str) -> Callable[..., Any]:
 @_setting("--clip-value", kind=number_above_zero, text="Largest entry of the gradient; instead of --clip-norm.")
 @_setting("--season", kind=click.IntRange(min=0), text="Values a season, 0 for none; found if left out.")
 @_setting("--seed", kind=click.IntRange(min=0), text="The same seed, the same bits.")
-@click.option("--threads", type=POSITIVE, help="Threads to run on; all if left out.")
+@threads_option
 @click.option("--output", type=click.Path(path_type=Path), help="Folder of the run; runs/NAME if left out.")
 @click.option(
     "--resume", is_flag=True, help="Go on with the interrupted run in the folder; its data may have moved to CSV."
 )
 @click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@quiet_option
 @click.pass_context
 def train(
     context: click.Context,
@@ -144,10 +98,10 @@ def train(
     folder = output or Path("runs") / (source.stem if source else "co2")
     place: AnyRun = ForecastRun(folder) if text is None else TextRun(folder)
     if resume and source is None:
-        place = _run_in(folder)
+        place = run_in(folder)
     chosen, data = _resumed(place, given) if resume else _new(place, given, overwrite)
     learner = place.learner_type.untrained(chosen, data)
-    replaced = _run_in(folder).files if place.begun() else []
+    replaced = run_in(folder).files if place.begun() else []
     if not resume:
         place.begin(chosen, data)
     with np.errstate(all="ignore"), _ended_early(place, learner, data):  # `fit` says what isn't finite
@@ -163,71 +117,6 @@ def train(
     if not quiet:
         click.echo(place.summary(metrics, data))
         click.echo(f"{place.folder}: written after {time.perf_counter() - started:.1f} s")
-
-
-@commands.command(short_help="Forecast what follows the end of a series.")
-@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
-@click.argument("csv_file", metavar="[CSV]", required=False, type=click.Path(path_type=Path))
-@click.option("--column", help="Of CSV, the one to continue; that of the training if left out.")
-@click.option("--output", default="-", help="File to write; - is standard output.")
-@click.option("--overwrite", is_flag=True, help="Replace that file.")
-@click.option("--threads", type=POSITIVE, help="Threads to run on; all if left out.")
-def predict(
-    folder: Path, csv_file: Path | None, column: str | None, output: str, overwrite: bool, threads: int | None
-) -> None:
-    """Forecast what follows the end of the series that RUN was trained on, or of the same column of CSV."""
-    if column is not None and csv_file is None:
-        raise Mistake(f"--column {column}: expected a CSV file with it, got none")
-    if threads is not None:
-        set_num_threads(threads)
-    if output != "-" and os.path.lexists(output) and not overwrite:
-        raise Mistake(f"--output {output}: exists; give --overwrite or another file")
-    forecaster = ForecastRun(folder).load()
-    settings = forecaster.settings
-    series = settings.read() if csv_file is None else read_csv(csv_file, column or settings.column)
-    text = forecast_csv(series, beyond(series, forecaster), forecaster.scaler.scale)
-    if output == "-":
-        click.echo(text, nl=False)
-    else:
-        try:
-            with atomic_write(output) as file:
-                file.write(text)
-        except OSError as error:
-            raise Mistake(f"--output {output}: can't be written ({error.strerror})") from error
-
-
-@commands.command(short_help="Write text as a trained model does.")
-@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--prompt", default="", show_default=False, help="How the text begins; a new line if left out.")
-@click.option("--length", type=POSITIVE, default=500, help="Characters to write.")
-@click.option("--temperature", type=number_above_zero, default=1.0, help="Below 1 the likely becomes likelier.")
-@click.option("--seed", type=click.IntRange(min=0), help="The same seed, the same text; another each time if left out.")
-def sample(folder: Path, prompt: str, length: int, temperature: float, seed: int | None) -> None:
-    """Write text as the model of RUN does, character by character."""
-    learner = TextRun(folder).load()
-    if unseen := learner.vocabulary.unseen(prompt):
-        raise Mistake(f"--prompt: expected characters of the text that {folder} was trained on, got {unseen!r}")
-    click.echo(prompt, nl=False)
-    for character in language.sample(learner, prompt, length=length, temperature=temperature, seed=seed):
-        click.echo(character, nl=False)
-    click.echo()
-
-
-@commands.command(short_help="Print versions, processor, threads; the layers of a run.")
-@click.argument("folder", metavar="[RUN]", required=False, type=click.Path(path_type=Path))
-def info(folder: Path | None) -> None:
-    """Print versions, processor, threads and the folder of compiled kernels; of RUN, the layers of its model."""
-    layers = None if folder is None else _run_in(folder).load().model.summary()
-    facts = _machine.versions() | _machine.machine()
-    width = max(map(len, facts))
-    for name, fact in facts.items():
-        click.echo(f"{name:{width}}  {fact}")
-    if layers:
-        click.echo(f"\n{layers}")
-
-
-commands.add_command(temporal_order)
-commands.add_command(gradients)
 
 
 @contextmanager
@@ -246,11 +135,6 @@ def _bar(epochs: int, quiet: bool) -> Iterator[Callable[[History], None]]:
         yield show
 
 
-def _run_in(folder: Path) -> AnyRun:
-    """The run of the kind that was begun there; a forecaster's if there is none."""
-    return TextRun(folder) if kind_in(folder) == TextRun.learner_type.kind else ForecastRun(folder)
-
-
 @contextmanager
 def _ended_early(place: AnyRun, learner: Learner[Any, Any], data: Any) -> Iterator[None]:
     """Say how to go on."""
@@ -266,7 +150,7 @@ def _ended_early(place: AnyRun, learner: Learner[Any, Any], data: Any) -> Iterat
         if isinstance(error, TrainingDivergedError):
             raise click.ClickException(_divergence(error, learner, data)) from error
         if isinstance(error, OSError | MemoryError):
-            raise click.ClickException(f"{_failure(error)}; {how}") from error
+            raise click.ClickException(f"{failure(error)}; {how}") from error
         raise
 
 
@@ -277,14 +161,6 @@ def _divergence(error: TrainingDivergedError, learner: Learner[Any, Any], data: 
     if learner.has_infinite(data):
         return f"{where}: {error.reason}, as some values are too large beside the others; leave them empty"
     return f"{where}: {error.reason}; give a lower --learning-rate or {clip}"
-
-
-def _failure(error: OSError | MemoryError) -> str:
-    """What went wrong, and with which file."""
-    if isinstance(error, MemoryError):
-        return f"too little memory{f' ({error})' if str(error) else ''}"
-    where = "" if error.filename is None else f"{error.filename}: "
-    return f"{where}{error.strerror or error}"
 
 
 def _new(place: AnyRun, given: dict[str, Any], overwrite: bool) -> tuple[Any, Any]:
