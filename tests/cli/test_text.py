@@ -11,7 +11,7 @@ from numgru.cli import run
 from numgru.language import TextRun
 from numgru.runs import Learner, learner
 from tests.cases import sentences
-from tests.test_cli import names, one_line
+from tests.cli.helpers import names, one_line
 
 SMALL = ["--hidden-size", "12", "--epochs", "3", "--batch-size", "4", "--window", "16"]
 TRAIN = ["train", "--text", "pets.txt", *SMALL, "--quiet"]
