@@ -39,8 +39,5 @@ def predict(
     if output == "-":
         click.echo(text, nl=False)
     else:
-        try:
-            with atomic_write(output) as file:
-                file.write(text)
-        except OSError as error:
-            raise Mistake(f"--output {output}: can't be written ({error.strerror})") from error
+        with atomic_write(output) as file:
+            file.write(text)

@@ -1,4 +1,6 @@
 import csv
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +8,7 @@ import pytest
 
 from numgru._files import save_arrays
 from numgru.cli import run
-from tests.cli.helpers import SMALL, names, one_line
+from tests.cli.helpers import SMALL, names, one_line, raising
 
 
 def test_forecasts_are_numbered_by_the_row_of_the_file(capsys):
@@ -26,6 +28,13 @@ def test_predict_through_a_link(trained):
     assert Path("link.csv").is_symlink() and Path("target.csv").read_text().startswith("date,forecast\n")
 
 
+def test_a_full_disk_is_no_mistake(trained, capsys, monkeypatch):
+    monkeypatch.setattr(os, "fsync", raising(OSError(errno.ENOSPC, "No space left on device")))
+    assert run(["predict", "run", "--output", "next.csv"]) == 1
+    assert one_line(capsys, "next.csv: No space left")
+    assert not Path("next.csv").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -36,7 +45,7 @@ def test_predict_through_a_link(trained):
         (["run", "none.csv"], ["none.csv", "no such file"]),
         (["run", "--column", "sold"], ["--column sold", "expected a CSV file with it, got none"]),
         (["run", "short.csv"], ["at least 12 values", "got 3"]),
-        (["run", "--output", "none/next.csv"], ["none/next.csv", "can't be written"]),
+        (["run", "--output", "none/next.csv"], ["none/next.csv", "No such file"]),
         (["run", "--output", "sales.csv"], ["sales.csv", "exists", "--overwrite"]),
     ],
 )
