@@ -29,7 +29,7 @@ class Plan(NamedTuple):
 
 
 FULL = Plan(shape=60, burst=0.02, warm_up=0.005, rounds=(5, 25))
-QUICK = Plan(shape=2, burst=0.005, warm_up=0.002, rounds=(2, 9))
+QUICK = Plan(shape=2, burst=0.005, warm_up=0.005, rounds=(2, 9))
 
 
 class Turn(NamedTuple):

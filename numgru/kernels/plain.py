@@ -19,7 +19,7 @@ from .packing import blocks_in, lanes_of, pack_layer, pack_layer_backward
 from .recurrent import backward_part, forward_part, shared_memory
 from .sequences import NO_OPTIONS, Flow, Gradients, sequences
 from .tiles import memory_of
-from .weight_gradients import add_part, close_part
+from .weight_gradients import Summands, Totals, add_part, close_part
 
 
 class Plain(NamedTuple):
@@ -126,15 +126,14 @@ def plain_kernels(kind: Any) -> Plain:
         for part in prange(parts):
             weights = _weights_in(kind, packed, H, I, H)
             run = sequences(x, h_0, y, c, gates, batch_first, 0, NO_OPTIONS)
-            d_ih, d_hh, db_ih, db_hh = _matrices(weights, gradients, I, H)
-            made = made_slot(weights)
-            add_part(weights, run, made, None, parcels, d_ih, d_hh, db_ih, db_hh, True, True, memory, part, parts)
+            summands, totals = Summands(None, parcels, True, True), Totals(*_matrices(weights, gradients, I, H))
+            add_part(weights, run, made_slot(weights), summands, totals, memory, part, parts)
         if parcels > 1:
             for part in prange(parts):
                 weights = _weights_in(kind, packed, H, I, H)
                 run = sequences(x, h_0, y, c, gates, batch_first, 0, NO_OPTIONS)
-                d_ih, d_hh, db_ih, db_hh = _matrices(weights, gradients, I, H)
-                close_part(weights, run, parcels, d_ih, d_hh, db_ih, db_hh, memory, part, parts)
+                totals = Totals(*_matrices(weights, gradients, I, H))
+                close_part(weights, run, parcels, totals, memory, part, parts)
 
     return Plain(infer, train, train_backward)
 

@@ -129,6 +129,28 @@ def _add_tiles(x, width, start, stop, panel, slots, slots_abreast, layout, data,
                         gradient_tile(columns, left, d, slots, dw, count, later, ROWS)
 
 
+class Summands(NamedTuple):
+    """What a call sums over: in parcels, all steps of all rows or `Examples`; which may be all there are, or a piece.
+
+    The call that `opens` the sums begins with zero, others where the call before ended; the one that `closes` them adds
+    them to the gradients.
+    """
+
+    examples: Any
+    parcels: int
+    opens: bool
+    closes: bool
+
+
+class Totals(NamedTuple):
+    """The gradients that sums are added to, (gates H, I or H) and (gates H,); empty: not wanted."""
+
+    w_ih: Any
+    w_hh: Any
+    b_ih: Any
+    b_hh: Any
+
+
 class _Group(NamedTuple):
     """A group of blocks of units: its first unit, how many blocks it has, and which of its tiles are a part's."""
 
@@ -153,14 +175,14 @@ class _Layout(NamedTuple):
 
 
 @borrower
-def _layout(weights, run, dw_hh):
+def _layout(weights, run, totals):
     input_slots, _, slots = cell_slots(weights)
     _, group = blocks_of_gradients(weights)
-    lanes = lanes_of(dw_hh)
+    lanes = lanes_of(totals.w_hh)
     input_tiles, of_block, row = (run.I + ROWS - 1) // ROWS, slots * lanes, group * len(input_slots) * lanes
-    columns = input_tiles + (dw_hh.shape[1] + ROWS - 1) // ROWS
+    columns = input_tiles + (totals.w_hh.shape[1] + ROWS - 1) // ROWS
     size = columns * ROWS * row + group * of_block
-    blocks = blocks_in(run.H, dw_hh)
+    blocks = blocks_in(run.H, totals.w_hh)
     groups = (blocks + group - 1) // group
     return _Layout(group, blocks, input_tiles, columns, of_block, groups, row, group * of_block, size)
 
@@ -181,36 +203,36 @@ def _group(layout, lanes, number, first, last):
 
 
 @borrower
-def _columns_of(layout, run, dw_hh, group):
+def _columns_of(layout, run, totals, group):
     """Which columns of both matrices the part's tiles of a group have."""
     first_h, last_h = max(0, group.start - layout.input_tiles), group.stop - layout.input_tiles
     of_x = group.start * ROWS, min(run.I, group.stop * ROWS)
-    return of_x, (first_h * ROWS, min(dw_hh.shape[1], last_h * ROWS))
+    return of_x, (first_h * ROWS, min(totals.w_hh.shape[1], last_h * ROWS))
 
 
 @piece
-def add_part(weights, run, made, examples, parcels, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts):
+def add_part(weights, run, made, summands, totals, memory, part, parts):
     """Add a part's share of all examples' products; `made` is None for a cell of one stage.
 
     Where the sums aren't complete with that, they are in `memory` for `close_part`.
     """
-    at, layout = np.empty((2, 3, EXAMPLES), np.int64), _layout(weights, run, dw_hh)
-    is_direct, tiles = parcels == 1 and opens and closes, layout.blocks * layout.columns
+    at, layout = np.empty((2, 3, EXAMPLES), np.int64), _layout(weights, run, totals)
+    parcels, tiles = summands.parcels, layout.blocks * layout.columns
+    is_direct = parcels == 1 and summands.opens and summands.closes
     of_panel = (EXAMPLES + 1) * layout.example
     panel, held = memory[of_panel * part : of_panel * (part + 1)], memory[of_panel * parts :]
     first, last = share(parcels * tiles, part, parts, 1)
     for number in range(first // tiles, (last + tiles - 1) // tiles):
-        parcel = parcel_of(run, examples, number, parcels)
+        parcel = parcel_of(run, summands.examples, number, parcels)
         own = held[(part if is_direct else number * layout.groups) * layout.size :]
         span = max(0, first - number * tiles), min(tiles, last - number * tiles)
-        outputs = dw_ih, dw_hh, db_ih, db_hh
-        _add_parcel(weights, run, made, examples, parcel, outputs, opens, is_direct, panel, own, at, span)
+        _add_parcel(weights, run, made, summands, parcel, totals, is_direct, panel, own, at, span)
 
 
 @piece
-def close_part(weights, run, parcels, dw_ih, dw_hh, db_ih, db_hh, memory, part, parts):
+def close_part(weights, run, parcels, totals, memory, part, parts):
     """Add a part's share of the sums that `memory` holds to the gradients."""
-    layout = _layout(weights, run, dw_hh)
+    layout = _layout(weights, run, totals)
     first, last = share(layout.blocks * layout.columns, part, parts, 1)
     held = memory[parts * (EXAMPLES + 1) * layout.example :]
     for number in _groups_of(layout, first, last):
@@ -226,22 +248,23 @@ def close_part(weights, run, parcels, dw_ih, dw_hh, db_ih, db_hh, memory, part, 
                 sums_and_tiles[k] += others[k]
             for k in range(start, stop):
                 sums_and_tiles[k] += others[k]
-        _close(weights, run, layout, group, sums_and_tiles, dw_ih, dw_hh, db_ih, db_hh, False)
+        _close(weights, run, layout, group, sums_and_tiles, totals, False)
 
 
 @borrower
-def _close(weights, run, layout, group, sums_and_tiles, dw_ih, dw_hh, db_ih, db_hh, biases_only):
+def _close(weights, run, layout, group, sums_and_tiles, totals, biases_only):
     """Add a group's sums, and unless they are there the sums of its tiles, to the gradients."""
     input_slots, all_state_slots, _ = cell_slots(weights)
-    gates, (abreast, _), lanes = len(input_slots), blocks_of_gradients(weights), lanes_of(dw_hh)
+    gates, (abreast, _), lanes = len(input_slots), blocks_of_gradients(weights), lanes_of(totals.w_hh)
     sums, tiles = sums_and_tiles[: layout.example], sums_and_tiles[layout.example :]
-    columns_of_x, columns_of_h = _columns_of(layout, run, dw_hh, group)
+    columns_of_x, columns_of_h = _columns_of(layout, run, totals, group)
     for block in range(0 if biases_only else group.here):
         own_unit = group.unit + block * lanes
-        for dw, (left, right), before in ((dw_ih, columns_of_x, 0), (dw_hh, columns_of_h, layout.input_tiles)):
+        of_x, of_h = (totals.w_ih, columns_of_x, 0), (totals.w_hh, columns_of_h, layout.input_tiles)
+        for dw, (left, right), before in (of_x, of_h):
             _add(dw, tiles, before + left // ROWS, gates, layout.row, abreast, block, own_unit, run.H, left, right)
     if group.start == 0:
-        for db, bias_slots in ((db_ih, input_slots), (db_hh, all_state_slots)):
+        for db, bias_slots in ((totals.b_ih, input_slots), (totals.b_hh, all_state_slots)):
             for gate in range(gates if db.size > 0 else 0):
                 for lane in range(min(group.here * lanes, run.H - group.unit)):
                     block, own_lane = divmod(lane, lanes)
@@ -250,17 +273,17 @@ def _close(weights, run, layout, group, sums_and_tiles, dw_ih, dw_hh, db_ih, db_
 
 
 @borrower
-def _add_parcel(weights, run, made, examples, parcel, outputs, opens, is_direct, panel, held, at, span):
+def _add_parcel(weights, run, made, summands, parcel, totals, is_direct, panel, held, at, span):
     """A parcel's examples' products for the tiles in `span`, in `panel` and from the beginning of `held` on.
 
     `at` is memory (2, 3, EXAMPLES) for where the examples of a panel and of the next one lie.
     """
-    dw_ih, dw_hh, db_ih, db_hh = outputs
+    examples, opens = summands.examples, summands.opens
     input_slots, _, slots = cell_slots(weights)
     of_state, of_made = state_slots_by_stage(weights)
     input_slots_abreast, of_state_abreast, of_made_abreast = slots_abreast(weights)
     gates, (abreast, _) = len(input_slots), blocks_of_gradients(weights)
-    lanes, layout = lanes_of(panel), _layout(weights, run, dw_hh)
+    lanes, layout = lanes_of(panel), _layout(weights, run, totals)
     padded, of_block, row, example = layout.blocks * lanes, layout.of_block, layout.row, layout.example
     size_of_x, N = layout.input_tiles * ROWS * row, parcel.N
     few = is_direct and N <= FEW
@@ -277,7 +300,7 @@ def _add_parcel(weights, run, made, examples, parcel, outputs, opens, is_direct,
         sums, tiles = sums_and_tiles[:example] if is_first else unused, sums_and_tiles[example:]
         tiles_of_x = group.start, min(group.stop, layout.input_tiles)
         tiles_of_h = max(0, group.start - layout.input_tiles), group.stop - layout.input_tiles
-        columns_of_x, columns_of_h = _columns_of(layout, run, dw_hh, group)
+        columns_of_x, columns_of_h = _columns_of(layout, run, totals, group)
         if opens or not is_first:
             sums[:] = 0
         if opens and not few:
@@ -301,11 +324,11 @@ def _add_parcel(weights, run, made, examples, parcel, outputs, opens, is_direct,
             if few:
                 for block in range(here):
                     own_slots, own_unit = View(panel, block * of_block, example, 0), unit + block * lanes
-                    _add_directly(dw_ih, 0, input_slots, x, own_slots, run.H, own_unit, columns_of_x, count)
-                    _add_directly(dw_hh, 0, of_state, y, own_slots, run.H, own_unit, columns_of_h, count)
+                    _add_directly(totals.w_ih, 0, input_slots, x, own_slots, run.H, own_unit, columns_of_x, count)
+                    _add_directly(totals.w_hh, 0, of_state, y, own_slots, run.H, own_unit, columns_of_h, count)
                     if made is not None:
                         p, gate = Places(at_gates, made * padded), len(of_state)
-                        _add_directly(dw_hh, gate, of_made, p, own_slots, run.H, own_unit, columns_of_h, count)
+                        _add_directly(totals.w_hh, gate, of_made, p, own_slots, run.H, own_unit, columns_of_h, count)
                 continue
             packed, of_tile = View(panel, 0, example, 0), (here, of_block, abreast, gates, row)
             soon = Places(at_next[2] if top + count < N else at_gates, unit), padded, slots
@@ -318,7 +341,7 @@ def _add_parcel(weights, run, made, examples, parcel, outputs, opens, is_direct,
                 of_p = size_of_x + len(of_state) * abreast * lanes
                 _add_tiles(p, run.H, left, right, packed, *slots_of_p, of_tile, tiles, of_p, count, soon)
         if is_direct:
-            _close(weights, run, layout, group, sums_and_tiles, dw_ih, dw_hh, db_ih, db_hh, few)
+            _close(weights, run, layout, group, sums_and_tiles, totals, few)
 
 
 @shared_kernel
@@ -326,16 +349,12 @@ def weight_gradients(
     weights, x, h_0, y, gates, examples, parcels, dw_ih, dw_hh, db_ih, db_hh, batch_first, direction, opens, closes,
     memory, parts,
 ):  # fmt: skip
-    """Add the sums over all examples to dw and db (empty: not wanted), in shares of the weights.
-
-    If `examples` is None, they are all steps of all rows. The call that `opens` the sums begins with zero, others where
-    the call before ended; the one that `closes` them adds them to dw and db.
-    """
+    """Add the sums over all examples to dw and db (empty: not wanted), in shares of the weights; see `Summands`."""
     for part in prange(parts):
         run = sequences(x, h_0, y, None, gates, batch_first, direction, NO_OPTIONS)
-        made = made_slot(weights)
-        add_part(weights, run, made, examples, parcels, dw_ih, dw_hh, db_ih, db_hh, opens, closes, memory, part, parts)
+        summands, totals = Summands(examples, parcels, opens, closes), Totals(dw_ih, dw_hh, db_ih, db_hh)
+        add_part(weights, run, made_slot(weights), summands, totals, memory, part, parts)
     if closes and (parcels > 1 or not opens):
         for part in prange(parts):
             run = sequences(x, h_0, y, None, gates, batch_first, direction, NO_OPTIONS)
-            close_part(weights, run, parcels, dw_ih, dw_hh, db_ih, db_hh, memory, part, parts)
+            close_part(weights, run, parcels, Totals(dw_ih, dw_hh, db_ih, db_hh), memory, part, parts)
