@@ -103,6 +103,17 @@ def test_threads(threads: int, shape: tuple[int, int, int, int], dtype: Any, reg
     assert_same_bits({"y": y, "h_n": h_n}, alone)
 
 
+def test_a_small_layer_trains_many_rows_on_all_threads(regions: list[int]) -> None:
+    """Not only on as many as could share its units."""
+    problem = gru_problem(40, 256, 8, 16)
+    gru = gru_layer(problem)
+    numgru.set_num_threads(1)
+    alone = run(gru, problem)
+    numgru.set_num_threads(8)
+    assert_same_bits(run(gru, problem), alone)
+    assert regions == [8, 8]
+
+
 @each_dtype
 @each_shape
 def test_batch_first(shape: tuple[int, int, int, int], dtype: Any) -> None:

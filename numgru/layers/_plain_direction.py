@@ -101,7 +101,7 @@ class PlainDirection:
         gates, c = self._room_for_gates(examples), self._room_for_cells(examples // B, B)
         loop_parts = self._parts(examples, B, self._plain.train)
         threads.run(
-            self._plain.train, self._training_parts(examples, loop_parts, self._plain.train),
+            self._plain.train, self._training_parts(examples, B, loop_parts, self._plain.train),
             self._packed_room, parameters, x, h_0, y, c, gates, self.batch_first, loop_parts,
         )  # fmt: skip
         return PlainTape(x, h_0, y, c, gates)
@@ -116,7 +116,7 @@ class PlainDirection:
         """
         examples, B = dy.shape[0] * dy.shape[1], dh.shape[1]
         loop_parts = self._parts(examples, B, self._plain.train_backward)
-        parts = self._training_parts(examples, loop_parts, self._plain.train_backward)
+        parts = self._training_parts(examples, B, loop_parts, self._plain.train_backward)
         squares = None if norms is None else np.empty(norms.size * self.blocks)
         parcels = self._parcels(examples // B, B)
         size = parts * self._size_of_part if parcels == 1 else self._size_of_sums(self.input_size, parts, parcels)
@@ -128,14 +128,16 @@ class PlainDirection:
         if norms is not None and squares is not None:
             norms.reshape(-1, 1)[...] = self._norms_of(squares)
 
-    def _training_parts(self, examples: int, loop_parts: int, kernel: SharedKernel) -> int:
+    def _training_parts(self, examples: int, B: int, loop_parts: int, kernel: SharedKernel) -> int:
         """Shares of all that isn't the way through time: weights are packed, and gradients summed.
 
         Where a single thread goes through time, the gates are in its cache, and stay there unless much is to be summed.
+        There are as many threads as shares, so these are no fewer than those of the way through time.
         """
         if loop_parts == 1 and self.input_size + self.hidden_size < _WORTH_MOVING:
             return 1
-        return threads.parts_for(self._work(examples + _PACKING), 2 * self.blocks, kernel)
+        shares = 2 * self.blocks * self._parcels(examples // B, B)
+        return max(loop_parts, threads.parts_for(self._work(examples + _PACKING), shares, kernel))
 
     def _parcels(self, T: int, B: int) -> int:
         """Into how many the batch is cut for the gradients of weights."""
