@@ -11,9 +11,9 @@ Shapes: as in sequences.py; `rows` <= ROWS rows from row `first` on.
 from __future__ import annotations
 
 from ._jit import borrower, inlined
+from .blocks import blocks_in, lanes_of
 from .cell import gate_count, stage_count, stage_widths
 from .flow import flow_stages, set_factors
-from .packing import blocks_in, lanes_of
 from .products import ask_for_weights, input_gradient_tile, project_tile
 from .sequences import active_rows, steps_of, with_sums
 from .step import step_backward_tile, step_tile

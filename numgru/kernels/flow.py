@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import types
 
 from ._jit import borrower, overload
-from .packing import blocks_in
+from .blocks import blocks_in
 from .sequences import Fields, padded
 from .vectors import I64, Vec, splat, sum_of_squares
 

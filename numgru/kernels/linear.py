@@ -17,7 +17,8 @@ from numba import prange
 from numpy.typing import NDArray
 
 from ._jit import borrower, kernel, shared_kernel
-from .packing import blocks_in, lanes_of, pack_backward, pack_forward
+from .blocks import blocks_in, lanes_of
+from .packing import pack_backward, pack_forward
 from .threads import share
 from .tiles import ROWS, WIDE, View, affine_tile
 

@@ -25,10 +25,10 @@ from numba.core.errors import TypingError
 from numpy.typing import NDArray
 
 from ._jit import c_function, intrinsic, kernel, overload, piece
+from .blocks import aligned_empty, blocks_in, blocks_of, lanes_of
 from .cell import Weights, cell_slots, stage_count, state_count
 from .few_rows import HALF, columns_of
 from .kinds import KINDS
-from .packing import aligned_empty, blocks_in, blocks_of, lanes_of
 from .sequences import Options, Sequences
 from .step import step_tile
 from .target import TARGET

@@ -5,44 +5,13 @@ Shapes: K numbers summed over, U units in `blocks` = ceil(U / LANES) blocks, G g
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-from numba import types
-
-from ._jit import borrower, intrinsic, kernel, piece
+from ._jit import borrower, kernel
+from .blocks import lanes_of
 from .cell import cell_slots, gate_panels
-from .target import TARGET
 from .threads import share
-from .tiles import LINE, View, copy_tile, transpose_tile
+from .tiles import View, copy_tile, transpose_tile
 
 TOGETHER = 4  # blocks that are read together along a row: one alone would be read from a page of its own each time
-
-
-@intrinsic
-def lanes_of(typingctx, array):
-    """Numbers of the array's dtype in one register, as a constant."""
-    lanes = TARGET.lanes(array.dtype)
-    return types.int64(array), lambda context, b, sig, args: context.get_constant(types.int64, lanes)
-
-
-@piece
-def blocks_in(units, array):
-    """Registers of the array's dtype that hold `units` numbers."""
-    lanes = lanes_of(array)
-    return (units + lanes - 1) // lanes
-
-
-def blocks_of(units: int, dtype: np.dtype[Any]) -> int:
-    """Registers that hold `units` numbers."""
-    return -(-units // TARGET.lanes(dtype))
-
-
-def aligned_empty(size: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """An uninitialised buffer that starts on a cache line, so that no register straddles two."""
-    raw = np.empty(size * dtype.itemsize + LINE, np.uint8)
-    start = -raw.ctypes.data % LINE
-    return raw[start : start + size * dtype.itemsize].view(dtype)
 
 
 @borrower

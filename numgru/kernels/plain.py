@@ -13,9 +13,10 @@ import numpy as np
 from numba import prange
 
 from ._jit import SharedKernel, in_threads, overload, piece, shared_kernel
+from .blocks import blocks_in, lanes_of
 from .cell import Weights, gate_count, made_slot
 from .kinds import KINDS
-from .packing import blocks_in, lanes_of, pack_layer, pack_layer_backward
+from .packing import pack_layer, pack_layer_backward
 from .recurrent import backward_part, forward_part, shared_memory
 from .sequences import NO_OPTIONS, Flow, Gradients, sequences
 from .tiles import memory_of

@@ -11,10 +11,11 @@ import numpy as np
 from numba import prange, types
 
 from ._jit import borrower, in_threads, overload, piece, shared_kernel
+from .blocks import blocks_in, lanes_of
 from .cell import gate_count, in_memory, slot_count, stage_count, stage_widths
 from .few_rows import CHUNK, FAR, HALF, QUARTER, backward_few, columns_of, forward_few, to_and_fro
 from .flow import flow_stages, set_factors
-from .packing import blocks_in, lanes_of, pack_layer, pack_layer_backward
+from .packing import pack_layer, pack_layer_backward
 from .products import Ahead, input_gradient_tile
 from .sequences import Gradients, active_rows, sequences, steps_of, with_sums
 from .step import settle_gates, step_backward_tile, step_tile

@@ -13,9 +13,10 @@ import numpy as np
 from numba import prange
 
 from ._jit import borrower, kernel, piece, shared_kernel
+from .blocks import blocks_in, lanes_of
 from .cell import cell_slots, gate_panels
 from .examples import Parcel, examples_of, next_step_and_row, place_of_example, step_and_row
-from .packing import blocks_in, lanes_of, pack_biases, pack_forward
+from .packing import pack_biases, pack_forward
 from .sequences import NO_OPTIONS, sequences
 from .tiles import View, add_transposed, transpose_tile
 

@@ -26,9 +26,9 @@ import numpy as np
 from numba import prange
 
 from ._jit import borrower, piece, shared_kernel
+from .blocks import blocks_in, lanes_of
 from .cell import blocks_of_gradients, blocks_together, cell_slots, made_slot, slots_abreast, state_slots_by_stage
 from .examples import locate, parcel_of
-from .packing import blocks_in, lanes_of
 from .sequences import NO_OPTIONS, sequences
 from .target import TARGET
 from .threads import share

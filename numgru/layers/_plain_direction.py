@@ -15,10 +15,10 @@ import numpy as np
 from .._types import FloatArray
 from ..kernels import recurrent, threads
 from ..kernels._jit import SharedKernel
+from ..kernels.blocks import aligned_empty, blocks_of
 from ..kernels.cell import Weights, blocks_together
 from ..kernels.examples import PARCEL_ROWS, parcels_of
 from ..kernels.few_rows import shares_of
-from ..kernels.packing import aligned_empty, blocks_of
 from ..kernels.plain import PLAIN
 from ..kernels.target import TARGET
 from ..kernels.tiles import ROWS

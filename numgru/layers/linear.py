@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike, DTypeLike
 from .. import _check
 from .._types import FloatArray
 from ..kernels import linear, threads
+from ..kernels.blocks import aligned_empty, blocks_of
 from ..kernels.cell import blocks_together
 from ..kernels.examples import parcels_of
-from ..kernels.packing import aligned_empty, blocks_of
 from ..kernels.target import TARGET
 from ..kernels.weight_gradients import tiles_of, weight_gradients, workspace_size
 from .base import Layer

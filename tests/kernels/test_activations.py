@@ -12,7 +12,7 @@ import pytest
 from numba.extending import intrinsic
 
 from numgru.kernels import activations
-from numgru.kernels.packing import lanes_of
+from numgru.kernels.blocks import lanes_of
 from numgru.kernels.tiles import kind_of, pointer
 from numgru.kernels.vectors import I64, Grid, Vec, first_lanes
 

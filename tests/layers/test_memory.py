@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import numgru
-from numgru.kernels.packing import blocks_of
+from numgru.kernels.blocks import blocks_of
 from numgru.kernels.target import TARGET
 from tests import reference
 from tests.cases import Arrays, gru_layer, gru_problem, states
