@@ -135,7 +135,7 @@ def read_csv(path: str | os.PathLike[str], column: str | None = None) -> Series:
         [_number(path, header[values_at], row[values_at], line) for row, line in zip(rows, lines, strict=True)]
     )
     dates = None if dates_at is None else np.array([row[dates_at].strip() for row in rows], "datetime64")
-    if dates is not None and (late := np.flatnonzero(np.diff(dates) <= np.timedelta64(0))).size:
+    if dates is not None and (late := np.flatnonzero(dates[1:] <= dates[:-1])).size:
         raise DataError(
             f"{path}, line {lines[late[0] + 1]}: expected dates that ascend, got {dates[late[0] + 1]} "
             f"after {dates[late[0]]}; sort the rows by {header[dates_at or 0]!r}"
@@ -170,7 +170,7 @@ def next_dates(dates: Dates, count: int) -> Dates | None:
     step, day, time = months[1] - months[0], days - months.astype("datetime64[D]"), dates - days
     usual = np.timedelta64(30, "D") if (day == _last_day(months)).all() else day.max()
     on_the_day = (day == np.minimum(usual, _last_day(months))).all() and (time == time[0]).all()
-    if on_the_day and step > np.timedelta64(0) and (np.diff(months) == step).all():
+    if on_the_day and months[1] > months[0] and (np.diff(months) == step).all():
         following = months[-1] + step * ahead
         continued = following.astype("datetime64[D]") + np.minimum(usual, _last_day(following)) + time[0]
         return continued.astype(dates.dtype)
@@ -183,7 +183,8 @@ def next_dates(dates: Dates, count: int) -> Dates | None:
 
 def _last_day(months: Dates) -> NDArray[np.timedelta64]:
     """How long after the first day of each month its last one is."""
-    last: NDArray[np.timedelta64] = (months + 1).astype("datetime64[D]") - months.astype("datetime64[D]") - 1
+    following = (months + np.timedelta64(1, "M")).astype("datetime64[D]")
+    last: NDArray[np.timedelta64] = following - months.astype("datetime64[D]") - np.timedelta64(1, "D")
     return last
 
 

@@ -21,7 +21,7 @@ def test_co2_is_the_weekly_record():
     assert len(series) == 2284
     assert series.dates.dtype == np.dtype("datetime64[D]")
     assert (str(series.dates[0]), str(series.dates[-1])) == ("1958-03-29", "2001-12-29")
-    assert (np.diff(series.dates) == np.timedelta64(7)).all()
+    assert (np.diff(series.dates) == np.timedelta64(7, "D")).all()
     assert (series.values[0], series.values[-1]) == (316.1, 371.5)
     assert series.values.dtype == np.float64
     assert 310 < series.values.min() < series.values.max() < 375
