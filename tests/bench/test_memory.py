@@ -21,6 +21,12 @@ def test_resident_memory_stays_within_the_bound(job: str) -> None:
     assert output < taken < allowed(LONG, job) + 1e6
 
 
+def test_what_a_layer_keeps_counts() -> None:
+    """Its gradients and packed weights: preparing the call has touched neither."""
+    shape = Shape(1, 2, 512, 512)
+    assert measure("numgru", shape, JOBS[1], 1) > 2 * WORD * 3 * shape.H * (shape.I + shape.H)
+
+
 def test_table() -> None:
     rows = [{"B,T,I,H": "1,2,3,4", "job": "training", "bytes": {"numgru": 2e6, "PyTorch": 5e6}, "allowed": 3e6}]
     assert table(rows).endswith("| training | 1,2,3,4 | 2.0 | 5.0 | 3.0 | 0.40 |")

@@ -18,9 +18,10 @@ class Layer(Peer):
         self.layer, self.lengths = layer_of(problem.shape), lengths_of(problem.shape)
         for parameter, weight in zip(self.layer.parameters.values(), chain(*problem.weights), strict=True):
             parameter[...] = weight
-        numgru.warmup(self.layer, training=True, need_dx=False)
 
         shape = problem.shape
+        # Another layer's kernels are the same ones, and this layer's memory isn't touched before a call takes it.
+        numgru.warmup(layer_of(shape._replace(I=1, H=1)), training=True, need_dx=False)
         self.is_step = shape.T == 1 and shape.layers == 1 and not shape.bidirectional and shape.cell != "LSTM"
         self.x_t = problem.x[0]
 
