@@ -49,8 +49,10 @@ def test_any_batch(B: int, depth: dict[str, Any], combination: frozenset[str]) -
 @each_cell
 @pytest.mark.parametrize("B", [45, 4, 1], ids=["rows", "teams", "a team for one"])
 def test_any_number_of_threads(B: int, combination: frozenset[str], regions: list[int]) -> None:
-    """With the noise, which the threads have no part in."""
-    drawn = case(combination, (12, B, 70, 150 if B > 8 else 300), **BOTH_WAYS, dropout=0.5)
+    """With the noise, which the threads have no part in; many rows are cut into parcels in the lower layer."""
+    shape = (64, B, 70, 150) if B > 8 else (12, B, 70, 300)
+    assert parcels_of(*shape[:2], sum(shape[2:]), 4) == (2 if B > 8 else 1)
+    drawn = case(combination, shape, **BOTH_WAYS, dropout=0.5)
     numgru.set_num_threads(1)
     expected = run(drawn.layer(), drawn.problem)
     inferred = infer(drawn.layer(), drawn.problem)
@@ -73,8 +75,7 @@ def test_recomputation(combination: frozenset[str], every: int) -> None:
 CELLS = [numgru.GRU, partial(numgru.GRU, reset_after=False), numgru.LSTM, numgru.RNN]
 
 
-@pytest.mark.parametrize("cell", [numgru.GRU, numgru.LSTM])
-def test_parcels(cell: Any) -> None:
+def test_parcels() -> None:
     """The sums for weights of a batch that is cut into parcels of rows, whoever computes them and from what."""
     T, B, I, H = 64, 75, 13, 60
     rng = np.random.default_rng(0)
@@ -83,7 +84,7 @@ def test_parcels(cell: Any) -> None:
 
     def gradients(threads: int = 1, x: Any = x, dy: Any = dy, *, lengths: Any = None, **options: Any) -> Any:
         numgru.set_num_threads(threads)
-        layer = cell(I, H, seed=0, dtype=np.float64, **options)
+        layer = numgru.GRU(I, H, seed=0, dtype=np.float64, **options)
         layer.forward(x, lengths=lengths)
         layer.backward(dy)
         return layer.gradients
