@@ -45,20 +45,27 @@ class Limits(NamedTuple):
         return Limits(self.threads, max(self.gflops, other.gflops), reads, message)
 
     def bound(self, shape: Shape, job: str) -> Bound:
-        """The least time by the limit that binds.
+        """The least time by the limit that binds: in training forward, and then, as it can't begin before, backward.
 
         A register of units is multiplied whole, also where H ends within it, and so is what the cell computes of it.
         Each step reads its recurrent weights at least once, forward and again backward; the input's are read once.
         """
-        passes = 1 if job == "inference" else 2
+        forward = self._bound(shape, shape.forward_flops, multiplications(shape, "inference"), shape.multiplied)
+        if job == "inference":
+            return forward
+        flops, multiplied = shape.training_flops - shape.forward_flops, multiplications(shape, job)
+        backward = self._bound(shape, flops, multiplied - multiplications(shape, "inference"), [])
+        return Bound(forward.seconds + backward.seconds, max(forward, backward).by)
+
+    def _bound(self, shape: Shape, flops: int, of_cell: int, inputs: list[int]) -> Bound:
+        """That of a pass with so many multiplications, by register those of the cell, which reads weights of inputs."""
         registers = -(-shape.H // KIND.lanes)
         steps = int(shape.lengths.sum()) * len(shape.widths)
-        flops = shape.flops(job) * registers * KIND.lanes / shape.H
-        flops += 2 * KIND.lanes * multiplications(shape, job) * registers * steps
+        whole = flops * registers * KIND.lanes / shape.H + 2 * KIND.lanes * of_cell * registers * steps
         level = self.level_of(shape.gates * shape.H * shape.H * WORD)
-        read = WORD * shape.gates * shape.H * (passes * shape.T * shape.H * len(shape.widths) + sum(shape.multiplied))
+        read = WORD * shape.gates * shape.H * (shape.T * shape.H * len(shape.widths) + sum(inputs))
         return max(
-            Bound(flops / self.gflops / 1e9, "arithmetic"),
+            Bound(whole / self.gflops / 1e9, "arithmetic"),
             Bound(read / self.reads[level] / 1e9, f"weights from {level}"),
         )
 

@@ -95,9 +95,18 @@ def test_the_limit_that_binds():
     assert limits.bound(shape._replace(H=4 * KIND.lanes + 1), "inference").seconds == pytest.approx(
         (2 * 640 * 3 * 5 * KIND.lanes * (8 + 4 * KIND.lanes + 1) + of_cell) / 100e9  # the last register is one, too
     )
-    one = limits.bound(Shape(1, 10, 8, 64), "training")
-    assert one.seconds == pytest.approx(4 * 192 * (2 * 10 * 64 + 8) / 10e9)
-    assert one.by.startswith("weights from L")
+
+
+def test_the_limit_of_training_is_that_of_both_ways():
+    shape, rates = Shape(1, 10, 8, 64), dict.fromkeys(levels(), 10.0)
+    read = Limits(1, 100.0, rates).bound(shape, "training")
+    assert read.seconds == pytest.approx(4 * 192 * (2 * 10 * 64 + 8) / 10e9)
+    assert read.by.startswith("weights from L")
+    # Forward, the weights are the limit, and backward, where there is more to multiply, that.
+    of_cell = multiplications(shape, "training") - multiplications(shape, "inference")
+    flops = shape.training_flops - shape.forward_flops + 2 * of_cell * 10 * 64
+    backward = Limits(1, 8.0, rates).bound(shape, "training")
+    assert backward.seconds == pytest.approx(4 * 192 * (10 * 64 + 8) / 10e9 + flops / 8e9)
 
 
 def test_least_and_most_of_messages():
