@@ -76,6 +76,11 @@ def parts_for(work: int, shares: int, kernel: SharedKernel | None = None) -> int
     return _forced.parts or _parts_by_work(work, shares, kernel)
 
 
+def are_not_worth(work: int) -> bool:
+    """Whether a call of `work` operations is never cut."""
+    return work < SERIAL_WORK and not _forced.parts
+
+
 def parts_for_layer(work: int, shares: int) -> int:
     """The same where the layer alone decides: what is small is never cut, not even to compile the kernel for it."""
     parts = _parts_by_work(work, shares)

@@ -89,7 +89,8 @@ class PlainCalls(CheckedCalls):
         if h_0 is not None:
             before = before.copy()  # users go on with their states in place
         self._begin_training()
-        y = np.empty((*x.shape[:2], self.hidden_size), self.dtype)
+        first, second, _ = x.shape
+        y = np.empty((first, second, self.hidden_size), self.dtype)
         self._training = tape = self._directions[0].train(self._flat_parameters, x, before, y)
         return y, self._last_states(y, tape.c)
 

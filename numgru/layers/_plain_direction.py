@@ -97,12 +97,11 @@ class PlainDirection:
 
     def train(self, parameters: FloatArray, x: FloatArray, h_0: FloatArray, y: FloatArray) -> PlainTape:
         """The states into y, from a plain batch and the layer's flat parameters, for `train_backward`."""
-        examples, B = y.shape[0] * y.shape[1], h_0.shape[1]
+        examples, B, kernel = y.shape[0] * y.shape[1], h_0.shape[1], self._plain.train
         gates, c = self._room_for_gates(examples), self._room_for_cells(examples // B, B)
-        loop_parts = self._parts(examples, B, self._plain.train)
+        parts, loop_parts = self._training_parts(examples, B, kernel)
         threads.run(
-            self._plain.train, self._training_parts(examples, B, loop_parts, self._plain.train),
-            self._packed_room, parameters, x, h_0, y, c, gates, self.batch_first, loop_parts,
+            kernel, parts, self._packed_room, parameters, x, h_0, y, c, gates, self.batch_first, loop_parts
         )  # fmt: skip
         return PlainTape(x, h_0, y, c, gates)
 
@@ -114,30 +113,33 @@ class PlainDirection:
 
         And the norms (T, B) of what flows from step to step, where they are wanted.
         """
-        examples, B = dy.shape[0] * dy.shape[1], dh.shape[1]
-        loop_parts = self._parts(examples, B, self._plain.train_backward)
-        parts = self._training_parts(examples, B, loop_parts, self._plain.train_backward)
+        examples, B, kernel = dy.shape[0] * dy.shape[1], dh.shape[1], self._plain.train_backward
+        parts, loop_parts = self._training_parts(examples, B, kernel)
         squares = None if norms is None else np.empty(norms.size * self.blocks)
         parcels = self._parcels(examples // B, B)
         size = parts * self._size_of_part if parcels == 1 else self._size_of_sums(self.input_size, parts, parcels)
         threads.run(
-            self._plain.train_backward, parts,
+            kernel, parts,
             self._packed_room, parameters, gradients, *tape, dy, None if dx is None else dx.reshape(-1), dh,
             self._room_for_carry(B), self.batch_first, self._room("sums", size), squares, parcels, loop_parts,
         )  # fmt: skip
         if norms is not None and squares is not None:
             norms.reshape(-1, 1)[...] = self._norms_of(squares)
 
-    def _training_parts(self, examples: int, B: int, loop_parts: int, kernel: SharedKernel) -> int:
-        """Shares of all that isn't the way through time: weights are packed, and gradients summed.
+    def _training_parts(self, examples: int, B: int, kernel: SharedKernel) -> tuple[int, int]:
+        """Shares of all that isn't the way through time, where weights are packed and gradients summed, and of that.
 
         Where a single thread goes through time, the gates are in its cache, and stay there unless much is to be summed.
-        There are as many threads as shares, so these are no fewer than those of the way through time.
+        There are as many threads as shares, so the former are no fewer than the latter.
         """
+        work = self._work(examples + _PACKING)
+        if threads.are_not_worth(work):
+            return 1, 1
+        loop_parts = self._parts(examples, B, kernel)
         if loop_parts == 1 and self.input_size + self.hidden_size < _WORTH_MOVING:
-            return 1
+            return 1, 1
         shares = 2 * self.blocks * self._parcels(examples // B, B)
-        return max(loop_parts, threads.parts_for(self._work(examples + _PACKING), shares, kernel))
+        return max(loop_parts, threads.parts_for(work, shares, kernel)), loop_parts
 
     def _parcels(self, T: int, B: int) -> int:
         """Into how many the batch is cut for the gradients of weights."""
@@ -167,8 +169,8 @@ class PlainDirection:
         return norms
 
     def _room(self, name: str, size: int) -> FloatArray:
-        room = self._rooms.get(name)
-        if room is None or room.size < size:
+        room = self._rooms.get(name, self.none)
+        if room.size < size:
             room = self._rooms[name] = self.none  # the smaller one goes before there is a larger one
             room = self._rooms[name] = aligned_empty(size, self.dtype)
         return room if room.size == size else room[:size]

@@ -51,7 +51,7 @@ def compiled_later() -> None:
     numgru.set_num_threads(2)
     layer = numgru.GRU(64, 448, seed=0)
     (direction,) = layer._directions
-    assert direction._training_parts(1, 1, 1, direction._plain.train) == 2, "too small for two threads"
+    assert direction._training_parts(1, 1, direction._plain.train) == (2, 1), "too small for two threads"
     numgru.warmup(layer, training=True, need_dx=False)
     before = count_compiled()
     for count in (1, 2):
