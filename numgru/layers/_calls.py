@@ -51,75 +51,77 @@ def apart(values: FloatArray, call: Call) -> Any:
     return np.split(values[0], call.batch.own_starts[1:])
 
 
-class CheckedCalls(RecurrentWeights):
-    """The checks of calls."""
-
-    def _checked(self, x: Any, h_0: Any, lengths: Any, reset: Any) -> Call:
-        listed = is_listed(x)
-        if listed:
-            _check.no_lengths(lengths)
-            if x and all(np.ndim(one) == 1 for one in x):
-                parts = [_check.tokens(f"x[{at}]", one, self.input_size)[:, None] for at, one in enumerate(x)]
-            else:
-                parts = _check.sequences("x", x, self.dtype, self.input_size)
-            x = np.concatenate(parts)[None]
-            own = np.array([part.shape[0] for part in parts])
-            batch = Batch(int(own.max()), own.size, 1, 0, own, np.cumsum(own) - own)
+def checked(layer: RecurrentWeights, x: Any, h_0: Any, lengths: Any, reset: Any) -> Call:
+    listed = is_listed(x)
+    if listed:
+        _check.no_lengths(lengths)
+        if x and all(np.ndim(one) == 1 for one in x):
+            parts = [_check.tokens(f"x[{at}]", one, layer.input_size)[:, None] for at, one in enumerate(x)]
         else:
-            x = _check.real("x", x)
-            if x.ndim == 2 and x.dtype.kind in "iu":
-                x = _check.tokens("x", x, self.input_size)[:, :, None]
-            else:
-                x = self._checked_x(x)
-            T, B = (x.shape[1], x.shape[0]) if self.batch_first else x.shape[:2]
-            stride, distance = (1, T) if self.batch_first else (B, 1)
-            batch = Batch(T, B, stride, distance)
-            if lengths is not None:
-                lengths = _check.lengths("lengths", lengths, B, T)
-                if lengths.min() < T:
-                    batch = Batch(int(lengths.max()), B, stride, distance, lengths)
-        resets = None if reset is None else self._checked_reset(reset, batch, x, listed)
-        before = batch.in_rows(self._checked_h_0(h_0, batch.B))
-        return Call(x, before, batch, resets, listed, h_0 is not None)
+            parts = _check.sequences("x", x, layer.dtype, layer.input_size)
+        x = np.concatenate(parts)[None]
+        own = np.array([part.shape[0] for part in parts])
+        batch = Batch(int(own.max()), own.size, 1, 0, own, np.cumsum(own) - own)
+    else:
+        x = _check.real("x", x)
+        if x.ndim == 2 and x.dtype.kind in "iu":
+            x = _check.tokens("x", x, layer.input_size)[:, :, None]
+        else:
+            x = checked_x(layer, x)
+        T, B = (x.shape[1], x.shape[0]) if layer.batch_first else x.shape[:2]
+        stride, distance = (1, T) if layer.batch_first else (B, 1)
+        batch = Batch(T, B, stride, distance)
+        if lengths is not None:
+            lengths = _check.lengths("lengths", lengths, B, T)
+            if lengths.min() < T:
+                batch = Batch(int(lengths.max()), B, stride, distance, lengths)
+    resets = None if reset is None else _checked_reset(layer, reset, batch, x, listed)
+    before = batch.in_rows(checked_h_0(layer, h_0, batch.B))
+    return Call(x, before, batch, resets, listed, h_0 is not None)
 
-    def _checked_x(self, x: Any) -> FloatArray:
-        shape = ("B", "T", self.input_size) if self.batch_first else ("T", "B", self.input_size)
-        return _check.array("x", x, self.dtype, shape)
 
-    def _checked_states(self, name: str, states: Any, *shape: int) -> FloatArray:
-        """(S, ...)."""
-        return _check.states(name, states, self.dtype, shape, self._states).reshape(-1, *shape)
+def checked_x(layer: RecurrentWeights, x: Any) -> FloatArray:
+    shape = ("B", "T", layer.input_size) if layer.batch_first else ("T", "B", layer.input_size)
+    return _check.array("x", x, layer.dtype, shape)
 
-    def _checked_h_0(self, h_0: Any, B: int) -> FloatArray:
-        shape = (self.num_layers * self.num_directions, B, self.hidden_size)
-        if h_0 is not None:
-            return self._checked_states("h_0", h_0, *shape)
-        if not self.learn_h_0:
-            return np.zeros((self._states, *shape), self.dtype)
-        parameters = self._parameters()
-        return np.stack([np.broadcast_to(parameters[name], shape) for name in self._first_states])
 
-    def _checked_reset(self, reset: Any, batch: Batch, x: FloatArray, listed: bool) -> BoolArray:
-        """(T, B) by time and sequence."""
-        if not listed:
-            checked = _check.booleans("reset", reset, x.shape[:2])
-            return (checked.T if self.batch_first else checked)[: batch.T]
-        lengths = [] if batch.own_lengths is None else batch.own_lengths.tolist()
-        if not isinstance(reset, list) or len(reset) != len(lengths):
-            raise ValueError(f"reset: expected a list of {len(lengths)} arrays, as x is one, got {_check.brief(reset)}")
-        resets = np.zeros((batch.T, batch.B), np.bool_)
-        for at, (one, length) in enumerate(zip(reset, lengths, strict=True)):
-            resets[:length, at] = _check.booleans(f"reset[{at}]", one, (length,))
-        return resets
+def checked_states(layer: RecurrentWeights, name: str, states: Any, *shape: int) -> FloatArray:
+    """(S, ...)."""
+    return _check.states(name, states, layer.dtype, shape, layer._states).reshape(-1, *shape)
 
-    def _checked_dy(self, dy: Any, call: Call) -> FloatArray:
-        shape = (*call.x.shape[:2], self._width)
-        if not call.listed:
-            return _check.array("dy", dy, self.dtype, shape)
-        lengths = call.batch.own_lengths
-        assert lengths is not None
-        parts = _check.sequences("dy", dy, self.dtype, self._width)
-        if [part.shape[0] for part in parts] != lengths.tolist():
-            got = [part.shape[0] for part in parts]
-            raise ValueError(f"dy: expected sequences of lengths {lengths.tolist()}, got {got}")
-        return np.concatenate(parts)[None]
+
+def checked_h_0(layer: RecurrentWeights, h_0: Any, B: int) -> FloatArray:
+    shape = (layer.num_layers * layer.num_directions, B, layer.hidden_size)
+    if h_0 is not None:
+        return checked_states(layer, "h_0", h_0, *shape)
+    if not layer.learn_h_0:
+        return np.zeros((layer._states, *shape), layer.dtype)
+    parameters = layer._parameters()
+    return np.stack([np.broadcast_to(parameters[name], shape) for name in layer._first_states])
+
+
+def _checked_reset(layer: RecurrentWeights, reset: Any, batch: Batch, x: FloatArray, listed: bool) -> BoolArray:
+    """(T, B) by time and sequence."""
+    if not listed:
+        checked = _check.booleans("reset", reset, x.shape[:2])
+        return (checked.T if layer.batch_first else checked)[: batch.T]
+    lengths = [] if batch.own_lengths is None else batch.own_lengths.tolist()
+    if not isinstance(reset, list) or len(reset) != len(lengths):
+        raise ValueError(f"reset: expected a list of {len(lengths)} arrays, as x is one, got {_check.brief(reset)}")
+    resets = np.zeros((batch.T, batch.B), np.bool_)
+    for at, (one, length) in enumerate(zip(reset, lengths, strict=True)):
+        resets[:length, at] = _check.booleans(f"reset[{at}]", one, (length,))
+    return resets
+
+
+def checked_dy(layer: RecurrentWeights, dy: Any, call: Call) -> FloatArray:
+    shape = (*call.x.shape[:2], layer._width)
+    if not call.listed:
+        return _check.array("dy", dy, layer.dtype, shape)
+    lengths = call.batch.own_lengths
+    assert lengths is not None
+    parts = _check.sequences("dy", dy, layer.dtype, layer._width)
+    if [part.shape[0] for part in parts] != lengths.tolist():
+        got = [part.shape[0] for part in parts]
+        raise ValueError(f"dy: expected sequences of lengths {lengths.tolist()}, got {got}")
+    return np.concatenate(parts)[None]

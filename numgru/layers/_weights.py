@@ -157,6 +157,10 @@ class RecurrentWeights(Layer):
         ]
         self._packed = None
 
+    def _state_shape(self, *shape: int) -> tuple[int, ...]:
+        """The shape of what users give and get, for one state's."""
+        return shape if self._states == 1 else (self._states, *shape)
+
     @property
     def _width(self) -> int:
         return self.num_directions * self.hidden_size

@@ -8,20 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _check
 from .._types import FloatArray
+from ..kernels import one_step
 from ..kernels.cell import Weights
+from . import _plain
 from ._batch import Batch
-from ._calls import Call, apart, unnested
+from ._calls import Call, apart, checked, checked_dy, checked_states, unnested
 from ._direction import Direction
-from ._stepwise import Stepwise
-from ._tape import QUIET, FlowWanted, Noise, PlainTape, Tape
+from ._noise import draw, noise_of
+from ._step import checked_step, step_of_tokens
+from ._tape import FlowWanted, PlainTape, Tape
+from ._weights import RecurrentWeights
 from .base import Parameters
+from .compiled import Compiled
+from .stream import Stream
 
 
 @dataclass
@@ -34,8 +41,20 @@ class _Training:
     parameters: Parameters
 
 
-class Recurrent(Stepwise):
+class Recurrent(RecurrentWeights):
     """Layers of a recurrent cell."""
+
+    _transient: ClassVar = RecurrentWeights._transient | {"_training", "_gradient_flow", "_zeros", "_step_function"}
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._zeros = np.zeros((self._states, 1, self.hidden_size), self.dtype)  # the usual h_0, never written to
+        self._training: Any = None  # what `backward` needs of the last `forward`
+        self._gradient_flow: FloatArray | None = None
+
+    def _begin_training(self) -> None:
+        self._training = None  # of the forward pass before, whose gates are overwritten now
+        self._packed = None  # parameters change before the next call, and memory is for the sequence
 
     def __call__(
         self,
@@ -79,9 +98,9 @@ class Recurrent(Stepwise):
             For numbers of a wrong kind.
         """
         x = unnested(x)
-        if self._is_plain(x, lengths, reset):
-            return self._infer(x, h_0, out)
-        call = self._checked(x, h_0, lengths, reset)
+        if _plain.is_plain(self, x, lengths, reset):
+            return _plain.infer(self, x, h_0, out)
+        call = checked(self, x, h_0, lengths, reset)
         if out is not None:
             if call.listed:
                 raise ValueError("out: expected none with a list of sequences, got one")
@@ -102,13 +121,13 @@ class Recurrent(Stepwise):
         Parameters, returns and errors as for a call.
         """
         x = unnested(x)
-        if self._is_plain(x, lengths, reset) and self._trains_plainly:
-            return self._forward(x, h_0)
-        call = self._checked(x, h_0, lengths, reset)
+        if _plain.is_plain(self, x, lengths, reset) and _plain.trains_plainly(self):
+            return _plain.forward(self, x, h_0)
+        call = checked(self, x, h_0, lengths, reset)
         if call.given_h_0:
             call.h_0 = call.h_0.copy()  # users go on with their states in place
         self._begin_training()
-        masks, parameters, D = self._draw(call), self._parameters(), self.num_directions
+        masks, parameters, D = draw(self, call), self._parameters(), self.num_directions
         weights = [
             direction.pack_for_training(parameters, call.x if call.tokens and at < D else None)
             for at, direction in enumerate(self._directions)
@@ -177,7 +196,7 @@ class Recurrent(Stepwise):
             y = self._with_zero_ends(out, call) if last and out is not None else self._new_steps(shape, call)
             for direction in self._directions_of(layer):
                 at = len(tapes)
-                noise = self._noise(call, direction, masks, keep)
+                noise = noise_of(self, call, direction, masks, keep)
                 every = self.checkpoint_every or 0
                 h_0 = np.ascontiguousarray(call.h_0[:, at])
                 tapes.append(direction.forward(weights[at], batch, x, h_0, y, noise, keep=keep, every=every))
@@ -219,17 +238,17 @@ class Recurrent(Stepwise):
             For numbers that aren't real.
         """
         if isinstance(self._training, PlainTape):
-            return self._backward(self._training, dy, dh_n, need_dx)
+            return _plain.backward(self, self._training, dy, dh_n, need_dx)
         training: _Training = _check.kept(self._training)
         call, batch = training.call, training.call.batch
-        checked_dy = self._checked_dy(dy, call)
+        below: Any = checked_dy(self, dy, call)
         if dh_n is not None:
-            dh_n = batch.in_rows(self._checked_states("dh_n", dh_n, *call.h_0.shape[1:]))
+            dh_n = batch.in_rows(checked_states(self, "dh_n", dh_n, *call.h_0.shape[1:]))
         self._training = None
 
         dh_0, D = np.empty_like(call.h_0), self.num_directions
         norms = np.zeros((len(training.tapes), batch.T, batch.B)) if self.measure_flow else None
-        below: Any = checked_dy
+
         for layer in reversed(range(self.num_layers)):
             mask = training.masks.get(f"dropout_l{layer}")
             above = below if mask is None else below * mask
@@ -254,6 +273,91 @@ class Recurrent(Stepwise):
         if norms is not None:
             self._gradient_flow = self._with_all_steps(norms, call, 1)
         return None if dx is None else apart(dx, call), self._as_given(dh_0, batch)
+
+    def step(self, x_t: ArrayLike, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
+        """One time step: the same bits as a whole sequence, with the least to do for it.
+
+        Parameters
+        ----------
+        x_t : array_like, shape (B, I) or (I,)
+            The input. Without its last dimension, integers: tokens, as in a call.
+        h : array_like, shape (L, B, H) or (L, H)
+            The states before the step; of an LSTM h and c, as a pair, or as one array (2, ...), as they're returned.
+        out : ndarray of h's shape, optional
+            Where the states after the step are written: C-contiguous, of the layer's dtype; it may be h.
+
+        Returns
+        -------
+        ndarray of h's shape
+            The states after the step; the last layer's, ``[-1]``, is the output.
+
+        Raises
+        ------
+        ValueError
+            For a wrong shape, or a bidirectional layer, which needs whole sequences.
+        TypeError
+            For numbers that aren't real.
+        """
+        given: Any = x_t
+        before: Any = h
+        dtype, function = self.dtype, self._step_function
+        if type(given) is type(before) is np.ndarray and given.dtype is dtype is before.dtype:
+            after = np.empty(before.shape, dtype) if out is None else out
+            if type(after) is np.ndarray and after.dtype is dtype:  # the kernel looks at the rest, which takes it less
+                states = before.copy() if out is before else before
+                if one_step.call_step(function, self._weights()[0], given, states, after):
+                    return after
+        given = x_t if isinstance(x_t, np.ndarray) else _check.real("x_t", x_t)
+        if given.dtype is not dtype and given.dtype.kind in "iu" and np.ndim(h) == given.ndim + 1 + self._states:
+            return step_of_tokens(self, given, h, out)
+        return checked_step(self, given, h, out)
+
+    def stream(self, batch_size: int = 1, h_0: ArrayLike | None = None) -> Stream:
+        """Keep the states from call to call: sequences that arrive in pieces.
+
+        Parameters
+        ----------
+        batch_size : int
+            B, the number of sequences.
+        h_0 : array_like, shape (L, B, H), or of an LSTM (2, L, B, H) or a pair, optional
+            The states before the first step; by default those learned with `learn_h_0`, or zero.
+
+        Returns
+        -------
+        Stream
+            ``stream(x)`` returns y, the same bits as the whole sequence's.
+
+        Raises
+        ------
+        ValueError
+            For a wrong shape, or a bidirectional layer, which needs whole sequences.
+        TypeError
+            For numbers that aren't real, or a batch_size that isn't an integer.
+        """
+        self._require_one_direction()
+        return Stream(self, _check.size("batch_size", batch_size), h_0)
+
+    def compiled(self) -> Compiled:
+        """A step for loops compiled by Numba, and for C: see `Compiled`.
+
+        Returns
+        -------
+        Compiled
+            ``step, weights = gru.compiled()``. The weights are a copy of the layer's present ones.
+
+        Raises
+        ------
+        ValueError
+            For a bidirectional layer, which needs whole sequences.
+        """
+        self._require_one_direction()
+        block, _ = self._weights()
+        return Compiled(one_step.step, one_step.StepWeights(block, self._step_function).copy())
+
+    @cached_property
+    def _step_function(self) -> int:
+        self._require_one_direction()
+        return one_step.function_for(self._kind, self.dtype)
 
     @property
     def gradient_flow(self) -> FloatArray:
@@ -303,49 +407,3 @@ class Recurrent(Stepwise):
         ``zoneout_c_l{k}`` where it keeps its c; T is that of the longest sequence.
         """
         return dict(self._training.masks) if isinstance(self._training, _Training) else {}
-
-    def _draw(self, call: Call) -> dict[str, FloatArray]:
-        """Fresh noise."""
-        if not (self.dropout or self.recurrent_dropout or self.zoneout):
-            return {}
-        state = self.random_state
-        assert state is not None
-        generator = np.random.Generator(np.random.SFC64([state["seed"], state["draws"]]))
-        self.random_state = {**state, "draws": state["draws"] + 1}
-        batch, H, masks = call.batch, self.hidden_size, {}
-
-        def hits(p: float, shape: tuple[int, ...]) -> Any:
-            return generator.random(shape, np.float32) < p
-
-        for layer in range(self.num_layers):
-            for direction in self._directions_of(layer):
-                suffix = direction.suffix
-                if p := self.recurrent_dropout:
-                    masks[f"recurrent_dropout_{suffix}"] = ~hits(p, (batch.B, H)) * self.dtype.type(1 / (1 - p))
-                if self.zoneout:
-                    for kind in ("zoneout", "zoneout_c")[: self._states]:
-                        masks[f"{kind}_{suffix}"] = hits(self.zoneout, (batch.T, batch.B, H)).astype(self.dtype)
-            if self.dropout and layer < self.num_layers - 1:
-                shape = (*call.x.shape[:2], self._width)
-                masks[f"dropout_l{layer}"] = ~hits(self.dropout, shape) * self.dtype.type(1 / (1 - self.dropout))
-        return masks
-
-    def _noise(self, call: Call, direction: Direction, masks: dict[str, FloatArray], keep: bool) -> Noise:
-        """A direction's share of the noise, in the order of the kernels' steps and rows."""
-        if call.resets is None and not masks and not self.zoneout:
-            return QUIET
-        batch, suffix = call.batch, direction.suffix
-        zoneouts = [masks[name] for name in (f"zoneout_{suffix}", f"zoneout_c_{suffix}") if name in masks]
-        zoneout, mask = None, masks.get(f"recurrent_dropout_{suffix}")
-        if zoneouts:
-            zoneout = batch.in_steps(zoneouts[0] if len(zoneouts) == 1 else np.dstack(zoneouts), direction.reverse)
-        elif self.zoneout and not keep:
-            zoneout = np.full(self._states * self.hidden_size, self.zoneout, self.dtype)
-        resets = call.resets
-        if resets is not None and direction.reverse:  # a cut before step t is met on the way from t to t - 1
-            resets = np.concatenate([resets[1:], np.zeros_like(resets[:1])])
-        return Noise(
-            resets=None if resets is None else batch.in_steps(resets, direction.reverse),
-            zoneout=zoneout,
-            mask=None if mask is None else batch.in_rows(mask),
-        )

@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike
 from .. import _check
 from .._files import load_arrays, save_arrays
 from .._types import FloatArray
+from ._calls import checked_h_0
 
 if TYPE_CHECKING:
-    from ._stepwise import Stepwise
+    from .recurrent import Recurrent
 
 _FORMAT = "numgru stream 1"
 
@@ -45,7 +46,7 @@ class Stream:
     (5, 1, 3)
     """
 
-    def __init__(self, layer: Stepwise, batch_size: int = 1, h_0: ArrayLike | None = None) -> None:
+    def __init__(self, layer: Recurrent, batch_size: int = 1, h_0: ArrayLike | None = None) -> None:
         self._layer, self._batch_size = layer, batch_size
         self._h_0 = None if h_0 is None else self._checked("h_0", h_0).copy()
         self._state = self._first()
@@ -66,7 +67,7 @@ class Stream:
         """The states before the first step, in memory of their own."""
         if self._h_0 is not None:
             return self._h_0.copy()
-        return self._layer._checked_h_0(None, self._batch_size).reshape(self._shape)
+        return checked_h_0(self._layer, None, self._batch_size).reshape(self._shape)
 
     @property
     def state(self) -> FloatArray:
