@@ -81,7 +81,7 @@ def flag(name: str, value: Any) -> bool:
 
 def one_of(name: str, value: Any, choices: Collection[Any]) -> None:
     """`value` is one of `choices`."""
-    if value not in choices:
+    if value not in tuple(choices):  # a set would ask for its hash
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
@@ -210,10 +210,10 @@ def booleans(name: str, value: ArrayLike, shape: tuple[int, ...]) -> BoolArray:
     return given
 
 
-def kept(tape: Tape | None) -> Tape:
+def kept(tape: Tape | None, name: str = "backward") -> Tape:
     """What a forward pass keeps for the backward pass that uses it up."""
     if tape is None:
-        raise ValueError("backward: expected a forward pass before it, got none (each backward uses one up)")
+        raise ValueError(f"{name}: expected a forward pass before it, got none (each backward uses one up)")
     return tape
 
 

@@ -60,11 +60,12 @@ class RecurrentWeights(Layer):
         self.input_size = _check.size("input_size", input_size)
         self.hidden_size = H = _check.size("hidden_size", hidden_size)
         self.num_layers = L = _check.size("num_layers", num_layers)
-        self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
+        self.bias, self.batch_first = _check.flag("bias", bias), _check.flag("batch_first", batch_first)
+        self.bidirectional = _check.flag("bidirectional", bidirectional)
         self.dropout = _check.fraction("dropout", dropout)
         self.recurrent_dropout = _check.fraction("recurrent_dropout", recurrent_dropout)
         self.zoneout = _check.fraction("zoneout", zoneout)
-        self.learn_h_0 = bool(learn_h_0)
+        self.learn_h_0 = _check.flag("learn_h_0", learn_h_0)
         self.checkpoint_every = None if checkpoint_every is None else _check.size("checkpoint_every", checkpoint_every)
         self.clip_flow_value = _check.bound("clip_flow_value", clip_flow_value)
         self.clip_flow_norm = _check.bound("clip_flow_norm", clip_flow_norm)
@@ -88,7 +89,6 @@ class RecurrentWeights(Layer):
         generator = _check.generator(seed)
         self.flat_parameters[:size] = generator.uniform(-(H**-0.5), H**-0.5, size)
         self.random_state: dict[str, Any] = {"seed": int(generator.integers(2**63)), "draws": 0}
-        self._forget()
 
     @property
     def _kind(self) -> type[Weights]:
@@ -104,30 +104,6 @@ class RecurrentWeights(Layer):
     def _first_states(self) -> tuple[str, ...]:
         """Their names before the first step."""
         return ("h_0", "c_0")[: self._states]
-
-    @property
-    def _own_options(self) -> dict[str, tuple[object, object]]:
-        """The options that only this kind of layer has, with their defaults."""
-        raise NotImplementedError
-
-    def __repr__(self) -> str:
-        return self._made_by(
-            self.input_size,
-            self.hidden_size,
-            num_layers=(self.num_layers, 1),
-            bias=(self.bias, True),
-            batch_first=(self.batch_first, False),
-            dropout=(self.dropout, 0.0),
-            bidirectional=(self.bidirectional, False),
-            **self._own_options,
-            recurrent_dropout=(self.recurrent_dropout, 0.0),
-            zoneout=(self.zoneout, 0.0),
-            learn_h_0=(self.learn_h_0, False),
-            checkpoint_every=(self.checkpoint_every, None),
-            clip_flow_value=(self.clip_flow_value, None),
-            clip_flow_norm=(self.clip_flow_norm, None),
-            dtype=(self.dtype, np.float32),
-        )
 
     @property
     def num_directions(self) -> int:

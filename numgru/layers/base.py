@@ -93,6 +93,7 @@ class Layer:
         self._flat_parameters: FloatArray = np.zeros(size, self.dtype)
         self._exposures = 0
         self._house_gradients(np.zeros(size, self.dtype))
+        self._forget()
 
     def _house_gradients(self, flat_gradients: FloatArray) -> None:
         self._flat_gradients = flat_gradients
@@ -140,14 +141,18 @@ class Layer:
         """
         return self._flat_parameters.base is not None or sys.getrefcount(self._flat_parameters) > _OWN_REFERENCES
 
-    def _made_by(self, *arguments: object, **options: tuple[object, object]) -> str:
-        """The call that made it, with those of the options (value, default) that aren't the default."""
-        shown = [str(argument) for argument in arguments]
-        shown += [f"{name}={value}" for name, (value, default) in options.items() if value != default]
-        return f"{type(self).__name__}({', '.join(shown)})"
-
     def __repr__(self) -> str:
-        return self._made_by()
+        """The call that made it, with those of the options that aren't the default."""
+        shown = []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            value = getattr(self, name, parameter.default)  # a seed isn't kept
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                shown += map(str, value)
+            elif parameter.default is parameter.empty:
+                shown.append(str(value))
+            elif value != parameter.default:
+                shown.append(f"{name}={value}")
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or another process gets: all but views and workspaces."""
@@ -162,7 +167,7 @@ class Layer:
     _container: Callable[[], Layer | None] = staticmethod(lambda: None)  # in whose buffers it lives, if in any's
 
     def _forget(self) -> None:
-        """Drop workspaces and what a forward pass kept."""
+        """Make the workspaces anew, and drop what a forward pass kept."""
 
     def _move(self, flat_parameters: FloatArray, flat_gradients: FloatArray) -> None:
         """Live in these buffers from now on (a container's), with the values held so far."""

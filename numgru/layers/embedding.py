@@ -66,10 +66,6 @@ class Embedding(Layer):
         self.embedding_dim = E = _check.size("embedding_dim", embedding_dim)
         super().__init__({"weight": (V, E)}, dtype)
         self.flat_parameters[...] = _check.generator(seed).standard_normal(V * E)
-        self._forget()
-
-    def __repr__(self) -> str:
-        return self._made_by(self.num_embeddings, self.embedding_dim, dtype=(self.dtype, np.float32))
 
     _transient = Layer._transient | {"_tokens"}
 

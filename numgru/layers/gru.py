@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .. import _check
 from ..kernels.cell import Weights
 from ..kernels.gru import GRUWeights, ResetBeforeWeights
 from .recurrent import Recurrent
@@ -118,7 +119,7 @@ class GRU(Recurrent):
         dtype: DTypeLike = np.float32,
         seed: int | None = None,
     ) -> None:
-        self.reset_after = bool(reset_after)
+        self.reset_after = _check.flag("reset_after", reset_after)
         super().__init__(
             input_size, hidden_size, num_layers, bias=bias, batch_first=batch_first, dropout=dropout,
             bidirectional=bidirectional, recurrent_dropout=recurrent_dropout, zoneout=zoneout, learn_h_0=learn_h_0,
@@ -129,7 +130,3 @@ class GRU(Recurrent):
     @property
     def _kind(self) -> type[Weights]:
         return GRUWeights if self.reset_after else ResetBeforeWeights
-
-    @property
-    def _own_options(self) -> dict[str, tuple[object, object]]:
-        return {"reset_after": (self.reset_after, True)}

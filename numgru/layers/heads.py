@@ -58,11 +58,7 @@ class _Head(Layer):
 
     def __init__(self, *, batch_first: bool = False) -> None:
         super().__init__({})
-        self.batch_first = bool(batch_first)
-        self._forget()
-
-    def __repr__(self) -> str:
-        return self._made_by(batch_first=(self.batch_first, False))
+        self.batch_first = _check.flag("batch_first", batch_first)
 
     _transient = Layer._transient | {"_tape"}
 

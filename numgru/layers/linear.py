@@ -60,16 +60,12 @@ class Linear(Layer):
     ) -> None:
         self.in_features = K = _check.size("in_features", in_features)
         self.out_features = O = _check.size("out_features", out_features)
+        self.bias = _check.flag("bias", bias)
         shapes: dict[str, tuple[int, ...]] = {"weight": (O, K)}
         if bias:
             shapes["bias"] = (O,)
         super().__init__(shapes, dtype)
         self.flat_parameters[...] = _check.generator(seed).uniform(-(K**-0.5), K**-0.5, self.flat_parameters.size)
-        self._forget()
-
-    def __repr__(self) -> str:
-        bias = "bias" in self._shapes
-        return self._made_by(self.in_features, self.out_features, bias=(bias, True), dtype=(self.dtype, np.float32))
 
     _transient = Layer._transient | {"_x"}
 

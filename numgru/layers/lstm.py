@@ -67,7 +67,3 @@ class LSTM(Recurrent):
     @property
     def _kind(self) -> type[Weights]:
         return LSTMWeights
-
-    @property
-    def _own_options(self) -> dict[str, tuple[object, object]]:
-        return {}

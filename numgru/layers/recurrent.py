@@ -385,9 +385,9 @@ class Recurrent(RecurrentWeights):
         Raises
         ------
         ValueError
-            If `backward` has used them up, or with `checkpoint_every`, which keeps none.
+            Without a `forward` before, if `backward` has used them up, or with `checkpoint_every`, which keeps none.
         """
-        training = _check.kept(self._training)
+        training = _check.kept(self._training, "gates")
         if self.checkpoint_every:
             raise ValueError(f"gates: expected checkpoint_every=None, which keeps them, got {self.checkpoint_every}")
         if isinstance(training, PlainTape):

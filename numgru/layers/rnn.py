@@ -91,7 +91,3 @@ class RNN(Recurrent):
     @property
     def _kind(self) -> type[Weights]:
         return _KINDS[self.nonlinearity]
-
-    @property
-    def _own_options(self) -> dict[str, tuple[object, object]]:
-        return {"nonlinearity": (self.nonlinearity, "tanh")}

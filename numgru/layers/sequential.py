@@ -83,9 +83,6 @@ class Sequential(Layer):
         _check_features(self._leaves)
         self._house()
 
-    def __repr__(self) -> str:
-        return self._made_by(*self.layers)
-
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._house()

@@ -177,7 +177,7 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         self.momentum = _check.not_negative("momentum", momentum)
-        self.nesterov = bool(nesterov)
+        self.nesterov = _check.flag("nesterov", nesterov)
         self.weight_decay = _check.not_negative("weight_decay", weight_decay)
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov: expected a positive momentum with it, got momentum=0")

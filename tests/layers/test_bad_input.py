@@ -116,6 +116,14 @@ def test_backward_needs_its_own_forward(gru: numgru.GRU, problem: dict[str, Any]
     assert_same_bits(gru.gradients, expected)
 
 
+def test_gates_need_a_forward(gru: numgru.GRU, problem: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="gates: expected a forward pass before it, got none"):
+        _ = gru.gates
+    run(gru, problem)
+    with pytest.raises(ValueError, match=r"gates: .*each backward uses one up"):
+        _ = gru.gates
+
+
 WEIGHT = "weight_hh_l0"
 
 
@@ -148,6 +156,10 @@ def test_state_dict(gru: numgru.GRU, change: Callable[[dict[str, Any]], Any], er
         ((4, True), {}, TypeError, "hidden_size: expected an integer of at least 1, got bool"),
         ((4, 4), {"dtype": np.float16}, ValueError, "dtype: expected float32 or float64, got float16"),
         ((4, 4), {"dtype": int}, ValueError, "dtype: expected float32 or float64, got int64"),
+        *(
+            ((4, 4), {name: "no"}, TypeError, f"{name}: expected True or False, got str")
+            for name in ("bias", "batch_first", "bidirectional", "learn_h_0", "reset_after")
+        ),
     ],
 )
 def test_constructor(arguments: Any, options: Any, error: Any, message: str) -> None:
