@@ -74,13 +74,16 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 
 def _part(function: Callable[..., Any], **options: Any) -> Any:
-    return numba.njit(pipeline_class=_PieceCompiler, no_cpython_wrapper=True, **_OPTIONS, **options)(function)
+    return numba.njit(**_of_pieces(), **options)(function)
+
+
+def _of_pieces() -> dict[str, Any]:
+    return _OPTIONS | {"pipeline_class": _PieceCompiler, "no_cpython_wrapper": True}
 
 
 def overload(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
     """As Numba's: what a function is in kernels, chosen by its arguments' types; a piece."""
-    options = _OPTIONS | {"pipeline_class": _PieceCompiler, "no_cpython_wrapper": True}
-    decorate: Callable[[Callable[..., Any]], Any] = numba.extending.overload(function, jit_options=options)
+    decorate: Callable[[Callable[..., Any]], Any] = numba.extending.overload(function, jit_options=_of_pieces())
     return decorate
 
 

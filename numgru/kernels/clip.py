@@ -30,8 +30,8 @@ LARGEST = 0  # stands for the order of the infinity norm
 # The same on any processor: products are rounded before they are added, or are exact, as those of float32 are.
 _DOUBLES = Kind(64, 4 if TARGET.halves else 8, fma=False)
 _EXACT = _DOUBLES._replace(fma=TARGET.fma)
-LANES = 64
-_REGISTERS = LANES // _DOUBLES.lanes
+SUMS = 64  # of every chunk, side by side
+_REGISTERS = SUMS // _DOUBLES.lanes
 
 # What is read next is asked for so many bytes ahead, if the array has more than so many, as most processors don't look
 # beyond a page by themselves. The second-level cache may hold shorter arrays; none holds those beyond the second size.
@@ -80,7 +80,7 @@ def _size(value: Vec) -> Vec:
 
 @intrinsic
 def _gather(typing_context, x, blocks, order, ahead, lanes):
-    """Of `blocks` times LANES values, add |x|^order to `lanes` (LANES,), or keep the largest |x| there."""
+    """Of `blocks` times SUMS values, add |x|^order to `lanes` (SUMS,), or keep the largest |x| there."""
     bits = x.dtype.bitwidth
     number = ir.FloatType() if bits == 32 else ir.DoubleType()
 
@@ -97,9 +97,9 @@ def _gather(typing_context, x, blocks, order, ahead, lanes):
 
     def emit(b: ir.IRBuilder, data: Any, blocks: Any, sums: Grid, gathered: Any, ahead: Any) -> None:
         def body(k: Any, kept: list[Vec]) -> list[Vec]:
-            start = b.gep(data, [b.mul(k, I64(LANES))], source_etype=number)
+            start = b.gep(data, [b.mul(k, I64(SUMS))], source_etype=number)
             if ahead is not None:
-                _ask(b, start, ahead, LANES * bits // 8, 0)
+                _ask(b, start, ahead, SUMS * bits // 8, 0)
             return [gathered(register, load(start, r)) for r, register in enumerate(kept)]
 
         def load(start: Any, r: int) -> Vec:
@@ -115,15 +115,15 @@ def _gather(typing_context, x, blocks, order, ahead, lanes):
 
 @piece
 def _power_sum(x, order, ahead, lanes, rest):
-    """Sum of |x|^order, or the largest |x|; `lanes` and `rest` (LANES,) are workspaces, of float64 and x's dtype."""
-    blocks = x.size // LANES
+    """Sum of |x|^order, or the largest |x|; `lanes` and `rest` (SUMS,) are workspaces, of float64 and x's dtype."""
+    blocks = x.size // SUMS
     rest[:] = 0.0  # adds nothing
-    for i in range(x.size - blocks * LANES):
-        rest[i] = x[blocks * LANES + i]
+    for i in range(x.size - blocks * SUMS):
+        rest[i] = x[blocks * SUMS + i]
     lanes[:] = 0.0
     for values, count in ((x, blocks), (rest, 1)):
         _gather(values, count, order, ahead, lanes)
-    half = LANES // 2
+    half = SUMS // 2
     while half:
         for i in range(half):
             if order != LARGEST:
@@ -132,6 +132,14 @@ def _power_sum(x, order, ahead, lanes, rest):
                 lanes[i] = lanes[i + half]
         half //= 2
     return lanes[0]
+
+
+def safe_scale(largest: float) -> float:
+    """A power of two, which is exact, that brings numbers up to the largest to where squares are normal numbers."""
+    return math.ldexp(1.0, max(-1022, min(1022, -math.frexp(largest)[1])))
+
+
+_safe_scale = piece(safe_scale)
 
 
 @piece
@@ -145,7 +153,7 @@ def _norm(x, order, ahead, lanes, rest):
     largest = _power_sum(x, LARGEST, ahead, lanes, rest)
     if largest == 0.0 or not largest < math.inf:
         return largest
-    scale = math.ldexp(1.0, max(-1022, min(1022, -math.frexp(largest)[1])))  # a power of two: exact
+    scale = _safe_scale(largest)
     total = 0.0
     for i in range(x.size):
         value = np.float64(x[i]) * scale
@@ -155,7 +163,7 @@ def _norm(x, order, ahead, lanes, rest):
 
 @piece
 def _measure_chunks(x, order, limit, norms, beyond, part, parts):
-    lanes, rest = np.empty(LANES), np.empty(LANES, x.dtype)
+    lanes, rest = np.empty(SUMS), np.empty(SUMS, x.dtype)
     ahead = _ahead_of(x)
     first, last = share(norms.size, part, parts, 1)
     for c in range(first, last):
@@ -208,14 +216,14 @@ def _change(
     """What `_multiply` and `_clamp` have in common."""
     array, first, last, _, ahead = args
     x = b.gep(pointer(context, b, signature.args[0], array), [first], source_etype=kind.scalar)
-    values = Grid(b, kind, x, I64(0), I64(LANES), I64(kind.lanes))
+    values = Grid(b, kind, x, I64(0), I64(SUMS), I64(kind.lanes))
     count = b.sub(last, first)
-    blocks = b.sdiv(count, I64(LANES))
+    blocks = b.sdiv(count, I64(SUMS))
 
     def block(k: Any, _: list[Vec], asks: bool) -> list[Vec]:
         if asks:
-            _ask(b, values.place(k, 0), ahead, LANES * kind.bits // 8, 1)
-        for v in range(LANES // kind.lanes):
+            _ask(b, values.place(k, 0), ahead, SUMS * kind.bits // 8, 1)
+        for v in range(SUMS // kind.lanes):
             values.store(change(values.load(k, v)), k, v)
         return []
 
@@ -228,7 +236,7 @@ def _change(
         for branch, asks in zip(branches, (True, False), strict=True):
             with branch:
                 loop(b, blocks, [], partial(block, asks=asks))
-    left = b.sub(count, b.mul(blocks, I64(LANES)))
+    left = b.sub(count, b.mul(blocks, I64(SUMS)))
     loop(b, b.sdiv(b.add(left, I64(kind.lanes - 1)), I64(kind.lanes)), [], edge)
 
 
@@ -272,7 +280,7 @@ def clamp(x, limit, beyond, parts):
 
 @piece
 def _measure_units(units, norms, part, parts):
-    lanes, rest = np.empty(LANES), np.empty(LANES, units.dtype)
+    lanes, rest = np.empty(SUMS), np.empty(SUMS, units.dtype)
     ahead = _ahead_of(units)
     first, last = share(norms.size, part, parts, 1)
     for r in range(first, last):

@@ -12,18 +12,18 @@ import numpy as np
 
 from ._jit import kernel
 
-# A float sum vectorises only if its order is written down: lane j adds up the elements j, j + LANES, ...
+# A float sum vectorises only if its order is written down: sum j takes the elements j, j + SUMS, ...
 # Slices, not offsets: Numba would test each `start + lane` for a negative index.
-LANES = 256
+SUMS = 256
 
 
 @kernel
 def squared_error(p, t, dp):
     """Sum of d^2, d = p - t. All (N,)."""
     n = p.size
-    sums = np.zeros(LANES)
-    for start in range(0, n, LANES):
-        block = slice(start, start + LANES)
+    sums = np.zeros(SUMS)
+    for start in range(0, n, SUMS):
+        block = slice(start, start + SUMS)
         p_block, t_block, dp_block = p[block], t[block], dp[block]
         for lane in range(p_block.size):
             d = np.float64(p_block[lane]) - np.float64(t_block[lane])
@@ -36,9 +36,9 @@ def squared_error(p, t, dp):
 def absolute_error(p, t, dp):
     """Sum of |d|, d = p - t. All (N,)."""
     n = p.size
-    sums = np.zeros(LANES)
-    for start in range(0, n, LANES):
-        block = slice(start, start + LANES)
+    sums = np.zeros(SUMS)
+    for start in range(0, n, SUMS):
+        block = slice(start, start + SUMS)
         p_block, t_block, dp_block = p[block], t[block], dp[block]
         for lane in range(p_block.size):
             d = np.float64(p_block[lane]) - np.float64(t_block[lane])
@@ -52,9 +52,9 @@ def absolute_error(p, t, dp):
 def huber(p, t, dp, delta):
     """Sum of d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), d = p - t. All (N,)."""
     n = p.size
-    sums = np.zeros(LANES)
-    for start in range(0, n, LANES):
-        block = slice(start, start + LANES)
+    sums = np.zeros(SUMS)
+    for start in range(0, n, SUMS):
+        block = slice(start, start + SUMS)
         p_block, t_block, dp_block = p[block], t[block], dp[block]
         for lane in range(p_block.size):
             d = np.float64(p_block[lane]) - np.float64(t_block[lane])

@@ -3,12 +3,12 @@
 It's one function with C's calling convention, compiled once. Whoever calls it jumps to its address, so that none of it
 is compiled into a user's loop. All weights lie in one block of memory: a call passes one array, or one pointer.
 
-Shapes: B batch, I input, H hidden, L layers of one direction, G gates, S slots; "padded" is to whole registers.
+Shapes: B batch, I input, H hidden, L layers of one direction, S slots; "padded" is to whole registers.
 
     x        (I,) or (B, I)
     h, out   (L, H) or (L, B, H); of an LSTM h and c, (2, L, H) or (2, L, B, H)
-    block    64 bytes of integers, the share that zoneout keeps (2 H padded), and for every layer its packed weights: of
-             the input (K, G, H padded; K is I, then H), of the state (H, G, H padded), and the biases (S, H padded)
+    block    64 bytes of integers, the share that zoneout keeps (2 H padded), and for every layer its packed weights,
+             in the order of `Weights` (cell.py): of the input, which is I wide, then H, of the state, and the biases
 """
 
 from __future__ import annotations

@@ -57,58 +57,58 @@ class Batch:
         starts = np.searchsorted(parcels * steps[::PARCEL_ROWS], most, side="right") - 1
         return np.concatenate([[0], PARCEL_ROWS * starts, [self.B]])
 
-    def _first_places(self, direction: int) -> tuple[IntArray, int]:
+    def _first_places(self, reverse: int) -> tuple[IntArray, int]:
         """Where each row's first step lies as it's read in that direction, and how far it is to the next."""
         starts = np.arange(self.B) * self.distance if self.own_starts is None else self.own_starts
         starts, stride = starts[self.order], self.stride
-        if direction:
+        if reverse:
             starts = starts + (self.lengths - 1) * stride
-        return starts, -stride if direction else stride
+        return starts, -stride if reverse else stride
 
-    def places(self, direction: int, steps: NDArray[Any]) -> IntArray:
+    def places(self, reverse: int, steps: NDArray[Any]) -> IntArray:
         """Where these steps lie, given as (n, 1), in the shape (n, B); a row that has ended repeats its last place."""
-        starts, stride = self._first_places(direction)
+        starts, stride = self._first_places(reverse)
         places: IntArray = starts + np.minimum(steps, self.lengths - 1) * stride
         return places
 
-    def last_places(self, direction: int) -> IntArray:
+    def last_places(self, reverse: int) -> IntArray:
         """Where each row's last step lies, shape (B,)."""
-        starts, stride = self._first_places(direction)
+        starts, stride = self._first_places(reverse)
         return starts + (self.lengths - 1) * stride
 
-    def segment(self, direction: int, I: int, width: int, H: int, first: int, last: int) -> Options:
+    def segment(self, reverse: int, I: int, width: int, H: int, first: int, last: int) -> Options:
         """What the kernels need to know of steps first .. last - 1; in `active` the step after them is there, too.
 
         x has I features and y `width`, H of them this direction's.
         """
-        starts, stride = self._first_places(direction)
+        starts, stride = self._first_places(reverse)
         starts = starts + first * stride
         return Options(
             steps=last - first,
             x_time=stride * I,
             y_time=stride * width,
             x_at=starts * I,
-            y_at=starts * width + direction * H,
+            y_at=starts * width + reverse * H,
             lengths=np.clip(self.lengths - first, 0, last - first),
             active=self.active[first : last + 1],
             continued=int(first > 0),
         )
 
-    def in_steps(self, values: NDArray[Any], direction: int) -> NDArray[Any]:
+    def in_steps(self, values: NDArray[Any], reverse: int) -> NDArray[Any]:
         """(T, B, ...) by time and sequence in the order of the kernels' steps and rows."""
         if not self.is_ragged:
-            return np.ascontiguousarray(values[::-1] if direction else values)
+            return np.ascontiguousarray(values[::-1] if reverse else values)
         steps = np.arange(self.T)[:, None]
-        times = np.maximum(self.lengths - 1 - steps, 0) if direction else np.broadcast_to(steps, (self.T, self.B))
+        times = np.maximum(self.lengths - 1 - steps, 0) if reverse else np.broadcast_to(steps, (self.T, self.B))
         ordered: NDArray[Any] = values[times, self.order]
         return ordered
 
-    def in_time(self, values: NDArray[Any], direction: int) -> NDArray[Any]:
+    def in_time(self, values: NDArray[Any], reverse: int) -> NDArray[Any]:
         """(T, B, ...) in the order of the kernels' steps and rows by time and sequence again; zero after the ends."""
         if not self.is_ragged:
-            return values[::-1].copy() if direction else values.copy()
+            return values[::-1].copy() if reverse else values.copy()
         steps, rows = np.nonzero(np.arange(self.T)[:, None] < self.lengths)
-        times = self.lengths[rows] - 1 - steps if direction else steps
+        times = self.lengths[rows] - 1 - steps if reverse else steps
         given = np.zeros_like(values)
         given[times, self.order[rows]] = values[steps, rows]
         return given

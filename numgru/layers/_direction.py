@@ -126,7 +126,7 @@ class Direction(PlainDirection):
         w_ih, w_hh, _, _ = self._of(parameters)
         weights = tape.weights
         if tape.gates is None:  # the forward pass's are needed again
-            weights = self.weights(*(np.empty_like(part) for part in weights))
+            weights = self.kind(*(np.empty_like(part) for part in weights))
         threads.run(recurrent.pack_weights_backward, self._packing_parts, weights, w_ih, w_hh, dx is not None)
         flat_dx = None if dx is None else dx.reshape(-1)
         flow = self._flow(wanted, batch, not tape.noise.is_quiet)

@@ -34,10 +34,10 @@ class PlainDirection:
     """Weights and kernels of one direction (0: from the first step on, 1: from the last) of one layer."""
 
     def __init__(
-        self, weights: type[Weights], suffix: str, input_size: int, hidden_size: int, width: int, reverse: int,
+        self, kind: type[Weights], suffix: str, input_size: int, hidden_size: int, width: int, reverse: int,
         batch_first: bool, dtype: Any,
     ) -> None:  # fmt: skip
-        self.weights, self.cell = weights, weights.cell
+        self.kind, self.cell = kind, kind.cell
         self.gates = len(self.cell.input_slots)
         self.input_size, self.hidden_size = input_size, hidden_size
         self.width, self.reverse, self.batch_first, self.dtype = width, reverse, batch_first, np.dtype(dtype)
@@ -49,7 +49,7 @@ class PlainDirection:
         self.none = np.empty(0, self.dtype)
         self._seen = np.zeros(input_size, np.bool_)  # tokens of the last pass
         self._rooms: dict[str, FloatArray] = {}  # memory of training calls, kept for the next one
-        self._plain = PLAIN[weights]
+        self._plain = PLAIN[kind]
 
     def pack(self, weights: Weights, parameters: Mapping[str, FloatArray], tokens: FloatArray | None = None) -> None:
         """Fill the weights for forward passes; where the input is tokens, for these `tokens` only."""
@@ -71,7 +71,7 @@ class PlainDirection:
     def _training_weights(self) -> Weights:
         state = self.gates * self.hidden_size * self.padded
         inputs = self._packed_room.size - state - self.padded * self.cell.slots
-        return self.weights(*np.split(self._packed_room, (inputs, inputs + state)))
+        return self.kind(*np.split(self._packed_room, (inputs, inputs + state)))
 
     @cached_property
     def _packed_room(self) -> FloatArray:

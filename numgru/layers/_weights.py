@@ -117,19 +117,19 @@ class RecurrentWeights(Layer):
         return np.inf if value is None else value, np.inf if norm is None else norm
 
     def _places(self) -> Iterator[tuple[str, int, int]]:
-        """Name, input width and direction of every layer's directions."""
+        """Name, input width and direction (1: reverse) of every layer's directions."""
         for layer in range(self.num_layers):
             width = self.input_size if layer == 0 else self.num_directions * self.hidden_size
-            for direction in range(self.num_directions):
-                yield f"l{layer}" + ("_reverse" if direction else ""), width, direction
+            for reverse in range(self.num_directions):
+                yield f"l{layer}" + ("_reverse" if reverse else ""), width, reverse
 
     _transient: ClassVar = Layer._transient | {"_directions", "_packed"}
 
     def _forget(self) -> None:
         H = self.hidden_size
         self._directions = [
-            Direction(self._kind, suffix, width, H, self._width, direction, self.batch_first, self.dtype)
-            for suffix, width, direction in self._places()
+            Direction(self._kind, suffix, width, H, self._width, reverse, self.batch_first, self.dtype)
+            for suffix, width, reverse in self._places()
         ]
         self._packed = None
 

@@ -143,7 +143,7 @@ class Layer:
 
     def __repr__(self) -> str:
         """The call that made it, with those of the options that aren't the default."""
-        shown = []
+        shown: list[str] = []
         for name, parameter in inspect.signature(type(self)).parameters.items():
             value = getattr(self, name, parameter.default)  # a seed isn't kept
             if parameter.kind is parameter.VAR_POSITIONAL:

@@ -15,8 +15,9 @@ class Compiled(NamedTuple):
     step : compiled function
         ``step(weights, x, h, out)`` writes the states after the step that starts from `h` and reads `x`. Arrays are
         C-contiguous and of the layer's dtype: x (I,), h and out (L, H), or x (B, I), h and out (L, B, H); of an LSTM
-        h and c, (2, L, H) or (2, L, B, H). `out` lies apart from x and h. It allocates nothing, and raises ValueError
-        for a wrong shape. Wrong types are a TypingError when the loop is compiled.
+        h and c, (2, L, H) or (2, L, B, H). `out` lies apart from x and h. It allocates nothing, but for
+        a GRU with ``reset_after=False``, whose gates lie in memory between its two products. It raises ValueError for
+        a wrong shape. Wrong types are a TypingError when the loop is compiled.
     weights : StepWeights
         A copy of the layer's weights, which doesn't follow them: ``weights.block[:] = gru.compiled().weights.block``
         fetches them anew, while no step runs. Pass it to the loop as an argument; Numba would make a constant of a

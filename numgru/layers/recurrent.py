@@ -253,8 +253,8 @@ class Recurrent(RecurrentWeights):
             mask = training.masks.get(f"dropout_l{layer}")
             above = below if mask is None else below * mask
             dx: FloatArray | None = None
-            for direction in range(D):
-                at = layer * D + direction
+            for reverse in range(D):
+                at = layer * D + reverse
                 tape = training.tapes[at]
                 wants_dx = layer > 0 or (need_dx and not call.tokens)
                 part = self._new_steps(tape.x.shape, call) if wants_dx else None
@@ -263,7 +263,7 @@ class Recurrent(RecurrentWeights):
                     tape, training.parameters, self.gradients, above, None if dh_n is None else dh_n[:, at], part,
                     flow, self.checkpoint_every or 0,
                 )  # fmt: skip
-                if direction and part is not None:
+                if reverse and part is not None:
                     part += dx
                 dx = part
             below = dx

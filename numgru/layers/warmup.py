@@ -11,7 +11,10 @@ from .sequential import Sequential
 
 
 def warmup(model: Layer, *, training: bool = False, need_dx: bool = True) -> None:
-    """Compile what `model` needs, or load it from the cache, so that no later call of the model has to wait for it.
+    """Compile what plain calls of `model` need, or load it from the cache, so that none of them has to wait for it.
+
+    What is still compiled when it's first used: `lengths`, `reset`, tokens, `measure_flow`, `step`, `stream` and
+    `compiled`.
 
     Parameters
     ----------

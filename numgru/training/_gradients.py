@@ -224,7 +224,7 @@ def combined(norms: Sequence[float], order: int) -> float:
     largest = float(np.max(norms, initial=0.0))  # NaN if any is
     if order == kernels.LARGEST or not 0 < largest < math.inf:
         return largest
-    scale = math.ldexp(1.0, max(-1022, min(1022, -math.frexp(largest)[1])))  # a power of two: exact
+    scale = kernels.safe_scale(largest)
     return math.fsum(norm * scale for norm in norms) / scale
 
 

@@ -121,6 +121,10 @@ def fit(
         If an argument is wrong, or `checkpoint` holds a run with other settings; before any training.
     FileExistsError
         If `checkpoint` exists and `resume` isn't set.
+    FileNotFoundError
+        If `checkpoint` is in a folder that doesn't exist.
+    ImportError
+        If `progress` is set and tqdm isn't installed.
     TrainingDivergedError
         If the loss or a gradient stops being finite, unless `nonfinite` says otherwise; with "skip", if an epoch skips
         all of its steps.

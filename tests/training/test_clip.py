@@ -16,10 +16,10 @@ from numgru import (
     clip_grad_norm_per_array_,
     clip_grad_value_,
 )
-from numgru.kernels.clip import CHUNK, LANES
+from numgru.kernels.clip import CHUNK, SUMS
 from tests.cases import run_elsewhere
 
-SIZES = [1, LANES - 1, LANES, LANES + 1, 4 * LANES + 7, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 65]
+SIZES = [1, SUMS - 1, SUMS, SUMS + 1, 4 * SUMS + 7, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 65]
 DTYPES = [np.float32, np.float64]
 ORDERS = [1, 2, math.inf]
 
@@ -88,7 +88,7 @@ def test_value(n, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(7, 1), (5, LANES + 3), (3, 2, 9), (4,), ()])
+@pytest.mark.parametrize("shape", [(7, 1), (5, SUMS + 3), (3, 2, 9), (4,), ()])
 def test_adaptive(dtype, shape):
     """Equation 3 of Brock et al. 2021, one unit after the other."""
     rng = np.random.default_rng(0)
@@ -284,7 +284,7 @@ def test_any_number_of_threads_gives_the_same_bits(rule, dtype):
 def found_and_clipped(dtype):
     """One after the other on arrays that end within a register, a block of them, and a chunk."""
     found = []
-    for n in (1, LANES - 1, LANES + 1, CHUNK + 70):
+    for n in (1, SUMS - 1, SUMS + 1, CHUNK + 70):
         grads = list(gradients(n, dtype).values())
         found += [(report.norm, report.factors) for report in (rule(grads, 0.01) for rule in RULES.values())]
         found += [array.tolist() for array in grads]
@@ -304,7 +304,7 @@ def test_any_vector_unit_gives_the_same_bits(cpu, features):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("n", [0, 1, 15, 16, 17, LANES - 1, LANES + 1, CHUNK - 1, CHUNK + 70])
+@pytest.mark.parametrize("n", [0, 1, 15, 16, 17, SUMS - 1, SUMS + 1, CHUNK - 1, CHUNK + 70])
 def test_an_array_may_begin_anywhere_in_a_cache_line(n, dtype):
     """Registers are stored from the start of a line on; what lies before it and behind the array's end is as it was."""
     for first in range(0, 64 // np.dtype(dtype).itemsize + 2, 3):

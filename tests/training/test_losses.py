@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from numgru.kernels.loss import LANES
+from numgru.kernels.loss import SUMS
 from numgru.training import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss
 
-SIZES = [1, 3, LANES - 1, LANES, LANES + 1, 2 * LANES + 5]
+SIZES = [1, 3, SUMS - 1, SUMS, SUMS + 1, 2 * SUMS + 5]
 REGRESSION = [MSELoss(), L1Loss(), HuberLoss(), HuberLoss(0.3)]
 ALL = [*REGRESSION, BCEWithLogitsLoss(), CrossEntropyLoss()]
 
