@@ -22,7 +22,7 @@ from ._jit import intrinsic, piece, shared_kernel
 from .target import TARGET
 from .threads import share
 from .tiles import LINE, kind_of, pointer
-from .vectors import I32, I64, Grid, Kind, Vec, _call, first_lanes, loop, splat
+from .vectors import I32, I64, Grid, Kind, Vec, call_llvm, first_lanes, loop, splat
 
 CHUNK = 32768  # values; a chunk that was read is still in the second-level cache when it's read again
 LARGEST = 0  # stands for the order of the infinity norm
@@ -45,7 +45,7 @@ def _ask(b: ir.IRBuilder, place: Any, ahead: Any, size: int, write: int) -> None
     """Ask the second-level cache for `size` bytes, `ahead` bytes behind a place; they may lie outside the array."""
     for byte in range(0, size, LINE):
         line = b.gep(place, [b.add(ahead, I64(byte))], source_etype=ir.IntType(8))
-        _call(b, "llvm.prefetch.p0", ir.VoidType(), [line, I32(write), I32(2), I32(1)])
+        call_llvm(b, "llvm.prefetch.p0", ir.VoidType(), [line, I32(write), I32(2), I32(1)])
 
 
 @piece
@@ -75,7 +75,7 @@ def _larger(kept: Vec, value: Vec) -> Vec:
 
 
 def _size(value: Vec) -> Vec:
-    return Vec(value.b, _DOUBLES, _call(value.b, f"llvm.fabs.{_DOUBLES.suffix}", _DOUBLES.vector, value.registers))
+    return Vec(value.b, _DOUBLES, call_llvm(value.b, f"llvm.fabs.{_DOUBLES.suffix}", _DOUBLES.vector, value.registers))
 
 
 @intrinsic

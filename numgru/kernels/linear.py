@@ -31,14 +31,14 @@ class LinearSlots:
     stages = ()
 
 
-class _Packed(NamedTuple):
+class _PackedMatrix(NamedTuple):
     """Flat arrays."""
 
     packed: NDArray[Any]
     start: NDArray[Any]
 
 
-class LinearWeights(_Packed):
+class LinearWeights(_PackedMatrix):
     """Packed weights of a linear layer."""
 
     cell = LinearSlots  # which sums its gradients are

@@ -228,11 +228,11 @@ def _(block, x, h, out):
 def _have_shapes(block, x, h, out):
     header, batch = _header_of(block), _batch_of(x)
     are_right = x.shape[-1] == header[_I] and batch > 0 and _is_state(header, batch, x, h) and out.shape == h.shape
-    return are_right and _apart(out, x) and _apart(out, h)
+    return are_right and _are_apart(out, x) and _are_apart(out, h)
 
 
 @piece
-def _apart(a, b):
+def _are_apart(a, b):
     """Whether two arrays share no memory."""
     start, other = a.ctypes.data, b.ctypes.data
     return start + a.size * a.itemsize <= other or other + b.size * b.itemsize <= start
@@ -264,7 +264,7 @@ def step(weights, x, h, out):
         )
     if out.shape != h.shape:
         raise ValueError("out: expected h's shape, got another")
-    if not (_apart(out, h) and _apart(out, x)):
+    if not (_are_apart(out, h) and _are_apart(out, x)):
         raise ValueError("out: expected memory of its own, got some of h's or x's")
     _call(weights.function, weights.block, x, h, out, batch)
 

@@ -104,7 +104,7 @@ class Vec:
         if not self.kind.fma:
             return self * x + y
         name = f"llvm.fma.{self.kind.suffix}"
-        return self.each(lambda *registers: _call(self.b, name, self.kind.vector, registers), x, y)
+        return self.each(lambda *registers: call_llvm(self.b, name, self.kind.vector, registers), x, y)
 
     def at_most(self, bound: Vec | float) -> Vec:
         """The smaller of the two; NaN stays NaN, which LLVM's minnum would swallow."""
@@ -117,7 +117,7 @@ class Vec:
         return self.each(lambda mine, limit: b.select(b.fcmp_ordered(">", limit, mine), limit, mine), bound)
 
 
-def _call(b: ir.IRBuilder, name: str, result: ir.Type, args: Sequence[Any]) -> Any:
+def call_llvm(b: ir.IRBuilder, name: str, result: ir.Type, args: Sequence[Any]) -> Any:
     """Call an LLVM function by name; `declare_intrinsic` refuses vector types."""
     known = b.module.globals.get(name)
     return b.call(known or ir.Function(b.module, ir.FunctionType(result, [a.type for a in args]), name), args)
@@ -197,7 +197,7 @@ class _Places:
         if mask is None:
             return Vec(self.b, self.kind, self.b.load(place, typ=vector, align=self.kind.bits // 8))
         args = [place, I32(self.kind.bits // 8), mask, ir.Constant(vector, None)]
-        return Vec(self.b, self.kind, _call(self.b, f"llvm.masked.load.{self.kind.suffix}.p0", vector, args))
+        return Vec(self.b, self.kind, call_llvm(self.b, f"llvm.masked.load.{self.kind.suffix}.p0", vector, args))
 
     def store_past_caches(self, value: Vec, m: int | Any, v: int | Any, offset: int | Any = 0) -> None:
         """One register at a place that is a multiple of its size, into memory; others see it after a `fence`."""
@@ -213,12 +213,12 @@ class _Places:
             self.b.store(value.registers[0], place, align=self.kind.bits // 8)
         else:
             args = [value.registers[0], place, I32(self.kind.bits // 8), mask]
-            _call(self.b, f"llvm.masked.store.{self.kind.suffix}.p0", ir.VoidType(), args)
+            call_llvm(self.b, f"llvm.masked.store.{self.kind.suffix}.p0", ir.VoidType(), args)
 
     def prefetch(self, m: int | Any, v: int | Any, offset: int | Any = 0, level: int = 1) -> None:
         """Ask for a cache line that will be read soon, for a level of the cache; it may lie outside the buffer."""
         read, locality, data = I32(0), I32(4 - level), I32(1)
-        _call(self.b, "llvm.prefetch.p0", ir.VoidType(), [self.place(m, v, offset), read, locality, data])
+        call_llvm(self.b, "llvm.prefetch.p0", ir.VoidType(), [self.place(m, v, offset), read, locality, data])
 
     def broadcast(self, m: int | Any, v: int | Any, offset: int | Any = 0) -> Vec:
         """One number of a row, in every lane."""

@@ -24,7 +24,7 @@ from .base import Layer
 from .summary import Row, Shape, products
 
 
-class _Packed(NamedTuple):
+class _PackedOnce(NamedTuple):
     """Packed weights, never changed, and what they were packed from."""
 
     weights: tuple[FloatArray, list[Weights]]  # one block, and its parts by layer and direction
@@ -36,7 +36,7 @@ class _Packed(NamedTuple):
 class RecurrentWeights(Layer):
     """What a recurrent layer is made of; `GRU` documents the parameters."""
 
-    _packed: _Packed | None = None
+    _packed: _PackedOnce | None = None
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ class RecurrentWeights(Layer):
                 if packed is None or packed.tokens != tokens or not self._is_same(packed):
                     packed = self._packed = None
                     before = self._flat_parameters.copy() if exposures == -1 else None
-                    packed = _Packed(self._pack(tokens), tokens, before, exposures)
+                    packed = _PackedOnce(self._pack(tokens), tokens, before, exposures)
         before = packed.parameters if exposures == -1 else None
         self._packed = packed = packed._replace(parameters=before, exposures=exposures)
         return packed.weights
@@ -192,7 +192,7 @@ class RecurrentWeights(Layer):
             if packed is not None and packed.parameters is None:
                 self._packed = packed._replace(parameters=self._flat_parameters.copy())
 
-    def _is_same(self, packed: _Packed) -> bool:
+    def _is_same(self, packed: _PackedOnce) -> bool:
         if packed.parameters is None:
             return False
         words = np.dtype(f"i{self.dtype.itemsize}")
