@@ -14,6 +14,7 @@ import numpy as np
 from .. import _check
 from .._types import BoolArray, FloatArray
 from ._batch import Batch
+from ._tape import are_tokens
 from ._weights import RecurrentWeights
 
 
@@ -30,8 +31,8 @@ class Call:
 
     @property
     def tokens(self) -> bool:
-        """Whether x holds tokens, as (T, B, 1)."""
-        return self.x.dtype.kind == "i"
+        """Whether x holds tokens."""
+        return are_tokens(self.x)
 
 
 def is_listed(x: Any) -> bool:
@@ -52,6 +53,7 @@ def apart(values: FloatArray, call: Call) -> Any:
 
 
 def checked(layer: RecurrentWeights, x: Any, h_0: Any, lengths: Any, reset: Any) -> Call:
+    """What a call is given, checked."""
     listed = is_listed(x)
     if listed:
         _check.no_lengths(lengths)

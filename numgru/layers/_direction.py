@@ -22,7 +22,7 @@ from ..kernels.tokens import token_gradients
 from ..kernels.weight_gradients import tiles_of, weight_gradients
 from ._batch import Batch
 from ._plain_direction import PlainDirection
-from ._tape import FlowWanted, Noise, PlainTape, Tape
+from ._tape import FlowWanted, Noise, PlainTape, Tape, are_tokens
 
 NO_FLOW = Flow()
 _NO_TOKENS = np.empty(0, np.int64)
@@ -63,7 +63,7 @@ class Direction(PlainDirection):
     ) -> Options:  # fmt: skip
         """Those of steps first .. last - 1 alone; `dropped` is the state times the noise's mask."""
         is_whole = last - first == batch.T
-        if is_whole and not all_of_it and noise.is_quiet and not batch.is_ragged and x.dtype == self.dtype:
+        if is_whole and not all_of_it and noise.is_quiet and not batch.is_ragged and not are_tokens(x):
             return NO_OPTIONS
         segment = batch.segment(self.reverse, x.shape[2], self.width, self.hidden_size, first, last)
         segment = self._with_tokens(segment, x)
@@ -88,13 +88,13 @@ class Direction(PlainDirection):
         )
 
     def _with_tokens(self, options: Options, x: FloatArray) -> Options:
-        if x.dtype == self.dtype:
-            return options._replace(tokens=_NO_TOKENS)
-        return options._replace(has_tokens=1, tokens=x.reshape(-1))
+        if are_tokens(x):
+            return options._replace(has_tokens=1, tokens=x.reshape(-1))
+        return options._replace(tokens=_NO_TOKENS)
 
     def _features(self, x: FloatArray) -> FloatArray:
         """x, or for tokens an x without features."""
-        return x if x.dtype == self.dtype else np.empty((*x.shape[:2], 0), self.dtype)
+        return np.empty((*x.shape[:2], 0), self.dtype) if are_tokens(x) else x
 
     def _run_forward(
         self, weights: Weights, examples: int, x: FloatArray, h_0: FloatArray, y: FloatArray,
@@ -264,11 +264,10 @@ class Direction(PlainDirection):
         whole, parcels = opens and closes, self._parcels(batch.T, batch.B)
         w_ih, *others = self._of(gradients)
         x, y, examples = tape.x, tape.y, None
-        is_plain = x.dtype == self.dtype or parcels == 1
-        is_plain = is_plain and not batch.is_ragged and tape.noise.resets is None and tape.dropped is None and whole
-        if not is_plain:
+        in_order = whole and not batch.is_ragged and tape.noise.resets is None and tape.dropped is None
+        if not in_order or (are_tokens(x) and parcels > 1):
             y, examples = self._examples(tape, first, last)
-        if x.dtype.kind == "i":
+        if are_tokens(x):
             size = self.input_size * self.gates * self.padded
             parts = threads.parts_for(10 * batch.T * batch.B * self.gates * H, self.input_size)
             threads.run(
@@ -276,7 +275,7 @@ class Direction(PlainDirection):
                 weights, x, tape.h_0, y, gates, examples, self._room("token sums", size), self._seen, w_ih,
                 self.batch_first, self.reverse, opens, closes,
             )  # fmt: skip
-            x, w_ih = np.empty((*x.shape[:2], 0), self.dtype), w_ih[:, :0]
+            x, w_ih = self._features(x), w_ih[:, :0]
         I = x.shape[2]
         parts = threads.parts_for(self._work(batch.T * batch.B), self.blocks * (tiles_of(I) + tiles_of(H)))
         size = self._size_of_sums(I, parts, parcels, in_pieces=not whole)

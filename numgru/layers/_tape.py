@@ -10,9 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._types import BoolArray, FloatArray
+from .._types import Array, BoolArray, FloatArray
 from ..kernels.cell import Weights
 from ._batch import Batch
+
+
+def are_tokens(x: Array) -> bool:
+    """Whether x holds tokens, as (T, B, 1), instead of features."""
+    return x.dtype.kind == "i"
 
 
 class Noise(NamedTuple):
