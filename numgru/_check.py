@@ -72,6 +72,11 @@ def size(name: str, value: Any) -> int:
     return integer(name, value, 1)
 
 
+def size_or_none(name: str, value: Any) -> int | None:
+    """`value` as a positive int, or None."""
+    return None if value is None else size(name, value)
+
+
 def flag(name: str, value: Any) -> bool:
     """`value` as a bool."""
     if not isinstance(value, bool | np.bool_):

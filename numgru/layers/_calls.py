@@ -106,7 +106,7 @@ def _checked_reset(layer: RecurrentWeights, reset: Any, batch: Batch, x: FloatAr
     """(T, B) by time and sequence."""
     if not listed:
         checked = _check.booleans("reset", reset, x.shape[:2])
-        return (checked.T if layer.batch_first else checked)[: batch.T]
+        return (checked.T if layer.batch_first else checked)[: batch.T].copy()  # users go on with theirs in place
     lengths = [] if batch.own_lengths is None else batch.own_lengths.tolist()
     if not isinstance(reset, list) or len(reset) != len(lengths):
         raise ValueError(f"reset: expected a list of {len(lengths)} arrays, as x is one, got {_check.brief(reset)}")

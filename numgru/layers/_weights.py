@@ -6,7 +6,7 @@ Shapes: H hidden, L layers, D directions, S states of the cell.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
@@ -33,10 +33,30 @@ class _PackedOnce(NamedTuple):
     exposures: int  # of the parameters; the same number again: nobody can have changed them
 
 
+class _Option:
+    """A rate or bound that may be set later, too, and is checked then. It's read as any attribute, without a call."""
+
+    def __init__(self, check: Callable[[str, Any], Any]) -> None:
+        self._check = check
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __set__(self, layer: RecurrentWeights, value: Any) -> None:
+        layer.__dict__[self._name] = self._check(self._name, value)
+        layer._packed = None  # zoneout's rate is packed, too
+
+
 class RecurrentWeights(Layer):
     """What a recurrent layer is made of; `GRU` documents the parameters."""
 
     _packed: _PackedOnce | None = None
+    dropout: float = _Option(_check.fraction)  # type: ignore[assignment]
+    recurrent_dropout: float = _Option(_check.fraction)  # type: ignore[assignment]
+    zoneout: float = _Option(_check.fraction)  # type: ignore[assignment]
+    checkpoint_every: int | None = _Option(_check.size_or_none)  # type: ignore[assignment]
+    clip_flow_value: float | None = _Option(_check.bound)  # type: ignore[assignment]
+    clip_flow_norm: float | None = _Option(_check.bound)  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -62,13 +82,10 @@ class RecurrentWeights(Layer):
         self.num_layers = L = _check.size("num_layers", num_layers)
         self.bias, self.batch_first = _check.flag("bias", bias), _check.flag("batch_first", batch_first)
         self.bidirectional = _check.flag("bidirectional", bidirectional)
-        self.dropout = _check.fraction("dropout", dropout)
-        self.recurrent_dropout = _check.fraction("recurrent_dropout", recurrent_dropout)
-        self.zoneout = _check.fraction("zoneout", zoneout)
+        self.dropout, self.recurrent_dropout, self.zoneout = dropout, recurrent_dropout, zoneout
         self.learn_h_0 = _check.flag("learn_h_0", learn_h_0)
-        self.checkpoint_every = None if checkpoint_every is None else _check.size("checkpoint_every", checkpoint_every)
-        self.clip_flow_value = _check.bound("clip_flow_value", clip_flow_value)
-        self.clip_flow_norm = _check.bound("clip_flow_norm", clip_flow_norm)
+        self.checkpoint_every = checkpoint_every
+        self.clip_flow_value, self.clip_flow_norm = clip_flow_value, clip_flow_norm
         self.measure_flow = False
         if self.dropout and L == 1:
             warnings.warn(

@@ -78,6 +78,8 @@ class GRU(Recurrent):
         ``weight_ih_l{k}`` (3H, I or D H), ``weight_hh_l{k}`` (3H, H), ``bias_ih_l{k}`` (3H,), ``bias_hh_l{k}`` (3H,)
         for layer k, and the same with ``_reverse`` behind it for the other direction, as PyTorch names and orders
         them; ``h_0`` (L D, 1, H) with `learn_h_0`.
+    dropout, recurrent_dropout, zoneout, checkpoint_every, clip_flow_value, clip_flow_norm
+        As given; another value takes effect with the next call or `forward`.
     measure_flow : bool
         Whether training passes measure `gradient_flow`; to be set before `forward`. False at first.
 

@@ -124,6 +124,45 @@ def test_rates(name: str, value: Any, error: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("zoneout", 1.0, ValueError),
+        ("dropout", "much", TypeError),
+        ("recurrent_dropout", -0.1, ValueError),
+        ("checkpoint_every", 0, ValueError),
+        ("clip_flow_norm", float("nan"), ValueError),
+        ("clip_flow_norm", -1.0, ValueError),
+        ("clip_flow_value", 0, ValueError),
+    ],
+)
+def test_options_that_are_set_later(name: str, value: Any, error: Any) -> None:
+    gru = numgru.GRU(I, H, 2, dropout=0.1)
+    before = repr(gru)
+    with pytest.raises(error, match=rf"{name}: expected .*got .*{value}"):
+        setattr(gru, name, value)
+    assert repr(gru) == before
+
+
+def test_a_bound_that_is_set_later() -> None:
+    bounded, later = numgru.GRU(I, H, clip_flow_norm=1.0, seed=0), numgru.GRU(I, H, seed=0)
+    later.clip_flow_norm = 1  # an integer
+    dy = 10 * np.ones((T, B, H), np.float32)
+    for gru in (bounded, later):
+        gru.forward(zeros(T, B, I))
+        gru.backward(dy)
+    assert_same_bits(later.gradients, bounded.gradients)
+
+
+def test_zoneout_that_is_set_later() -> None:
+    """A step reads its rate from the packed weights."""
+    before, later = numgru.GRU(I, H, zoneout=0.5, seed=0), numgru.GRU(I, H, seed=0)
+    x, h = np.ones((B, I), np.float32), np.ones((1, B, H), np.float32)
+    later.step(x, h)
+    later.zoneout = 0.5
+    np.testing.assert_array_equal(later.step(x, h), before.step(x, h))
+
+
+@pytest.mark.parametrize(
     ("options", "error", "message"),
     [
         ({"num_layers": 0}, ValueError, "num_layers: expected an integer of at least 1, got 0"),

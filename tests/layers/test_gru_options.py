@@ -81,16 +81,17 @@ def test_gradients_of_every_direction_accumulate() -> None:
         np.testing.assert_allclose(gradient, 2 * once[name], rtol=1e-12, atol=1e-13, err_msg=name)
 
 
-@pytest.mark.parametrize("options", [{}, {"num_layers": 2}])
-def test_states_given_may_change_before_backward(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2}, {"batch_first": True}])
+@pytest.mark.parametrize("with_reset", [False, True])
+def test_states_and_resets_may_change_before_backward(options: dict[str, Any], with_reset: bool) -> None:
     """As those of someone who carries them on in place."""
     results = []
     for in_place in (False, True):
         gru = numgru.GRU(3, 4, seed=0, dtype=np.float64, **options)
-        h = np.full((gru.num_layers, 2, 4), 0.3)
-        y, h_n = gru.forward(np.ones((5, 2, 3)), h)
+        h, reset = np.full((gru.num_layers, 4, 4), 0.3), np.eye(4, dtype=bool)
+        y, h_n = gru.forward(np.ones((4, 4, 3)), h, reset=reset if with_reset else None)
         if in_place:
-            h[...] = h_n
+            h[...], reset[...] = h_n, False
         gru.backward(np.ones_like(y))
         results.append(gru.flat_gradients)
     np.testing.assert_array_equal(*results)
