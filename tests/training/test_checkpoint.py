@@ -291,11 +291,12 @@ def test_a_damaged_file_is_a_value_error(make_model, tmp_path):
     """Whatever NumPy and zipfile make of a bit that has changed."""
     path = tmp_path / "run.npz"
     run(make_model, path, epochs=1)
-    whole = path.read_bytes()
+    whole, model = path.read_bytes(), make_model(dtype=np.float32)
+    load_weights(path, model)
     for at in [*range(40), *range(len(whole) - 120, len(whole))]:
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 128]) + whole[at + 1 :])
         with suppress(ValueError):
-            load_weights(path, make_model())
+            load_weights(path, model)
 
 
 def test_other_layers_with_the_same_parameters_are_refused(tmp_path):
