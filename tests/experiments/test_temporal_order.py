@@ -161,10 +161,12 @@ def test_no_process_is_left_when_the_parent_is_killed(number, monkeypatch):
         assert readable and parent.stdout.read() == b""
 
 
+def test_no_trials_no_results(tmp_path):
+    assert list(run_trials(Results(tmp_path / "none.json", replace(SMALL, seeds=0)), 1)) == []
+
+
 def test_no_process_is_left_when_interrupted(tmp_path):
     results = Results(tmp_path / "trials.json", replace(SMALL, updates=10**9))
-    pool = run_trials(Results(tmp_path / "none.json", replace(SMALL, seeds=0)), 1)
-    assert list(pool) == []
     with pytest.raises(KeyboardInterrupt), temporal_order._pool(2) as pool:
         pool.submit(results.left[0].run, 10**9)
         raise KeyboardInterrupt
