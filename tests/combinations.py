@@ -39,28 +39,30 @@ CELLS: dict[str, tuple[reference.Cell, dict[str, Any]]] = {
     RELU: (reference.RNN_RELU, {"nonlinearity": "relu"}),
     LSTM: (reference.LSTM, {}),
 }
+PLAIN: frozenset[str] = frozenset()
+ONLY_LENGTHS = frozenset({LENGTHS})
+EVERYTHING = frozenset({LENGTHS, RESET, ZONEOUT, RECURRENT})
+GLUED = frozenset({RESET, RECURRENT})
+BEFORE_ZONEOUT = frozenset({BEFORE, ZONEOUT})
+BEFORE_RAGGED = frozenset({BEFORE, LENGTHS, RECURRENT})
+LSTM_EVERYTHING = EVERYTHING | {LSTM}
 # Each kind of call with the GRU's cells; any two options together, each without the other, and neither. The others'
 # cells with little and with everything.
 COMBINATIONS = [
-    frozenset(names)
-    for names in [
-        (),
-        (LENGTHS,),
-        (LENGTHS, RESET, ZONEOUT, RECURRENT),
-        (BEFORE, ZONEOUT),
-        (BEFORE, LENGTHS, RESET, ZONEOUT),
-        (BEFORE, LENGTHS, RECURRENT),
-        (RESET, RECURRENT),
-        (BEFORE, RESET, RECURRENT),
-        (TANH,),
-        (TANH, LENGTHS, RESET, ZONEOUT, RECURRENT),
-        (RELU, ZONEOUT),
-        (LSTM,),
-        (LSTM, LENGTHS, RESET, ZONEOUT, RECURRENT),
-    ]
+    PLAIN,
+    ONLY_LENGTHS,
+    EVERYTHING,
+    BEFORE_ZONEOUT,
+    frozenset({BEFORE, LENGTHS, RESET, ZONEOUT}),
+    BEFORE_RAGGED,
+    GLUED,
+    GLUED | {BEFORE},
+    frozenset({TANH}),
+    EVERYTHING | {TANH},
+    frozenset({RELU, ZONEOUT}),
+    frozenset({LSTM}),
+    LSTM_EVERYTHING,
 ]
-PLAIN, ONLY_LENGTHS, EVERYTHING, BEFORE_ZONEOUT, _, BEFORE_RAGGED, GLUED, _ = COMBINATIONS[:8]
-_, TANH_EVERYTHING, RELU_ZONEOUT, LSTM_PLAIN, LSTM_EVERYTHING = COMBINATIONS[8:]
 
 
 def name_of(combination: frozenset[str]) -> str:

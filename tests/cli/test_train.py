@@ -144,9 +144,8 @@ def test_a_mistake_is_one_line_and_leaves_nothing(arguments, words, sales, folde
     assert names(folder) == before
 
 
-def test_threads_are_set_and_change_no_bit(sales, monkeypatch):
+def test_threads_are_set_and_change_no_bit(sales):
     """So small a run is never cut; that calls which are cut have the same bits is tested where they are."""
-    monkeypatch.setattr(numgru.kernels.threads, "_num_threads", numgru.get_num_threads())  # as it was, at the end
     train = ["train", sales, "--column", "sold", *SMALL, "--quiet"]
     assert run([*train, "--output", "one", "--threads", "1"]) == 0
     assert numgru.get_num_threads() == 1

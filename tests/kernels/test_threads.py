@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -12,16 +11,14 @@ from numgru.kernels._jit import SharedKernel
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, in seconds, for tests to set; no call has been worth threads before."""
     now = [100.0]
     monkeypatch.setattr(threads.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(threads, "_last_call", 0.0)
     monkeypatch.setattr(threads, "_in_a_row", 0)
-    before = threads.get_num_threads()
     threads.set_num_threads(4)
-    yield now
-    threads.set_num_threads(before)
+    return now
 
 
 def kernel(*signatures: str) -> SharedKernel:
