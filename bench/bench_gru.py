@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numgru
 
 from .machine import fma_peak
-from .workload import JOBS, SHAPES, THREADS, Shape, computable, prepared, seconds
+from .workload import JOBS, SHAPES, THREADS, Shape, burst, computable, prepared
 
 CASES = ([str(shape) for shape in SHAPES], JOBS, list(THREADS))
 NAMES = ("B,T,I,H", "job", "threads")
@@ -65,9 +65,6 @@ Rates.track_share_of_peak.unit = "of the FMA peak"  # type: ignore[attr-defined]
 
 
 def fastest(call: Callable[[], object], budget: float = 0.2) -> float:
-    """The shortest of as many calls as fit into `budget` seconds, at least 3, after one that may compile."""
+    """The shortest of a burst of calls, after one that may compile."""
     call()
-    times: list[float] = []
-    while len(times) < 3 or sum(times) < budget:
-        times.append(seconds(call))
-    return min(times)
+    return min(burst(call, budget))

@@ -18,7 +18,7 @@ import numgru
 from .command import parser, write
 from .load import Load, said
 from .tables import count
-from .workload import seconds
+from .workload import burst
 
 BURST = 0.02  # seconds, but at least three calls; in the first of them the other library's threads may still spin
 
@@ -39,10 +39,7 @@ def fastest(calls: Sequence[Callable[[], object]], rounds: int) -> list[float]:
     least = [math.inf] * len(calls)
     for _ in range(rounds):
         for at, call in enumerate(calls):
-            times: list[float] = []
-            while len(times) < 3 or sum(times) < BURST:
-                times.append(seconds(call))
-            least[at] = min(least[at], *times)
+            least[at] = min(least[at], *burst(call, BURST))
     return least
 
 

@@ -6,25 +6,21 @@ calls, as in a loop, so that caches and allocator are in their steady state; its
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Sequence
 from typing import Any
 
-import llvmlite.binding as llvm
-import numba
 import numpy as np
 
 import numgru
 
 from .command import parser, write
-from .machine import fma_peak
+from .machine import about, fma_peak
 from .start import measure_start
 from .tables import head, row
 from .workload import JOBS, Shape, Workload, median_seconds
 
 SHAPES = [Shape(64, 50, 512, 512), Shape(32, 100, 128, 256), Shape(32, 100, 32, 64)]
-THREADS = [1, 2]
+THREAD_COUNTS = [1, 2]
 BURST = 0.05  # seconds, but at least five calls
 COLUMNS = ["B,T,I,H", "float32", "threads", "µs", "quartiles apart", "GFLOP/s", "of the FMA peak", "speed-up"]
 
@@ -35,12 +31,12 @@ def measure_rates(rounds: int) -> dict[str, Any]:
     for workload in workloads.values():
         workload.inference()
         workload.training()
-    peaks: dict[int, list[float]] = {threads: [] for threads in THREADS}
+    peaks: dict[int, list[float]] = {threads: [] for threads in THREAD_COUNTS}
     times: dict[tuple[Shape, str, int], list[float]] = {
-        (shape, job, threads): [] for shape in SHAPES for job in JOBS for threads in THREADS
+        (shape, job, threads): [] for shape in SHAPES for job in JOBS for threads in THREAD_COUNTS
     }
     for _ in range(rounds):
-        for threads in THREADS:
+        for threads in THREAD_COUNTS:
             peaks[threads].append(fma_peak(np.float32, threads, repeats=5))
         for (shape, job, threads), samples in times.items():
             numgru.set_num_threads(threads)
@@ -86,15 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--rounds", type=int, default=20)
     asked = options.parse_args(arguments)
     figures = {
-        "machine": {
-            "processor": llvm.get_host_cpu_name(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "numba": numba.__version__,
-            "numgru": numgru.__version__,
-            "rounds": asked.rounds,
-        },
+        "machine": {**about(), "rounds": asked.rounds},
         **measure_rates(asked.rounds),
         "start": measure_start(5),
     }

@@ -19,6 +19,7 @@ import numgru
 
 from .command import add_picture, parser, write
 from .load import Load, said
+from .pictures import finish, label_plainly, mark
 from .tables import count, head, row
 from .workload import JOBS, Shape, Workload, median_seconds
 
@@ -93,7 +94,6 @@ def tables(curves: Sequence[Curve]) -> str:
 def draw(curves: Sequence[Curve], threads: int, path: Path) -> None:
     """A panel an axis, a colour a job; thin lines in proportion to the operations, through the largest size."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     axes = list(dict.fromkeys(curve.axis for curve in curves))
     figure = Figure(figsize=(9, 7), layout="constrained")
@@ -119,13 +119,9 @@ def draw(curves: Sequence[Curve], threads: int, path: Path) -> None:
         panel.set_yscale("log")
         panel.set_title(others(axis), loc="left", fontsize=9, color="0.3")
         panel.set_xlabel(NAMES[axis])
-        panel.xaxis.set_major_locator(FixedLocator(sizes_of(axis)))
-        panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        panel.xaxis.set_minor_locator(NullLocator())
-        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        panel.grid(color="0.92")
-        panel.set_axisbelow(True)
-        panel.spines[["top", "right"]].set_visible(False)
+        mark(panel.xaxis, sizes_of(axis))
+        label_plainly(panel.yaxis)
+        finish(panel)
     for panel in list(panels.values())[::2]:
         panel.set_ylabel("milliseconds a call")
     handles, labels = panels[axes[0]].get_legend_handles_labels()

@@ -1,10 +1,11 @@
-"""What this machine can do at most: fused multiply-adds and reads a second, measured beside each benchmark.
+"""What this machine is, and what it can do at most: fused multiply-adds and reads a second, beside each benchmark.
 
 A rate says little on its own; its share of the peak, measured in the same process, compares across machines.
 """
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,9 @@ from llvmlite import ir
 from numba.extending import intrinsic
 from numpy.typing import DTypeLike, NDArray
 
+import numgru
+from numgru.kernels.threads import available_cpus
+
 # An FMA takes 4 cycles and two start in each: 8 chains would do, 20 leave slack and fit the 32 registers of
 # AVX-512 and NEON. AVX2 has 16: a few of the 20 live in the cache, so 12 there.
 _AVX512 = llvm.get_host_cpu_features().get("avx512f", False)
@@ -26,6 +30,18 @@ _AVX2 = llvm.get_host_cpu_features().get("avx2", False)
 _REGISTER_BYTES = 64 if _AVX512 else 32 if _AVX2 else 16
 _CHAINS = 12 if _AVX2 and not _AVX512 else 20
 _LARGEST_BUFFER = 256 * 2**20
+
+
+def about() -> dict[str, Any]:
+    """What figures depend on."""
+    return {
+        "processor": llvm.get_host_cpu_name(),
+        "cores": available_cpus(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "numgru": numgru.__version__,
+    }
 
 
 def _chains(scalar: ir.Type, lanes: int, numba_type: Any) -> Any:

@@ -19,6 +19,7 @@ from numgru.kernels.threads import available_cpus
 
 from .command import add_picture, parser, write
 from .load import Load, said
+from .pictures import finish, mark
 from .tables import head, row
 from .workload import JOBS, Shape, Workload, median_seconds
 
@@ -83,7 +84,6 @@ def tables(curves: Sequence[Curve]) -> str:
 def draw(curves: Sequence[Curve], path: Path) -> None:
     """A panel a job, a colour a shape; the thin line is as many times as fast as there are threads."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     figure = Figure(figsize=(10, 4.8), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
@@ -95,15 +95,11 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
             panel.plot(threads, curve.speed_up, color=colour, marker="o", markersize=5, label=curve.shape)
         panel.set_xscale("log", base=2)
         panel.set_yscale("log", base=2)
-        for axis, ticks in ((panel.xaxis, threads), (panel.yaxis, [1, *(n for n in threads if n > 1)])):
-            axis.set_major_locator(FixedLocator(ticks))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axis.set_minor_locator(NullLocator())
+        mark(panel.xaxis, threads)
+        mark(panel.yaxis, [1, *(n for n in threads if n > 1)])
         panel.set_title(job, loc="left", fontsize=10)
         panel.set_xlabel("threads")
-        panel.grid(color="0.92")
-        panel.set_axisbelow(True)
-        panel.spines[["top", "right"]].set_visible(False)
+        finish(panel)
     panels[0].set_ylabel("times as fast as one thread")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False, title="B,T,I,H")

@@ -215,9 +215,14 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def median_seconds(function: Callable[[], object], budget: float = 0.5) -> float:
-    """The median of as many calls as fit into `budget` seconds, at least 5."""
+def burst(call: Callable[[], object], budget: float, least: int = 3) -> list[float]:
+    """The times of as many calls as fit into `budget` seconds, at least `least`."""
     times: list[float] = []
-    while len(times) < 5 or sum(times) < budget:
-        times.append(seconds(function))
-    return float(np.median(times))
+    while len(times) < least or sum(times) < budget:
+        times.append(seconds(call))
+    return times
+
+
+def median_seconds(call: Callable[[], object], budget: float = 0.5) -> float:
+    """The median of a burst of at least 5 calls."""
+    return float(np.median(burst(call, budget, 5)))

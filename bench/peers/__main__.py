@@ -7,19 +7,15 @@ anything is timed, results and gradients are compared with numgru's. All compute
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 
-import llvmlite.binding as llvm
-import numba
-import numpy as np
+from numgru.kernels.threads import available_cpus
 
 from ..command import add_picture, note, parser, shape_of, write
 from ..load import Load, said
-from ..machine import cache_sizes
+from ..machine import about, cache_sizes
 from ..tables import count
 from ..workload import SHAPES, Shape
 from .limits import Limits
@@ -43,13 +39,12 @@ def arguments_of(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     asked = arguments_of(arguments)
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = [n for n in asked.threads if 1 <= n <= processors]
+    threads = [n for n in asked.threads if 1 <= n <= available_cpus()]
     names = [name for name in (OURS, *asked.peers) if installed(name)]
     for missing in (name for name in asked.peers if name not in names):
         note(f"{missing}: left out, not installed")
     for left_out in (n for n in asked.threads if n not in threads):
-        note(f"{left_out} threads: left out, this process may use {processors}")
+        note(f"{left_out} threads: left out, this process may use {available_cpus()}")
 
     if not threads:
         sys.exit("nothing to measure")
@@ -59,22 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         remotes = [stack.enter_context(closing(Remote(name, n))) for n in threads for name in names]
         versions = {remote.name: remote.about.version for remote in remotes}
         measured, limits = measure_all(asked.shapes, remotes, QUICK if asked.quick else FULL)
-    others = load.of_others()
+    taken = load.of_others()
     groups = [[cells_of(*each, limits) for each in samples.items()] for samples in measured]
     cells = [cell for group in groups for cell in group[0]]
     pairs = [pair for first, *others in groups for other in others for pair in zip(first, other, strict=True)]
-    machine = {
-        "processor": llvm.get_host_cpu_name(),
-        "cores": processors,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "numba": numba.__version__,
-        **versions,
-    }
+    machine = about() | versions
     figures = {
         "machine": machine,
         "quick": asked.quick,
-        "cores_taken_by_others": others,
+        "cores_taken_by_others": taken,
         "agreement": TOLERANCE,
         "limits": [each._asdict() for each in limits.values()],
         "cache_bytes": cache_sizes(),
@@ -84,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     print(", ".join(f"{name} {version}" for name, version in machine.items()))
     print(*map(limits_line, limits.values()), sep="\n")
-    print(said(others))
+    print(said(taken))
     print(f"Results and gradients agree with numgru's within {TOLERANCE:g} of the largest.\n")
     print(tables(cells))
     if pairs:
