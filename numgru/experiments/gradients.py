@@ -26,7 +26,7 @@ from ..training import SGD, Loss, MSELoss, NonFiniteGradientError
 from .networks import gru, lstm, smart_tanh, train_step, vectors
 from .temporal_order import BATCH_SIZE, LEARNING_RATE, THRESHOLD
 
-NETWORKS = {"RNN": smart_tanh, "LSTM": lstm, "GRU": gru}
+STUDIED = {"RNN": smart_tanh, "LSTM": lstm, "GRU": gru}
 STAGES = {"before training": None, "after SGD": math.inf, "after SGD, clipped": THRESHOLD}
 MEASURED_ON = 100  # sequences
 
@@ -163,7 +163,7 @@ class Study:
     def files(self) -> list[Path]:
         """Where the networks are kept."""
         limits = [limit for limit in STAGES.values() if limit is not None]
-        return [self._file(network, limit) for network in NETWORKS for limit in limits]
+        return [self._file(network, limit) for network in STUDIED for limit in limits]
 
     @property
     def title(self) -> str:
@@ -188,7 +188,7 @@ class Study:
         numbers = np.random.default_rng(self.seed)
         x, y = self.task.batch(MEASURED_ON, numbers)
         x = vectors(self.task, x)
-        for network, make in NETWORKS.items():
+        for network, make in STUDIED.items():
             first_weights, training = (int(seed) for seed in numbers.integers(2**31, size=2))
             for stage, limit in STAGES.items():
                 model = make(self.task, np.random.default_rng(first_weights))

@@ -43,7 +43,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     """Of two networks of one kind, with a norm for each step that is its number."""
-    monkeypatch.setattr(gradients, "NETWORKS", {"smart": smart_tanh, "basic": basic_tanh})
+    monkeypatch.setattr(gradients, "STUDIED", {"smart": smart_tanh, "basic": basic_tanh})
     monkeypatch.setattr(gradients, "state_gradient_norms", lambda *_: np.arange(10.0))
     return Study("temporal-order", TemporalOrder(10), 2, 0, tmp_path)
 
@@ -85,7 +85,7 @@ def test_a_study_is_kept_and_gone_on_with(study: Study, calls: list[Call]) -> No
 def test_each_network_has_data_and_weights_of_its_own(
     study: Study, calls: list[Call], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gradients, "NETWORKS", {"one": smart_tanh, "other": smart_tanh})
+    monkeypatch.setattr(gradients, "STUDIED", {"one": smart_tanh, "other": smart_tanh})
     list(study.measurements(lambda: None))
     one, same, other, _ = calls[::2]
     assert np.array_equal(one.x, same.x) and np.array_equal(one.weights, same.weights)

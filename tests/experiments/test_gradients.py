@@ -6,17 +6,17 @@ import pytest
 from numgru.data import Adding, DataError, Memorization, Series, TemporalOrder
 from numgru.experiments import gradients
 from numgru.experiments.flow import flow_figure, norms_csv, reach
-from numgru.experiments.gradients import NETWORKS, STAGES, Measurement, NextValue, state_gradient_norms
+from numgru.experiments.gradients import STAGES, STUDIED, Measurement, NextValue, state_gradient_norms
 from numgru.experiments.networks import vectors
 from numgru.runs import RunError
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", STUDIED)
 @pytest.mark.parametrize("task", [TemporalOrder(12), Adding(12), Memorization(12)])
 def test_norms_are_those_of_sequences_that_begin_later(network, task):
     """With the state after step t in the place of h_0, the gradient of h_0 is dL/dh_t, but for the loss of step t."""
     rng = np.random.default_rng(0)
-    model = NETWORKS[network](task, rng)
+    model = STUDIED[network](task, rng)
     x, y = task.batch(5, rng)
     x = vectors(task, x)
     norms = state_gradient_norms(model, task.loss, x, y)
@@ -68,7 +68,7 @@ def test_next_value_of_a_short_series(length):
 def measurements():
     return [
         Measurement(network, stage, 3, 0.5, np.array([4.0, 2.0, 0.0 if network == "RNN" else 1.0]))
-        for network in NETWORKS
+        for network in STUDIED
         for stage in STAGES
     ]
 
