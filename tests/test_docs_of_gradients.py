@@ -45,8 +45,3 @@ def test_lines_of_code(line: str, file: str) -> None:
 def test_every_row_with_an_equation_has_its_line() -> None:
     rows = [row for row in TEXT.splitlines() if row.startswith("| ") and "=" in row]
     assert len(rows) == len(re.findall(r"\| `([^`]+)` \| \[[^\]]+\]\(\.\./([^)]+)\) \|", TEXT)) > 10
-
-
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^):]+)\)", TEXT))))
-def test_links(path: str) -> None:
-    assert (ROOT / "docs" / path).is_file()

@@ -39,7 +39,6 @@ def run_python(page: str) -> dict[str, Any]:
     return names
 
 
-README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = blocks_of("README.md")
 
 
@@ -75,11 +74,6 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     for line in lines:
         assert run(shlex.split(line)[1:]) == 0, f"{line}\n{capsys.readouterr().err}"
     assert len(Path("next.csv").read_text().splitlines()) == 13
-
-
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^):]+)\)", README))))
-def test_links(path: str) -> None:
-    assert (ROOT / path).is_file()
 
 
 def test_first_two_blocks_are_single_commands() -> None:
