@@ -149,7 +149,7 @@ def run(gru: Recurrent, problem: Arrays) -> Arrays:
     results = {"y": time_first(gru, y), "dx": time_first(gru, dx), **by_name(h_n, "h_n"), **by_name(dh_0, "dh_0")}
     if problem["x"].dtype.kind == "i":
         assert results.pop("dx") is None
-    return results | drawn | {name: value.copy() for name, value in gru.gradients.items()}
+    return results | drawn | copied(gru.gradients)
 
 
 def infer(gru: Recurrent, problem: Arrays) -> Arrays:
@@ -244,6 +244,10 @@ def assert_same_bits(got: Arrays, expected: Arrays) -> None:
         assert value.dtype == expected[name].dtype, f"{name}: dtype {value.dtype}, not {expected[name].dtype}"
         differ = np.flatnonzero(bits(value) != bits(expected[name]))
         assert not differ.size, f"{name}: {differ.size} of {value.size} elements differ in bits, first {differ[0]}"
+
+
+def copied(arrays: Arrays) -> Arrays:
+    return {name: array.copy() for name, array in arrays.items()}
 
 
 def bits(a: NDArray[Any]) -> NDArray[Any]:

@@ -58,3 +58,16 @@ def test_the_season_of_the_co2_record_is_a_year():
 )
 def test_where_nothing_repeats_there_is_no_season(values):
     assert find_season(values) is None
+
+
+def test_a_season_is_seen_more_than_twice():
+    """At 36 of 100 steps the resemblance may be still rising at a third of the length, where the search ends."""
+    assert find_season(np.sin(2 * np.pi * np.arange(100) / 36)) is None
+
+
+@pytest.mark.parametrize(("resemblance", "season"), [(0.28, None), (0.33, 12)])
+def test_how_much_noise_hides_a_season(resemblance, season):
+    """The autocorrelation one season apart is the wave's share of the variance; it counts from 0.3 on."""
+    noise = (0.5 / resemblance - 0.5) ** 0.5 * np.random.default_rng(3).standard_normal(600)
+    found = find_season(np.sin(2 * np.pi * np.arange(600) / 12) + noise)
+    assert (found is None) == (season is None) and (found or 0) % 12 == 0

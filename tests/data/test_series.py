@@ -41,6 +41,20 @@ def test_gaps_inside_are_interpolated_and_those_at_the_ends_cut(write):
     assert "2 of 4" in series.note and "in one gap" in series.note and "2 empty rows" in series.note
 
 
+@pytest.mark.parametrize(
+    ("rows", "filled", "words"),
+    [
+        ("1\n NA \n3\nNone\n5", [0, 1, 0, 1, 0], "2 of 5 values were missing, in 2 gaps"),
+        ("1\nNaN\nnull\n4", [0, 1, 1, 0], "2 of 4 values were missing, in one gap"),
+        ("1\nn/a\n3", [0, 1, 0], "1 of 3 values was missing"),
+    ],
+)
+def test_cells_without_a_value(rows, filled, words, write):
+    lines = enumerate(rows.split("\n"), 10)
+    series = read_csv(write("day, a\n" + "".join(f"2020-01-{day},{cell}\n" for day, cell in lines)), "a")
+    assert series.filled.tolist() == filled and words in series.note
+
+
 def test_a_gap_makes_another_series(write):
     whole, gap = (read_csv(write(f"a\n1\n{cell}\n3\n")) for cell in ("2", ""))
     assert (whole.values == gap.values).all() and whole.crc32() != gap.crc32()

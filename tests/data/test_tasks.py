@@ -10,6 +10,11 @@ NAMES = st.sampled_from(list(TASKS))
 LENGTHS, SIZES, SEEDS = st.integers(20, 150), st.integers(1, 40), st.integers(0, 2**40)
 
 
+@pytest.mark.parametrize(("name", "pattern", "values"), [("copy", 10, 8), ("memorization-20-bits", 10, 5)])
+def test_tasks_by_name(name, pattern, values):
+    assert tasks.make(name, 20) == Memorization(20, pattern, values)
+
+
 @given(NAMES, LENGTHS, SIZES, SEEDS)
 def test_shapes_and_the_seed(name, length, size, seed):
     task = tasks.make(name, length)

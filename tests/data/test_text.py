@@ -43,6 +43,10 @@ def test_parts_and_note():
     assert Text.of("t", "ab" * 10).note == "20 characters, 2 different ones in the fitted 16"
 
 
+def test_the_vocabulary_is_that_of_the_fitted_part():
+    assert Text.of("t", "ab" * 40 + "c" * 10 + "ab" * 5).vocabulary.characters == "ab"
+
+
 def test_crc32_tells_texts_apart():
     crcs = [Text.of("t", content).crc32() for content in ("ab" * 10, "ab" * 9 + "ba", "ac" * 10)]
     assert len(set(crcs)) == 3
@@ -64,6 +68,12 @@ def test_read_text(tmp_path):
     text = read_text(path)
     assert text.name == "poem.txt"
     assert "\n" in text.vocabulary.characters and "\r" not in text.vocabulary.characters
+
+
+def test_a_byte_order_mark_is_no_character(tmp_path):
+    (tmp_path / "a.txt").write_text("ab" * 50, "utf-8-sig")
+    text = read_text(tmp_path / "a.txt")
+    assert (len(text), text.vocabulary.characters) == (100, "ab")
 
 
 @pytest.mark.parametrize(
@@ -114,3 +124,17 @@ def test_bits_per_character():
     assert list(bits)[-1] == "uniform" and bits["uniform"] == math.log2(5)
     assert bits["counts of characters"] == pytest.approx(2, abs=0.02)
     assert bits["counts after 2 characters"] < 0.05
+
+
+def test_counts_are_measured_on_the_tail():
+    rng = np.random.default_rng(0)
+    text = Text.of("t", "".join(rng.choice(list("abc"), 900)) + "ab" * 50)
+    p = list(islice(probabilities(text), 5))
+    bits = bits_per_character(text)
+    for name, order in {
+        "counts after 4 characters": 4,
+        "counts after 2 characters": 2,
+        "counts of characters": 0,
+    }.items():
+        assert bits[name] == pytest.approx(-np.log2(p[order][text.validation_end :]).mean())
+    assert len(set(bits.values())) == 4

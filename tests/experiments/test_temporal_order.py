@@ -17,7 +17,7 @@ from matplotlib.text import Text
 import numgru
 from numgru.data import SOLVED_BELOW, TemporalOrder
 from numgru.experiments import temporal_order
-from numgru.experiments.networks import NETWORKS, UNITS, train_step
+from numgru.experiments.networks import NETWORKS, UNITS, gru, lstm, train_step
 from numgru.experiments.success import rates, success_figure, table, trials_csv
 from numgru.experiments.temporal_order import Plan, Result, Results, Trial, run_trials
 from numgru.runs import RunError
@@ -52,6 +52,11 @@ def test_the_first_weights():
     assert np.array_equal(i, -f) and not any(gate.any() for gate in (g, o, r, n))
     for keeps in f, z:
         assert 0 <= keeps.min() < 1.5 and math.log(40) < keeps.max() <= math.log(49)
+
+
+@pytest.mark.parametrize("make", [lstm, gru])
+def test_the_biases_of_inputs_begin_at_zero(make):
+    assert not make(TemporalOrder(10), np.random.default_rng(0)).parameters["0.bias_ih_l0"].any()
 
 
 def test_a_step_is_sgd_on_clipped_gradients():

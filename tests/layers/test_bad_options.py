@@ -248,12 +248,6 @@ def test_a_list_has_no_out_and_resets_for_each_sequence() -> None:
         gru(LISTED, reset=[np.zeros(4, bool), np.zeros(2, bool)])
 
 
-def frozen(*shape: int) -> Any:
-    array = zeros(*shape)
-    array.flags.writeable = False
-    return array
-
-
 @pytest.mark.parametrize(
     ("out", "error"),
     [
@@ -263,7 +257,7 @@ def frozen(*shape: int) -> Any:
         (zeros(B, H), ValueError),
         (zeros(1, B, H).astype(np.float32), ValueError),
         (zeros(1, H, B).swapaxes(1, 2), ValueError),
-        (frozen(1, B, H), ValueError),
+        (read_only(1, B, H), ValueError),
         (zeros(1, B, H).tolist(), TypeError),
     ],
 )

@@ -17,7 +17,7 @@ from numgru import (
     clip_grad_value_,
 )
 from numgru.kernels.clip import CHUNK, SUMS
-from tests.cases import run_elsewhere
+from tests.cases import copied, run_elsewhere
 
 SIZES = [1, SUMS - 1, SUMS, SUMS + 1, 4 * SUMS + 7, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 65]
 DTYPES = [np.float32, np.float64]
@@ -33,10 +33,6 @@ def true_norm(arrays, order=2):
     """By Python's own sums, which are rounded once; math.hypot neither overflows nor underflows."""
     values = [abs(float(value)) for array in arrays for value in np.ravel(array)]
     return {1: math.fsum, 2: lambda v: math.hypot(*v), math.inf: max}[order](values)
-
-
-def copied(grads):
-    return {name: array.copy() for name, array in grads.items()}
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -13,6 +13,7 @@ from numgru.training import (
     clip_grad_norm_per_array_,
     clip_grad_value_,
 )
+from tests.cases import copied
 
 
 def adaptive(gradients, limit, **options):
@@ -33,10 +34,6 @@ each_clip = pytest.mark.parametrize("clip", CLIPS, ids=lambda clip: clip.__name_
 def some(dtype=np.float64, seed=0):
     rng = np.random.default_rng(seed)
     return {name: (rng.standard_normal(300) * 10).astype(dtype) for name in ("W", "b", "V")}
-
-
-def copied(grads):
-    return {name: array.copy() for name, array in grads.items()}
 
 
 def assert_same(grads, before):

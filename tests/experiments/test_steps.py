@@ -13,7 +13,7 @@ from numgru._files import load_arrays
 from numgru.data import TemporalOrder
 from numgru.experiments import gradients, temporal_order
 from numgru.experiments.gradients import Study
-from numgru.experiments.networks import basic_tanh, gru, lstm, smart_tanh
+from numgru.experiments.networks import basic_tanh, smart_tanh
 from numgru.experiments.temporal_order import Plan, Results, Trial
 
 
@@ -90,8 +90,3 @@ def test_each_network_has_data_and_weights_of_its_own(
     one, same, other, _ = calls[::2]
     assert np.array_equal(one.x, same.x) and np.array_equal(one.weights, same.weights)
     assert not np.array_equal(one.x, other.x) and not np.array_equal(one.weights, other.weights)
-
-
-@pytest.mark.parametrize("make", [lstm, gru])
-def test_the_biases_of_inputs_begin_at_zero(make: Any) -> None:
-    assert not make(TemporalOrder(10), np.random.default_rng(0)).parameters["0.bias_ih_l0"].any()
