@@ -1,14 +1,16 @@
-"""Files that are whole or not there: written under a temporary name, synced, renamed."""
+"""Files that are whole or not there: written under a temporary name, synced, renamed; what CSV files hold."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -71,6 +73,15 @@ def _replacing(path: Path, mode: str, encoding: str | None) -> Iterator[IO[Any]]
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    """What a CSV file holds."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def make_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What several commands share: options, mistakes, the run in a folder, the note that kernels are compiled."""
+"""What commands share: arguments, options, mistakes, the run in a folder, the note that kernels are compiled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from .. import _machine
+from .. import _machine, set_num_threads
 from ..forecasting import ForecastRun
 from ..language import TextRun
 from ..runs import Run, kind_in
@@ -32,14 +32,27 @@ def number_above_zero(text: str) -> float:
     return value
 
 
+def _set_threads(context: click.Context, option: click.Parameter, threads: int | None) -> None:
+    if threads is not None:
+        set_num_threads(threads)
+
+
+csv_argument = click.argument("csv_file", metavar="[CSV]", required=False, type=click.Path(path_type=Path))
 quiet_option = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-threads_option = click.option("--threads", type=POSITIVE, help="Threads to run on; all if left out.")
+threads_option = click.option(
+    "--threads", type=POSITIVE, expose_value=False, callback=_set_threads, help="Threads to run on; all if left out."
+)
 
 
 class Mistake(click.ClickException):
     """What is asked for can't be done."""
 
     exit_code = 2
+
+
+def column_without_csv(column: str) -> Mistake:
+    """For a command to raise."""
+    return Mistake(f"--column {column}: expected a CSV file with it, got none")
 
 
 class Interrupted(click.ClickException):

@@ -15,11 +15,11 @@ from ..data import DataError, read_csv, tasks
 from ..experiments.flow import flow_figure, norms_csv, reach
 from ..experiments.folder import prepare, write
 from ..experiments.gradients import NextValue, Study
-from .common import POSITIVE, Interrupted, compilation_announced, quiet_option
+from .common import POSITIVE, Interrupted, column_without_csv, compilation_announced, csv_argument, quiet_option
 
 
 @click.command(short_help="How far back gradients reach, in RNN, LSTM and GRU.")
-@click.argument("csv_file", metavar="[CSV]", required=False, type=click.Path(path_type=Path))
+@csv_argument
 @click.option("--task", type=click.Choice(list(tasks.TASKS)), default="temporal-order", help="What to learn.")
 @click.option("--column", help="Of CSV, the one to learn; may be left out if it is the only one.")
 @click.option("--length", type=POSITIVE, default=50, help="Steps of a sequence; of CSV, values that a forecast sees.")
@@ -78,7 +78,7 @@ def _task(
     make: Callable[[int], tasks.Task]
     if csv_file is None:
         if column is not None:
-            raise click.UsageError(f"--column {column}: expected a CSV file with it, got none.")
+            raise column_without_csv(column)
         name, make = task, partial(tasks.make, task)
     elif context.get_parameter_source("task") is not ParameterSource.DEFAULT:
         raise click.UsageError(f"--task {task}: expected a task or a CSV file, got both.")

@@ -14,7 +14,7 @@ import numpy as np
 from click.core import ParameterSource
 from tqdm import tqdm
 
-from .. import _machine, forecasting, language, set_num_threads
+from .. import _machine, forecasting, language
 from ..forecasting import ForecastRun
 from ..language import TextRun
 from ..runs import Learner, RunError, refuse_to_replace
@@ -24,7 +24,9 @@ from .common import (
     AnyRun,
     Interrupted,
     Mistake,
+    column_without_csv,
     compilation_announced,
+    csv_argument,
     failure,
     number_above_zero,
     quiet_option,
@@ -42,7 +44,7 @@ def _setting(name: str, kind: Any, text: str) -> Callable[..., Any]:
 
 
 @click.command(short_help="Train a forecaster on a CSV file, or a model on a text.")
-@click.argument("csv_file", metavar="[CSV]", required=False, type=click.Path(path_type=Path))
+@csv_argument
 @click.option("--text", type=click.Path(path_type=Path), help="File of text to learn to write, instead of CSV.")
 @_setting("--column", kind=str, text="Column to forecast; may be left out if it is the only one.")
 @_setting("--window", kind=POSITIVE, text="Values that a forecast sees; of a text, steps that gradients flow through.")
@@ -68,7 +70,6 @@ def train(
     /,
     csv_file: Path | None,
     text: Path | None,
-    threads: int | None,
     output: Path | None,
     resume: bool,
     overwrite: bool,
@@ -83,8 +84,6 @@ def train(
     Of a text the last 10 % are held out. There the bits per character are compared with those of counts.
     """
     started = time.perf_counter()
-    if threads is not None:
-        set_num_threads(threads)
     if resume and overwrite:
         raise Mistake("--resume, --overwrite: expected one of them, got both")
     if text is not None and csv_file is not None:
@@ -174,7 +173,7 @@ def _new(place: AnyRun, given: dict[str, Any], overwrite: bool) -> tuple[Any, An
             raise Mistake("--clip-norm, --clip-value: expected one of them, got both")
         given["clip_norm"] = None
     if "column" in given and "csv" not in given:
-        raise Mistake(f"--column {given['column']}: expected a CSV file with it, got none")
+        raise column_without_csv(given["column"])
     if foreign := [name for name in given if not hasattr(place.settings_type, name)]:
         raise Mistake(f"{_option(foreign[0])}: expected a series with it, got --text; leave it out")
     settings = place.settings_type(**given)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._files import csv_text
 from ..diagnostics.plots import BLUE, GREEN, ORANGE, finish, new_figure
 from .gradients import STAGES, Measurement
 
@@ -25,15 +24,12 @@ _STYLES: dict[str, dict[str, Any]] = {
 
 def norms_csv(measurements: Sequence[Measurement]) -> str:
     """A line for each network, stage and lag."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["network", "stage", "updates", "loss", "lag", "gradient_norm"])
-    writer.writerows(
+    rows = (
         (each.network, each.stage, each.updates, f"{each.loss:.8g}", lag, f"{norm:.8g}")
         for each in measurements
         for lag, norm in enumerate(each.norms)
     )
-    return text.getvalue()
+    return csv_text(["network", "stage", "updates", "loss", "lag", "gradient_norm"], rows)
 
 
 def flow_figure(measurements: Sequence[Measurement], title: str) -> Figure:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import astuple, fields
 from typing import TYPE_CHECKING, Any
 
+from .._files import csv_text
 from ..diagnostics.plots import BLUE, GREY, ORANGE, finish, new_figure
 from .networks import NETWORKS, UNITS
 from .temporal_order import BATCH_SIZE, LEARNING_RATE, THRESHOLD, Plan, Result
@@ -47,15 +46,9 @@ def table(results: Sequence[Result], plan: Plan) -> str:
 
 def trials_csv(results: Sequence[Result]) -> str:
     """A line for each trial."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Result)], lineterminator="\n")
-    writer.writeheader()
     order = {network: at for at, network in enumerate(NETWORKS)}
-    writer.writerows(
-        asdict(each)
-        for each in sorted(results, key=lambda one: (order[one.network], one.clipped, one.length, one.seed))
-    )
-    return text.getvalue()
+    ordered = sorted(results, key=lambda one: (order[one.network], one.clipped, one.length, one.seed))
+    return csv_text([field.name for field in fields(Result)], map(astuple, ordered))
 
 
 def success_figure(results: Sequence[Result], plan: Plan) -> Figure:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from typing import Any
 
+from .._files import csv_text
 from .._types import Float64Array
 from ..data import Series
 from ..data.series import next_dates
@@ -40,8 +39,5 @@ def forecast_csv(series: Series, forecast: Float64Array, scale: float) -> str:
     first = series.first_row + len(series)
     steps = range(first, first + len(forecast)) if dates is None else dates
     digits = 5 - math.floor(math.log10(scale))  # after the point
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["step" if dates is None else "date", "forecast"])
-    writer.writerows((step, round(value, digits)) for step, value in zip(steps, forecast.tolist(), strict=True))
-    return text.getvalue()
+    rows = ((step, round(value, digits)) for step, value in zip(steps, forecast.tolist(), strict=True))
+    return csv_text(["step" if dates is None else "date", "forecast"], rows)

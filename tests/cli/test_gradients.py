@@ -138,7 +138,7 @@ def test_a_folder_that_takes_no_file_is_noticed_before_training(monkeypatch, cap
         (["--length", "9" * 14], "--length"),
         (["--updates", "9" * 20], "--updates"),
         (["sales.csv", "--length", "1"], "--length for sales: length: expected an integer of at least 2, got 1."),
-        (["--column", "sold"], "--column sold: expected a CSV file with it, got none."),
+        (["--column", "sold"], "--column sold: expected a CSV file with it, got none\n"),
         (["sales.csv", "--task", "copy"], "--task copy: expected a task or a CSV file, got both."),
         (["sales.csv", "--length", "59"], "length: expected at most 58, as sold has, got 59"),
         (["sales.csv", "--column", "price"], "price"),

@@ -43,7 +43,7 @@ def test_a_full_disk_is_no_mistake(trained, capsys, monkeypatch):
         (["foreign"], ["foreign", "expected a forecaster"]),
         (["damaged"], ["damaged", "expected a file saved by numgru"]),
         (["run", "none.csv"], ["none.csv", "no such file"]),
-        (["run", "--column", "sold"], ["--column sold", "expected a CSV file with it, got none"]),
+        (["run", "--column", "sold"], ["--column sold: expected a CSV file with it, got none\n"]),
         (["run", "short.csv"], ["at least 12 values", "got 3"]),
         (["run", "--output", "none/next.csv"], ["none/next.csv", "No such file"]),
         (["run", "--output", "sales.csv"], ["sales.csv", "exists", "--overwrite"]),

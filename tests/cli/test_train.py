@@ -118,7 +118,7 @@ def test_a_diverged_training_is_one_line(sales, capsys, monkeypatch):
         (["sales.csv", "--column", "sold", *SMALL, "--output", "sales.csv/run"], ["sales.csv/run"]),
         (["empty.csv", "--column", "a"], ["empty.csv", "expected a header"]),
         (["flat.csv", *SMALL], ["constant"]),
-        (["--column", "a"], ["--column a", "CSV"]),
+        (["--column", "a"], ["--column a: expected a CSV file with it, got none\n"]),
         (["--window", "0"], ["--window", "0", "numgru train --help"]),
         (["--window", "9" * 20], ["--window", "9" * 20]),
         (["--horizon", "9" * 20], ["--horizon", "9" * 20]),
