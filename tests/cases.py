@@ -28,7 +28,7 @@ CELLS = {3: reference.GRU, 1: reference.RNN, 4: reference.LSTM}  # by gates
 LAYERS: dict[int, Any] = {3: numgru.GRU, 1: numgru.RNN, 4: numgru.LSTM}
 
 
-def gru_problem(
+def problem_of(
     T: int,
     B: int,
     I: int,
@@ -113,7 +113,7 @@ def by_name(states: Any, name: str) -> Arrays:
     return dict(zip((name, name.replace("h", "c")), both, strict=False))
 
 
-def gru_layer(problem: Arrays, learn_h_0: bool = False, **options: Any) -> Recurrent:
+def layer_of(problem: Arrays, learn_h_0: bool = False, **options: Any) -> Recurrent:
     """A layer with the problem's parameters."""
     I, H = problem["weight_ih_l0"].shape[1], problem["weight_hh_l0"].shape[1]
     p = parameters(problem)

@@ -19,13 +19,13 @@ from tests.cases import (
     Arrays,
     assert_exact,
     glued,
-    gru_layer,
-    gru_problem,
     infer,
+    layer_of,
     learned,
     noise,
     of_tokens,
     parameters,
+    problem_of,
     ragged,
     run,
 )
@@ -87,7 +87,7 @@ class Case(NamedTuple):
 
     def layer(self, **others: Any) -> Recurrent:
         """The same parameters and the same noise each time."""
-        return gru_layer(self.problem, **{"seed": 5, **self.options, **others})
+        return layer_of(self.problem, **{"seed": 5, **self.options, **others})
 
     def without_noise(self) -> Recurrent:
         """The layer with rates at which no noise ever strikes in training; what runs is the same."""
@@ -132,7 +132,7 @@ def case(
 ) -> Case:
     """A problem with what the combination says, and the layer's `options` with it."""
     cell, own_options = _cell_of(combination)
-    problem = gru_problem(*shape, dtype, bias, seed, num_layers, bidirectional, cell)
+    problem = problem_of(*shape, dtype, bias, seed, num_layers, bidirectional, cell)
     for wanted, made in [(LENGTHS in combination, ragged), (RESET in combination, glued), (tokens, of_tokens)]:
         problem = made(problem, seed) if wanted else problem
     problem = learned(problem) if learn_h_0 else problem

@@ -19,8 +19,8 @@ from tests.cases import (
     Arrays,
     assert_exact,
     assert_same_bits,
-    gru_layer,
-    gru_problem,
+    layer_of,
+    problem_of,
     run,
     run_elsewhere,
 )
@@ -42,8 +42,8 @@ def pick(arrays: Arrays, rows: Any) -> Arrays:
 @each_dtype
 @pytest.mark.parametrize("B", [1, 2, 3, 4, 5, 6, 7, 8, 9, 14, 16, 17])
 def test_batch_size_and_place_in_the_batch(B: int, dtype: Any) -> None:
-    problem = gru_problem(4, 21, 10, 37, dtype)
-    gru = gru_layer(problem)
+    problem = problem_of(4, 21, 10, 37, dtype)
+    gru = layer_of(problem)
     whole = run(gru, problem)
     for rows in (np.arange(B), np.arange(21 - B, 21), np.random.default_rng(B).permutation(21)[:B]):
         part = run(gru, pick(problem, rows))
@@ -66,8 +66,8 @@ def test_a_row_alone(cell: Any, H: int, dtype: Any) -> None:
 @each_shape
 @pytest.mark.parametrize("piece", [1, 4])
 def test_piece_by_piece(piece: int, shape: tuple[int, int, int, int], dtype: Any) -> None:
-    problem = gru_problem(*shape, dtype)
-    gru = gru_layer(problem)
+    problem = problem_of(*shape, dtype)
+    gru = layer_of(problem)
     y, h_n = gru(problem["x"], problem["h_0"])
     h, pieces = problem["h_0"], []
     for t in range(0, len(y), piece):
@@ -79,8 +79,8 @@ def test_piece_by_piece(piece: int, shape: tuple[int, int, int, int], dtype: Any
 @each_dtype
 @each_shape
 def test_inference_and_training(shape: tuple[int, int, int, int], dtype: Any) -> None:
-    problem = gru_problem(*shape, dtype)
-    gru = gru_layer(problem)
+    problem = problem_of(*shape, dtype)
+    gru = layer_of(problem)
     y, h_n = gru(problem["x"], problem["h_0"])
     assert_same_bits({"y": y, "h_n": h_n}, run(gru, problem))
 
@@ -89,8 +89,8 @@ def test_inference_and_training(shape: tuple[int, int, int, int], dtype: Any) ->
 @pytest.mark.parametrize("shape", [UNEVEN, LARGE, MANY])
 @pytest.mark.parametrize("threads", [2, 3, 8, 13])
 def test_threads(threads: int, shape: tuple[int, int, int, int], dtype: Any, regions: list[int]) -> None:
-    problem = gru_problem(*shape, dtype)
-    gru = gru_layer(problem)
+    problem = problem_of(*shape, dtype)
+    gru = layer_of(problem)
     numgru.set_num_threads(1)
     alone = run(gru, problem)
     assert not regions
@@ -105,8 +105,8 @@ def test_threads(threads: int, shape: tuple[int, int, int, int], dtype: Any, reg
 
 def test_a_small_layer_trains_many_rows_on_all_threads(regions: list[int]) -> None:
     """Not only on as many as could share its units."""
-    problem = gru_problem(40, 256, 8, 16)
-    gru = gru_layer(problem)
+    problem = problem_of(40, 256, 8, 16)
+    gru = layer_of(problem)
     numgru.set_num_threads(1)
     alone = run(gru, problem)
     numgru.set_num_threads(8)
@@ -117,8 +117,8 @@ def test_a_small_layer_trains_many_rows_on_all_threads(regions: list[int]) -> No
 @each_dtype
 @each_shape
 def test_batch_first(shape: tuple[int, int, int, int], dtype: Any) -> None:
-    problem = gru_problem(*shape, dtype)
-    assert_same_bits(run(gru_layer(problem, batch_first=True), problem), run(gru_layer(problem), problem))
+    problem = problem_of(*shape, dtype)
+    assert_same_bits(run(layer_of(problem, batch_first=True), problem), run(layer_of(problem), problem))
 
 
 @each_dtype
@@ -126,20 +126,20 @@ def test_batch_first(shape: tuple[int, int, int, int], dtype: Any) -> None:
 def test_again(shape: tuple[int, int, int, int], dtype: Any) -> None:
     """Whatever ran before in the same workspace."""
     T, B, I, H = shape
-    problem, longer = gru_problem(*shape, dtype), gru_problem(T + 3, B + 3, I, H, dtype)
-    gru = gru_layer(problem)
+    problem, longer = problem_of(*shape, dtype), problem_of(T + 3, B + 3, I, H, dtype)
+    gru = layer_of(problem)
     first = run(gru, problem)
     run(gru, longer)
     assert_same_bits(run(gru, problem), first)
 
 
-def problem_of(shape: tuple[int, int, int, int], dtype: Any, gates: int) -> Arrays:
-    return gru_problem(*shape, dtype, cell=CELLS[gates])
+def problem_with(shape: tuple[int, int, int, int], dtype: Any, gates: int) -> Arrays:
+    return problem_of(*shape, dtype, cell=CELLS[gates])
 
 
 def results(*sizes: Any) -> Arrays:
-    problem = problem_of(*sizes)
-    return run(gru_layer(problem), problem)
+    problem = problem_with(*sizes)
+    return run(layer_of(problem), problem)
 
 
 PROBLEMS = [(shape, dtype, 3) for shape in (SMALL, UNEVEN, LARGE, MANY) for dtype in ("float32", "float64")]
@@ -183,6 +183,6 @@ def test_other_vector_units(target: str, cpu: str, features: str, tmp_path: Path
             here = results(*sizes)
             there = {name: saved[f"{i} {name}"] for name in here}
             if target == "GENERIC":
-                assert_exact(there, problem_of(*sizes))
+                assert_exact(there, problem_with(*sizes))
             else:
                 assert_same_bits(here, there)

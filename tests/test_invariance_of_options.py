@@ -10,7 +10,7 @@ import pytest
 
 import numgru
 from numgru.kernels.examples import parcels_of
-from tests.cases import assert_same_bits, gru_layer, gru_problem, infer, parameters, run
+from tests.cases import assert_same_bits, infer, layer_of, parameters, problem_of, run
 from tests.combinations import (
     BEFORE_ZONEOUT,
     BOTH_WAYS,
@@ -126,8 +126,8 @@ def test_batch_first(combination: frozenset[str]) -> None:
 @pytest.mark.parametrize("B", [1, 4, 9])
 @pytest.mark.parametrize("reset_after", [True, False])
 def test_single_steps(reset_after: bool, B: int) -> None:
-    problem = gru_problem(5, B, 3, 33, np.float64, num_layers=2)
-    gru = gru_layer(problem, reset_after=reset_after)
+    problem = problem_of(5, B, 3, 33, np.float64, num_layers=2)
+    gru = layer_of(problem, reset_after=reset_after)
     h, steps = problem["h_0"], []
     for x_t in problem["x"]:
         h = gru.step(x_t, h)
@@ -137,12 +137,12 @@ def test_single_steps(reset_after: bool, B: int) -> None:
 
 def test_layers_are_layers_of_one() -> None:
     """A stack is its layers, one after the other: values, and gradients on the way back."""
-    problem = gru_problem(*SHAPE, np.float64, num_layers=3)
-    whole = run(gru_layer(problem), problem)
+    problem = problem_of(*SHAPE, np.float64, num_layers=3)
+    whole = run(layer_of(problem), problem)
     singles, y = [], problem["x"]
     for k in range(3):
         own = {f"{name.removesuffix(f'_l{k}')}_l0": p for name, p in parameters(problem).items() if f"_l{k}" in name}
-        singles.append(gru_layer(own | {"dy": problem["dy"]}))
+        singles.append(layer_of(own | {"dy": problem["dy"]}))
         y, h_n = singles[-1].forward(y, problem["h_0"][k : k + 1])
         assert_same_bits({"h_n": h_n}, {"h_n": whole["h_n"][k : k + 1]})
     assert_same_bits({"y": y}, whole)
@@ -156,12 +156,12 @@ def test_layers_are_layers_of_one() -> None:
 
 def test_the_reverse_direction_reads_the_sequence_turned_round() -> None:
     H = SHAPE[-1]
-    problem = gru_problem(*SHAPE, np.float64, bidirectional=True)
-    whole = run(gru_layer(problem), problem)
+    problem = problem_of(*SHAPE, np.float64, bidirectional=True)
+    whole = run(layer_of(problem), problem)
     turned = {name: problem[name][::-1] for name in ("x", "dy")} | {name: problem[name][1:] for name in ("h_0", "dh_n")}
     turned["dy"] = turned["dy"][..., H:]
     own = {n.removesuffix("_reverse"): p for n, p in parameters(problem).items() if n.endswith("_reverse")}
-    alone = run(gru_layer(own | turned), own | turned)
+    alone = run(layer_of(own | turned), own | turned)
     assert_same_bits({"y": whole["y"][..., H:], "h_n": whole["h_n"][1:]}, {"y": alone["y"][::-1], "h_n": alone["h_n"]})
     assert_same_bits({"dh_0": whole["dh_0"][1:]}, alone)
     assert_same_bits({name: whole[f"{name}_reverse"] for name in own}, alone)
@@ -172,6 +172,6 @@ def test_the_reverse_direction_reads_the_sequence_turned_round() -> None:
 @pytest.mark.parametrize("reset_after", [True, False])
 def test_no_reset(reset_after: bool, bias: bool, shape: tuple[int, int, int, int]) -> None:
     """A call without any options has kernels of its own."""
-    problem = gru_problem(*shape, bias=bias)
-    gru = gru_layer(problem, reset_after=reset_after)
+    problem = problem_of(*shape, bias=bias)
+    gru = layer_of(problem, reset_after=reset_after)
     assert_same_bits(run(gru, problem), run(gru, problem | {"reset": np.zeros(shape[:2], np.bool_)}))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests import reference
-from tests.cases import Arrays, difference, exact, glued, gru_problem, parameters, ragged
+from tests.cases import Arrays, difference, exact, glued, parameters, problem_of, ragged
 
 T, B, I, H = 4, 3, 2, 3
 CELLS = {
@@ -41,7 +41,7 @@ def noisy(problem: Arrays) -> Arrays:
 
 
 def plain(cell: reference.Cell, **options: Any) -> Arrays:
-    return gru_problem(T, B, I, H, np.float64, cell=cell, **options)
+    return problem_of(T, B, I, H, np.float64, cell=cell, **options)
 
 
 def wholly(cell: reference.Cell, **options: Any) -> Arrays:
@@ -63,7 +63,7 @@ def slope_by_complex_step(problem: Arrays, cell: reference.Cell, name: str, inde
 @pytest.mark.parametrize(
     "made",
     [
-        lambda cell: gru_problem(1, 1, 1, 1, np.float64, cell=cell),
+        lambda cell: problem_of(1, 1, 1, 1, np.float64, cell=cell),
         lambda cell: plain(cell, bias=False),
         lambda cell: noisy(plain(cell)),
         lambda cell: wholly(cell),
@@ -121,7 +121,7 @@ def test_a_step_of_the_others_by_hand() -> None:
 @each_cell
 def test_recurrent_dropout_scales_the_weights_columns(cell: reference.Cell) -> None:
     """For one sequence, W (h * mask) is (W diag(mask)) h, with the reset gate before the product or after it."""
-    problem = gru_problem(T, 1, I, H, np.float64, cell=cell)
+    problem = problem_of(T, 1, I, H, np.float64, cell=cell)
     mask = np.array([[0.0, 1.25, 1.25]])
     scaled = exact(problem | {"weight_hh_l0": problem["weight_hh_l0"] * mask}, cell)
     scaled["weight_hh_l0"] *= mask
@@ -150,7 +150,7 @@ def test_zoneout_of_one_keeps_and_of_zero_changes_nothing(cell: reference.Cell) 
 @each_cell
 def test_a_reset_row_is_its_parts(cell: reference.Cell) -> None:
     """The two parts of a row alone, each from h_0."""
-    problem = gru_problem(T, 1, I, H, np.float64, cell=cell)
+    problem = problem_of(T, 1, I, H, np.float64, cell=cell)
     reset = np.zeros((T, 1), bool)
     reset[3] = True
     whole = exact(problem | {"reset": reset}, cell)
@@ -165,7 +165,7 @@ def test_a_reset_row_is_its_parts(cell: reference.Cell) -> None:
 
 @each_cell
 def test_a_ragged_row_is_that_sequence_alone(cell: reference.Cell) -> None:
-    problem = ragged(gru_problem(6, 4, I, H, np.float64, num_layers=2, bidirectional=True, cell=cell))
+    problem = ragged(problem_of(6, 4, I, H, np.float64, num_layers=2, bidirectional=True, cell=cell))
     whole = exact(problem, cell)
     for row, n in enumerate(problem["lengths"]):
         alone = {name: problem[name][:n, [row]] for name in ("x", "dy")}

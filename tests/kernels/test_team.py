@@ -16,7 +16,7 @@ from numba.core.dispatcher import Dispatcher
 
 from numgru.kernels import team, threads
 from numgru.kernels.tiles import ROWS
-from tests.cases import Arrays, assert_same_bits, gru_layer, gru_problem, run, run_elsewhere
+from tests.cases import Arrays, assert_same_bits, layer_of, problem_of, run, run_elsewhere
 from tests.layers.test_concurrency import threading_layers
 
 BUSY_PROCESSES, BUSY_SECONDS = 8, 40
@@ -25,8 +25,8 @@ BUSY = f"import time\nend = time.monotonic() + {BUSY_SECONDS}\nwhile time.monoto
 
 def in_parts(parts: int, shape: tuple[int, int, int, int], dtype: Any = np.float32) -> Arrays:
     """Inference and all gradients of a problem, cut into `parts` whatever its size."""
-    problem = gru_problem(*shape, dtype)
-    gru = gru_layer(problem)
+    problem = problem_of(*shape, dtype)
+    gru = layer_of(problem)
     with threads.in_parts(parts):
         used = gru._directions[0]._parts(shape[0] * shape[1], shape[1])
         assert used == parts, "too few units to share out: nothing would be tested"

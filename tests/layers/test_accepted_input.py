@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.cases import assert_same_bits, count_compiled, gru_layer, gru_problem, run
+from tests.cases import assert_same_bits, count_compiled, layer_of, problem_of, run
 
 Array = np.ndarray[Any, Any]
 
@@ -61,7 +61,7 @@ LAYOUTS: dict[str, Callable[[Array], Any]] = {
 
 def whole_numbers(shape: tuple[int, int, int, int]) -> dict[str, Any]:
     """Of 0 and 1, which every dtype holds; a bit more is needed of the parameters."""
-    problem = gru_problem(*shape)
+    problem = problem_of(*shape)
     for name in ("x", "h_0", "dy", "dh_n"):
         problem[name] = (problem[name] > 0).astype(np.float32)
     return problem
@@ -70,7 +70,7 @@ def whole_numbers(shape: tuple[int, int, int, int]) -> dict[str, Any]:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layout(layout: str) -> None:
     problem = whole_numbers((4, 5, 3, 6))
-    gru = gru_layer(problem)
+    gru = layer_of(problem)
     expected = run(gru, problem)
     y, h_n = gru(problem["x"], problem["h_0"])
     compiled = count_compiled()
@@ -92,7 +92,7 @@ def test_layout(layout: str) -> None:
 
 def test_memory_map(tmp_path: Path) -> None:
     problem = whole_numbers((4, 5, 3, 6))
-    gru = gru_layer(problem)
+    gru = layer_of(problem)
     expected = run(gru, problem)
     compiled = count_compiled()
     np.save(tmp_path / "x.npy", problem["x"])
@@ -103,8 +103,8 @@ def test_memory_map(tmp_path: Path) -> None:
 
 
 def test_state_dict_of_any_layout() -> None:
-    problem = gru_problem(4, 5, 3, 6)
-    gru = gru_layer(problem)
+    problem = problem_of(4, 5, 3, 6)
+    gru = layer_of(problem)
     expected = gru.state_dict()
     gru.flat_parameters[...] = 0
     gru.load_state_dict({name: np.asfortranarray(value.astype(">f8")) for name, value in expected.items()})

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import numgru
-from tests.cases import assert_same_bits, gru_layer, gru_problem, run
+from numgru.layers.recurrent import Recurrent
+from tests.cases import assert_same_bits, layer_of, problem_of, run
 
 T, B, I, H = 4, 3, 5, 6
 Call = Callable[[numgru.GRU, dict[str, Any]], Any]
@@ -69,18 +70,18 @@ def cases(arguments: dict[str, Any]) -> list[Any]:
 
 @pytest.fixture
 def problem() -> dict[str, Any]:
-    return gru_problem(T, B, I, H)
+    return problem_of(T, B, I, H)
 
 
 @pytest.fixture
-def gru(problem: dict[str, Any]) -> numgru.GRU:
-    return gru_layer(problem)
+def gru(problem: dict[str, Any]) -> Recurrent:
+    return layer_of(problem)
 
 
 @pytest.mark.parametrize("how", ["__call__", "forward"])
 @pytest.mark.parametrize(("name", "value", "error", "message"), cases(FORWARD))
 def test_forward(
-    gru: numgru.GRU, problem: dict[str, Any], how: str, name: str, value: Any, error: Any, message: str
+    gru: Recurrent, problem: dict[str, Any], how: str, name: str, value: Any, error: Any, message: str
 ) -> None:
     expected = run(gru, problem)
     arguments = {"x": problem["x"], "h_0": problem["h_0"]} | {name: value}
@@ -91,7 +92,7 @@ def test_forward(
 
 
 @pytest.mark.parametrize(("name", "value", "error", "message"), cases(BACKWARD))
-def test_backward(gru: numgru.GRU, problem: dict[str, Any], name: str, value: Any, error: Any, message: str) -> None:
+def test_backward(gru: Recurrent, problem: dict[str, Any], name: str, value: Any, error: Any, message: str) -> None:
     """The forward pass still waits for its backward, and the gradients hold nothing of the bad call."""
     expected = run(gru, problem)
     gru.zero_grad()
@@ -104,7 +105,7 @@ def test_backward(gru: numgru.GRU, problem: dict[str, Any], name: str, value: An
     assert_same_bits({"dx": dx, "dh_0": dh_0} | gru.gradients, expected)
 
 
-def test_backward_needs_its_own_forward(gru: numgru.GRU, problem: dict[str, Any]) -> None:
+def test_backward_needs_its_own_forward(gru: Recurrent, problem: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="backward: expected a forward pass before it, got none"):
         gru.backward(problem["dy"])
     gru(problem["x"])
@@ -138,7 +139,7 @@ WEIGHT = "weight_hh_l0"
     ],
     ids=["missing", "extra", "transposed", "short", "string"],
 )
-def test_state_dict(gru: numgru.GRU, change: Callable[[dict[str, Any]], Any], error: Any, message: str) -> None:
+def test_state_dict(gru: Recurrent, change: Callable[[dict[str, Any]], Any], error: Any, message: str) -> None:
     before = gru.state_dict()
     other = numgru.GRU(I, H, seed=3).state_dict()
     change(other)

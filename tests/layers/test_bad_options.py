@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import numgru
+from numgru.layers.recurrent import Recurrent
 from tests.cases import Arrays, arguments, assert_same_bits, run, time_first
 from tests.combinations import BOTH_WAYS, EVERYTHING, case
 
@@ -84,7 +85,7 @@ def test_forward(how: str, name: str, value: Any, error: Any, message: str) -> N
     assert_same_bits(run(gru, problem), expected)
 
 
-def assert_waiting(gru: numgru.GRU, problem: Arrays, expected: Arrays) -> None:
+def assert_waiting(gru: Recurrent, problem: Arrays, expected: Arrays) -> None:
     """The forward pass before still waits for its backward."""
     dx, dh_0 = gru.backward(time_first(gru, problem["dy"]), problem["dh_n"])
     assert_same_bits({"dx": time_first(gru, dx), "dh_0": dh_0} | gru.gradients, expected)

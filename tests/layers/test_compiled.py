@@ -19,7 +19,7 @@ from numba.core.runtime._nrt_python import memsys_disable_stats, memsys_enable_s
 import numgru
 from numgru.kernels import one_step
 from tests import reference
-from tests.cases import Arrays, assert_same_bits, gru_layer, gru_problem, infer, states
+from tests.cases import Arrays, assert_same_bits, infer, layer_of, problem_of, states
 
 T, I, H, L = 6, 5, 37, 3
 GRU, LSTM = reference.GRU, reference.LSTM
@@ -46,8 +46,8 @@ def run_loop(weights: Any, x: Any, h_0: Any) -> Any:
 def layer_and_problem(
     B: int, dtype: Any = np.float32, num_layers: int = L, cell: reference.Cell = GRU, **options: Any
 ) -> tuple[Any, Arrays]:
-    problem = gru_problem(T, B, I, H, dtype, num_layers=num_layers, cell=cell)
-    return gru_layer(problem, **options), problem
+    problem = problem_of(T, B, I, H, dtype, num_layers=num_layers, cell=cell)
+    return layer_of(problem, **options), problem
 
 
 def first_and_last(gru: Any, problem: Arrays) -> tuple[Any, Any]:
@@ -78,8 +78,8 @@ def test_any_batch(B: int, dtype: Any, zoneout: float, cell: reference.Cell) -> 
 
 @pytest.mark.parametrize("units", [1, 15, 16, 17, 64, 80])
 def test_any_number_of_units(units: int) -> None:
-    problem = gru_problem(T, 2, 70, units, num_layers=2)
-    gru = gru_layer(problem)
+    problem = problem_of(T, 2, 70, units, num_layers=2)
+    gru = layer_of(problem)
     assert_same_bits({"h_n": run_loop(gru.compiled().weights, problem["x"], problem["h_0"])}, infer(gru, problem))
 
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import numgru
-from tests.cases import Arrays, assert_same_bits, gru_layer, gru_problem, run, run_elsewhere
+from tests.cases import Arrays, assert_same_bits, layer_of, problem_of, run, run_elsewhere
 
 # One below and one above the size from which a call uses several threads.
-PROBLEMS = [gru_problem(4, 2, 3, 9), gru_problem(10, 40, 70, 150)]
+PROBLEMS = [problem_of(4, 2, 3, 9), problem_of(10, 40, 70, 150)]
 _POOLS = {"omp": "omppool", "tbb": "tbbpool", "workqueue": "workqueue"}
 
 
@@ -45,11 +45,11 @@ def test_each_threading_layer(subject: str, layer: str) -> None:
 def many_threads() -> None:
     """All call the same layers for inference; each has its own for training."""
     numgru.set_num_threads(2)
-    layers = [gru_layer(problem) for problem in PROBLEMS]
-    expected = [run(gru_layer(problem), problem) for problem in PROBLEMS]
+    layers = [layer_of(problem) for problem in PROBLEMS]
+    expected = [run(layer_of(problem), problem) for problem in PROBLEMS]
 
     def work(worker: int) -> None:
-        own = [gru_layer(problem) for problem in PROBLEMS]
+        own = [layer_of(problem) for problem in PROBLEMS]
         for call in range(6):
             i = (worker + call) % len(PROBLEMS)
             y, h_n = layers[i](PROBLEMS[i]["x"], PROBLEMS[i]["h_0"])
@@ -62,7 +62,7 @@ def many_threads() -> None:
 
 def results() -> list[Arrays]:
     numgru.set_num_threads(2)
-    return [run(gru_layer(problem), problem) for problem in PROBLEMS]
+    return [run(layer_of(problem), problem) for problem in PROBLEMS]
 
 
 def in_child(work: Callable[[], None], seconds: int = 60) -> None:
@@ -93,8 +93,8 @@ def forked_child() -> None:
 def forked_while_busy() -> None:
     """The child uses the very layer that another thread of the parent is using at the moment of the fork."""
     results()
-    problem = gru_problem(1, 1, 256, 256)
-    gru = gru_layer(problem)
+    problem = problem_of(1, 1, 256, 256)
+    gru = layer_of(problem)
     numgru.warmup(gru)  # a fork while Numba compiles leaves the child without Numba's lock
     done = threading.Event()
 
@@ -127,13 +127,13 @@ def test_threads_of_a_caller_are_left_alone() -> None:
 
     before = numba.get_num_threads()
     numgru.set_num_threads(2)
-    run(gru_layer(PROBLEMS[1]), PROBLEMS[1])
+    run(layer_of(PROBLEMS[1]), PROBLEMS[1])
     assert numba.get_num_threads() == before
 
 
 def test_one_layer_used_by_two_threads_for_inference_while_another_trains() -> None:
     problem = PROBLEMS[0]
-    gru = gru_layer(problem)
+    gru = layer_of(problem)
     expected = run(gru, problem)
     with ThreadPoolExecutor(4) as pool:
         calls = [pool.submit(gru, problem["x"], problem["h_0"]) for _ in range(50)]

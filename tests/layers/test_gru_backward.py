@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-import numgru
-from tests.cases import assert_same_bits, difference, gru_layer, gru_problem, run
+from numgru.layers.recurrent import Recurrent
+from tests.cases import assert_same_bits, difference, layer_of, problem_of, run
 
 SHAPES = [(1, 1, 1, 1), (5, 3, 4, 9), (7, 10, 6, 33)]
 GRADIENT_OF = {"x": "dx", "h_0": "dh_0"}
 
 
-def loss_of(gru: numgru.GRU, problem: dict[str, Any]) -> float:
+def loss_of(gru: Recurrent, problem: dict[str, Any]) -> float:
     """A number whose gradients with respect to y and h_n are dy and dh_n."""
     y, h_n = gru(problem["x"], problem["h_0"])
     return float((y * problem["dy"]).sum() + (h_n * problem["dh_n"]).sum())
@@ -24,8 +24,8 @@ def loss_of(gru: numgru.GRU, problem: dict[str, Any]) -> float:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_slope_along_random_directions(shape: tuple[int, int, int, int], bias: bool) -> None:
     """Each array alone, and all of them at once."""
-    problem = gru_problem(*shape, np.float64, bias)
-    gru = gru_layer(problem)
+    problem = problem_of(*shape, np.float64, bias)
+    gru = layer_of(problem)
     gradients = run(gru, problem)
     arrays = {"x": problem["x"], "h_0": problem["h_0"], **gru.parameters}
     rng = np.random.default_rng(2)
@@ -37,8 +37,8 @@ def test_slope_along_random_directions(shape: tuple[int, int, int, int], bias: b
 
 
 def test_slope_of_every_single_parameter() -> None:
-    problem = gru_problem(4, 2, 3, 5, np.float64)
-    gru = gru_layer(problem)
+    problem = problem_of(4, 2, 3, 5, np.float64)
+    gru = layer_of(problem)
     run(gru, problem)
     for name, parameter in gru.parameters.items():
         for index in np.ndindex(parameter.shape):
@@ -50,8 +50,8 @@ def test_slope_of_every_single_parameter() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_without_dx_nothing_else_changes(dtype: Any) -> None:
-    problem = gru_problem(5, 9, 4, 17, dtype)
-    gru = gru_layer(problem)
+    problem = problem_of(5, 9, 4, 17, dtype)
+    gru = layer_of(problem)
     expected = run(gru, problem)
     gru.zero_grad()
     gru.forward(problem["x"], problem["h_0"])
@@ -61,9 +61,9 @@ def test_without_dx_nothing_else_changes(dtype: Any) -> None:
 
 
 def test_missing_gradient_of_the_last_state_is_zero() -> None:
-    problem = gru_problem(5, 3, 4, 6)
+    problem = problem_of(5, 3, 4, 6)
     problem["dh_n"][...] = 0
-    gru = gru_layer(problem)
+    gru = layer_of(problem)
     expected = run(gru, problem)
     gru.zero_grad()
     gru.forward(problem["x"], problem["h_0"])
@@ -72,8 +72,8 @@ def test_missing_gradient_of_the_last_state_is_zero() -> None:
 
 
 def test_gradient_of_the_last_state_adds_to_that_of_the_last_output() -> None:
-    problem = gru_problem(5, 3, 4, 6)
-    gru = gru_layer(problem)
+    problem = problem_of(5, 3, 4, 6)
+    gru = layer_of(problem)
     expected = run(gru, problem)
     joined = problem | {"dy": problem["dy"].copy(), "dh_n": np.zeros_like(problem["dh_n"])}
     joined["dy"][-1] += problem["dh_n"][0]
@@ -83,8 +83,8 @@ def test_gradient_of_the_last_state_adds_to_that_of_the_last_output() -> None:
 
 def test_gradients_accumulate() -> None:
     """Two calls give the sum of both; here float32 rounds it once, as adding the two does."""
-    first, second = gru_problem(5, 3, 4, 6), gru_problem(2, 7, 4, 6, seed=1)
-    gru = gru_layer(first)
+    first, second = problem_of(5, 3, 4, 6), problem_of(2, 7, 4, 6, seed=1)
+    gru = layer_of(first)
     alone = [{name: value.copy() for name, value in run(gru, p).items()} for p in (first, second)]
     gru.zero_grad()
     for p in (first, second):
@@ -95,8 +95,8 @@ def test_gradients_accumulate() -> None:
 
 
 def test_zero_grad_and_views() -> None:
-    problem = gru_problem(5, 3, 4, 6)
-    gru = gru_layer(problem)
+    problem = problem_of(5, 3, 4, 6)
+    gru = layer_of(problem)
     run(gru, problem)
     assert np.array_equal(gru.flat_gradients, np.concatenate([g.ravel() for g in gru.gradients.values()]))
     assert np.array_equal(gru.flat_parameters, np.concatenate([p.ravel() for p in gru.parameters.values()]))
@@ -107,14 +107,14 @@ def test_zero_grad_and_views() -> None:
 @pytest.mark.parametrize("view", ["named", "flat"])
 def test_changed_parameters_are_seen(view: str) -> None:
     """Both passes compute with the values that the parameters have now, however they were changed."""
-    problem = gru_problem(5, 3, 4, 6)
-    gru = gru_layer(problem)
+    problem = problem_of(5, 3, 4, 6)
+    gru = layer_of(problem)
     run(gru, problem)
     gru(problem["x"])
     for array in gru.parameters.values() if view == "named" else [gru.flat_parameters]:
         array *= np.float32(0.5)
     changed = problem | gru.state_dict()
-    expected = run(gru_layer(changed), changed)
+    expected = run(layer_of(changed), changed)
     assert_same_bits(run(gru, changed), expected)
     y, h_n = gru(problem["x"], problem["h_0"])
     assert_same_bits({"y": y, "h_n": h_n}, expected)
@@ -122,8 +122,8 @@ def test_changed_parameters_are_seen(view: str) -> None:
 
 @pytest.mark.parametrize("asked", ["before", "after", "twice", "by another call"])
 def test_a_change_is_seen_whenever_its_view_was_asked_for(asked: str) -> None:
-    problem = gru_problem(5, 3, 4, 6)
-    gru = gru_layer(problem)
+    problem = problem_of(5, 3, 4, 6)
+    gru = layer_of(problem)
     view = gru.flat_parameters if asked == "before" else None
     gru(problem["x"])
     if asked == "twice":
@@ -137,17 +137,17 @@ def test_a_change_is_seen_whenever_its_view_was_asked_for(asked: str) -> None:
         view *= np.float32(factor)
         changed = problem | gru.state_dict()
         y, h_n = gru(problem["x"], problem["h_0"])
-        expected = gru_layer(changed)(problem["x"], problem["h_0"])
+        expected = layer_of(changed)(problem["x"], problem["h_0"])
         assert_same_bits({"y": y, "h_n": h_n}, {"y": expected[0], "h_n": expected[1]})
     view[0] = -view[0]
     del view
     changed = problem | gru.state_dict()
-    assert_same_bits({"y": gru(problem["x"])[0]}, {"y": gru_layer(changed)(problem["x"])[0]})
+    assert_same_bits({"y": gru(problem["x"])[0]}, {"y": layer_of(changed)(problem["x"])[0]})
 
 
 def test_inference_leaves_a_waiting_backward_alone() -> None:
-    problem, other = gru_problem(5, 3, 4, 6), gru_problem(9, 8, 4, 6, seed=1)
-    gru = gru_layer(problem)
+    problem, other = problem_of(5, 3, 4, 6), problem_of(9, 8, 4, 6, seed=1)
+    gru = layer_of(problem)
     expected = run(gru, problem)
     gru.zero_grad()
     gru.forward(problem["x"], problem["h_0"])
@@ -158,8 +158,8 @@ def test_inference_leaves_a_waiting_backward_alone() -> None:
 
 @pytest.mark.parametrize("num_layers", [1, 2])
 def test_a_changed_state_is_not_the_one_of_the_forward_pass(num_layers: int) -> None:
-    problem = gru_problem(5, 3, 4, 9, np.float64, num_layers=num_layers)
-    gru = gru_layer(problem)
+    problem = problem_of(5, 3, 4, 9, np.float64, num_layers=num_layers)
+    gru = layer_of(problem)
     expected = run(gru, problem)
     gru.zero_grad()
     h_0 = problem["h_0"].copy()
@@ -170,7 +170,7 @@ def test_a_changed_state_is_not_the_one_of_the_forward_pass(num_layers: int) -> 
 
 
 def test_the_callers_arrays_are_not_changed() -> None:
-    problem = gru_problem(5, 3, 4, 6)
+    problem = problem_of(5, 3, 4, 6)
     before = {name: value.copy() for name, value in problem.items()}
-    run(gru_layer(problem), problem)
+    run(layer_of(problem), problem)
     assert_same_bits(problem, before)

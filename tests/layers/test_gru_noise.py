@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-import numgru
-from tests.cases import assert_same_bits, gru_layer, gru_problem, infer, noise, run
+from numgru.layers.recurrent import Recurrent
+from tests.cases import assert_same_bits, infer, layer_of, noise, problem_of, run
 from tests.combinations import EVERYTHING, Case, case
 
 T, B, I, H, L = 30, 20, 3, 17, 3
@@ -22,7 +22,7 @@ def noisy(**options: Any) -> Case:
     return drawn._replace(options=drawn.options | {name: RATES[name] for name in ("recurrent_dropout", "zoneout")})
 
 
-def masks_of(gru: numgru.GRU, drawn: Case) -> dict[str, Any]:
+def masks_of(gru: Recurrent, drawn: Case) -> dict[str, Any]:
     return noise(run(gru, drawn.problem))
 
 
@@ -85,8 +85,8 @@ def test_inference_draws_nothing() -> None:
 
 
 def test_without_noise_none_is_drawn() -> None:
-    problem = gru_problem(4, 3, 5, 6, np.float64, num_layers=2)
-    gru = gru_layer(problem)
+    problem = problem_of(4, 3, 5, 6, np.float64, num_layers=2)
+    gru = layer_of(problem)
     results = run(gru, problem)
     assert_same_bits(infer(gru, problem), results)
     assert not noise(results)
@@ -94,17 +94,17 @@ def test_without_noise_none_is_drawn() -> None:
 
 @pytest.mark.parametrize("rate", [0.0, 0.5])
 def test_dropout_of_one_layer_warns_and_does_nothing(rate: float) -> None:
-    problem = gru_problem(4, 3, 5, 6, np.float64)
+    problem = problem_of(4, 3, 5, 6, np.float64)
     if rate:
         with pytest.warns(UserWarning, match=r"dropout.*num_layers"):
-            gru = gru_layer(problem, dropout=rate)
+            gru = layer_of(problem, dropout=rate)
     else:
-        gru = gru_layer(problem, dropout=rate)
-    assert_same_bits(run(gru, problem), run(gru_layer(problem), problem))
+        gru = layer_of(problem, dropout=rate)
+    assert_same_bits(run(gru, problem), run(layer_of(problem), problem))
 
 
 def test_zero_rates_are_no_noise() -> None:
     drawn = case(EVERYTHING, (4, 3, 5, 6))
     problem = {name: value for name, value in drawn.problem.items() if name not in ("lengths", "reset")}
     gru = drawn.layer(zoneout=0.0, recurrent_dropout=0.0)
-    assert_same_bits(run(gru, problem), run(gru_layer(problem), problem))
+    assert_same_bits(run(gru, problem), run(layer_of(problem), problem))

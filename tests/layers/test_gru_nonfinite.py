@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests import reference
-from tests.cases import Arrays, assert_same_bits, exact, gru_layer, gru_problem, noise, run
+from tests.cases import Arrays, assert_same_bits, exact, layer_of, noise, problem_of, run
 from tests.combinations import COMBINATIONS, case, name_of
 
 ROWS = {"y": 1, "h_n": 1, "dx": 1, "dh_0": 1}  # the axis of the batch in each result
@@ -24,8 +24,8 @@ def rows(results: Arrays, keep: Any) -> Arrays:
 @pytest.mark.parametrize("row", [0, 1, -1])
 def test_nan_stays_in_its_row(where: str, row: int, B: int, dtype: Any) -> None:
     """The row is cut out of the whole tile's batch, so the others share its registers."""
-    problem = gru_problem(4, B, 5, 17, dtype)
-    gru = gru_layer(problem)
+    problem = problem_of(4, B, 5, 17, dtype)
+    gru = layer_of(problem)
     expected = run(gru, problem)
     spoiled = problem | {where: problem[where].copy()}
     spoiled[where][min(1, len(spoiled[where]) - 1), row, 2] = np.nan
@@ -57,9 +57,9 @@ def test_nan_with_options(where: str, combination: frozenset[str]) -> None:
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
 @pytest.mark.parametrize("where", ["x", "h_0", "dy", "dh_n"])
 def test_infinities(where: str, value: float, dtype: Any) -> None:
-    problem = gru_problem(3, 5, 4, 17, dtype)
+    problem = problem_of(3, 5, 4, 17, dtype)
     problem[where][0, 1, 2] = value
-    got = run(gru_layer(problem), problem)
+    got = run(layer_of(problem), problem)
     assert_same_nan(got, problem)
     with np.errstate(invalid="ignore"):
         expected = exact(problem)
@@ -74,16 +74,16 @@ def test_infinities(where: str, value: float, dtype: Any) -> None:
 @pytest.mark.parametrize("gate", [0, 1, 2])
 def test_nan_in_a_parameter(name: str, gate: int, dtype: Any) -> None:
     H = 9
-    problem = gru_problem(3, 4, 5, H, dtype)
+    problem = problem_of(3, 4, 5, H, dtype)
     problem[name][gate * H + 2] = np.nan
-    assert_same_nan(run(gru_layer(problem), problem), problem)
+    assert_same_nan(run(layer_of(problem), problem), problem)
 
 
 def test_no_warning_from_huge_inputs() -> None:
     """1e30 saturates every gate; the run has warnings as errors."""
-    problem = gru_problem(3, 4, 5, 9)
+    problem = problem_of(3, 4, 5, 9)
     problem["x"] *= np.float32(1e30)
-    y, _ = gru_layer(problem)(problem["x"], problem["h_0"])
+    y, _ = layer_of(problem)(problem["x"], problem["h_0"])
     assert np.isfinite(y).all()
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 import numgru
-from tests.cases import assert_exact, gru_layer, gru_problem, learned, run
+from tests.cases import assert_exact, layer_of, learned, problem_of, run
 from tests.combinations import COMBINATIONS, EVERYTHING, PLAIN, UNITS, Case, case, cases, name_of
 
 SHAPE = (7, 5, 3, 17)
@@ -63,8 +63,8 @@ def test_more_than_a_tile_and_a_pass_of_everything(shape: tuple[int, int, int, i
 
 def test_a_state_that_is_given_comes_before_the_learned_one() -> None:
     """It gets the gradient, too: that of the learned one stays zero."""
-    problem = gru_problem(4, 3, 5, 6, np.float64, num_layers=2)
-    gru = gru_layer(learned(problem), learn_h_0=True)
+    problem = problem_of(4, 3, 5, 6, np.float64, num_layers=2)
+    gru = layer_of(learned(problem), learn_h_0=True)
     y, h_n = gru.forward(problem["x"], problem["h_0"])
     _, dh_0 = gru.backward(problem["dy"], problem["dh_n"])
     assert_exact({"y": y, "h_n": h_n, "dh_0": dh_0}, problem)
@@ -72,8 +72,8 @@ def test_a_state_that_is_given_comes_before_the_learned_one() -> None:
 
 
 def test_gradients_of_every_direction_accumulate() -> None:
-    problem = gru_problem(4, 3, 5, 6, np.float64, num_layers=2, bidirectional=True)
-    gru = gru_layer(learned(problem), learn_h_0=True)
+    problem = problem_of(4, 3, 5, 6, np.float64, num_layers=2, bidirectional=True)
+    gru = layer_of(learned(problem), learn_h_0=True)
     once = run(gru, problem)
     gru.forward(problem["x"])
     gru.backward(problem["dy"], problem["dh_n"])

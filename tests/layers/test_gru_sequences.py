@@ -16,11 +16,11 @@ from tests.cases import (
     assert_exact,
     assert_same_bits,
     by_name,
-    gru_layer,
-    gru_problem,
     infer,
+    layer_of,
     noise,
     of_tokens,
+    problem_of,
     ragged,
     run,
     states,
@@ -82,8 +82,8 @@ def test_what_lies_past_an_end_is_never_read() -> None:
 
 
 def test_lengths_that_are_all_whole_change_nothing() -> None:
-    problem = gru_problem(*SHAPE, np.float64, num_layers=2, bidirectional=True)
-    gru = gru_layer(problem)
+    problem = problem_of(*SHAPE, np.float64, num_layers=2, bidirectional=True)
+    gru = layer_of(problem)
     assert_same_bits(run(gru, problem | {"lengths": np.full(SHAPE[1], SHAPE[0])}), run(gru, problem))
 
 
@@ -91,9 +91,9 @@ def test_lengths_that_are_all_whole_change_nothing() -> None:
 @pytest.mark.parametrize("tokens", [False, True])
 @each_depth
 def test_list_is_the_padded_batch(depth: dict[str, Any], tokens: bool, cell: reference.Cell) -> None:
-    problem = ragged(gru_problem(*SHAPE, np.float64, **depth, cell=cell))
+    problem = ragged(problem_of(*SHAPE, np.float64, **depth, cell=cell))
     problem = of_tokens(problem) if tokens else problem
-    gru, lengths = gru_layer(problem), problem["lengths"]
+    gru, lengths = layer_of(problem), problem["lengths"]
     expected = run(gru, problem)
 
     def listed(padded: Any) -> list[Any]:
@@ -168,6 +168,6 @@ def test_steps_that_no_sequence_has(longest: int) -> None:
 
 def test_sums_ahead_of_steps_stay_within_their_memory() -> None:
     """Of few rows, which end at steps that are no multiple of how many are summed ahead."""
-    problem = gru_problem(200, 3, 5, 40, np.float64) | {"lengths": np.array([199, 5, 70])}
-    gru = gru_layer(problem)
+    problem = problem_of(200, 3, 5, 40, np.float64) | {"lengths": np.array([199, 5, 70])}
+    gru = layer_of(problem)
     assert_same_bits(infer(gru, problem), run(gru, problem))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cases import assert_exact, exact, gru_layer, gru_problem, run, tolerances
+from tests.cases import assert_exact, exact, layer_of, problem_of, run, tolerances
 
 # 1, 2^k - 1, 2^k, 2^k + 1: registers hold 2 to 16 numbers, and wide tiles take up to four of them.
 EDGES = sorted({1, *(2**k + d for k in range(1, 7) for d in (-1, 0, 1))})
@@ -63,22 +63,22 @@ def test_more_than_a_pass_of_the_weight_gradients(shape: tuple[int, int, int, in
     batch_first=st.booleans(),
 )
 def test_any_shape(shape: tuple[int, int, int, int], dtype: Any, bias: bool, batch_first: bool) -> None:
-    problem = gru_problem(*shape, dtype, bias)
-    assert_exact(run(gru_layer(problem, batch_first=batch_first), problem), problem)
+    problem = problem_of(*shape, dtype, bias)
+    assert_exact(run(layer_of(problem, batch_first=batch_first), problem), problem)
 
 
 @each_dtype
 @pytest.mark.parametrize("scale", [1e-30, 1e-4, 30.0, 1e4])
 def test_from_linear_to_saturated_gates(scale: float, dtype: Any) -> None:
-    problem = gru_problem(6, 5, 7, 20, dtype)
+    problem = problem_of(6, 5, 7, 20, dtype)
     problem["x"] *= dtype(scale)
-    assert_exact(run(gru_layer(problem), problem), problem)
+    assert_exact(run(layer_of(problem), problem), problem)
 
 
 def test_missing_state_is_zero() -> None:
-    problem = gru_problem(4, 3, 5, 6)
+    problem = problem_of(4, 3, 5, 6)
     problem["h_0"][...] = 0
-    gru = gru_layer(problem)
+    gru = layer_of(problem)
     y, h_n = gru(problem["x"])
     assert_exact({"y": y, "h_n": h_n}, problem)
     y, h_n = gru.forward(problem["x"])
@@ -86,15 +86,15 @@ def test_missing_state_is_zero() -> None:
 
 
 def test_last_output_is_the_last_state() -> None:
-    problem = gru_problem(4, 3, 5, 6)
-    y, h_n = gru_layer(problem)(problem["x"], problem["h_0"])
+    problem = problem_of(4, 3, 5, 6)
+    y, h_n = layer_of(problem)(problem["x"], problem["h_0"])
     assert np.array_equal(y[-1:], h_n)
 
 
 def test_results_are_the_callers() -> None:
     """A later call changes no array that was given out."""
-    problem, other = gru_problem(4, 3, 5, 6), gru_problem(4, 3, 5, 6, seed=1)
-    gru = gru_layer(problem)
+    problem, other = problem_of(4, 3, 5, 6), problem_of(4, 3, 5, 6, seed=1)
+    gru = layer_of(problem)
     first = run(gru, problem)
     copies = {name: value.copy() for name, value in first.items()}
     run(gru, other | {name: problem[name] for name in gru.parameters if name in problem})
@@ -105,12 +105,12 @@ def test_results_are_the_callers() -> None:
 
 def test_tolerances_are_tight() -> None:
     """They would notice a bias that is off by a few thousandths of a percent."""
-    problem = gru_problem(6, 5, 7, 20)
+    problem = problem_of(6, 5, 7, 20)
     tolerance, expected = tolerances(problem), exact(problem)
     problem["bias_hh_l0"] *= np.float32(1 + 4e-5)
     assert all(np.abs(value - expected[name]).max() > tolerance[name] for name, value in exact(problem).items())
 
 
 def check(T: int, B: int, I: int, H: int, dtype: Any) -> None:
-    problem = gru_problem(T, B, I, H, dtype)
-    assert_exact(run(gru_layer(problem), problem), problem)
+    problem = problem_of(T, B, I, H, dtype)
+    assert_exact(run(layer_of(problem), problem), problem)

@@ -10,7 +10,7 @@ import pytest
 
 import numgru
 from tests import reference
-from tests.cases import assert_exact, assert_same_bits, by_name, gru_layer, gru_problem, run
+from tests.cases import assert_exact, assert_same_bits, by_name, layer_of, problem_of, run
 
 T, B, I, H = SHAPE = (4, 3, 5, 6)
 
@@ -20,8 +20,8 @@ def pair(*shape: int) -> tuple[Any, Any]:
 
 
 def test_a_pair_of_states_and_an_array_of_both_are_the_same() -> None:
-    problem = gru_problem(*SHAPE, np.float64, cell=reference.LSTM)
-    lstm, both = gru_layer(problem), np.stack([problem["h_0"], problem["c_0"]])
+    problem = problem_of(*SHAPE, np.float64, cell=reference.LSTM)
+    lstm, both = layer_of(problem), np.stack([problem["h_0"], problem["c_0"]])
     for call in (lstm, lstm.forward):
         y, (h_n, c_n) = call(problem["x"], both)
         assert_exact({"y": y, "h_n": h_n, "c_n": c_n}, problem)
@@ -30,10 +30,10 @@ def test_a_pair_of_states_and_an_array_of_both_are_the_same() -> None:
 
 
 def test_missing_states_and_gradients_are_zero() -> None:
-    problem = gru_problem(*SHAPE, np.float64, cell=reference.LSTM)
+    problem = problem_of(*SHAPE, np.float64, cell=reference.LSTM)
     for name in ("h_0", "c_0", "dh_n", "dc_n"):
         problem[name][...] = 0
-    lstm = gru_layer(problem)
+    lstm = layer_of(problem)
     expected = run(lstm, problem)
     lstm.zero_grad()
     for call in (lstm, lstm.forward):

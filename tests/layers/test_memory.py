@@ -19,8 +19,9 @@ import pytest
 import numgru
 from numgru.kernels.blocks import blocks_of
 from numgru.kernels.target import TARGET
+from numgru.layers.recurrent import Recurrent
 from tests import reference
-from tests.cases import Arrays, gru_layer, gru_problem, states
+from tests.cases import Arrays, layer_of, problem_of, states
 
 B, I = 12, 40
 
@@ -35,7 +36,7 @@ def allocated(call: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
-def train(gru: numgru.GRU, problem: Arrays) -> list[Any]:
+def train(gru: Recurrent, problem: Arrays) -> list[Any]:
     y = gru.forward(problem["x"], states(problem, "h_0"))
     return [y, gru.backward(problem["dy"], states(problem, "dh_n"))]
 
@@ -43,8 +44,8 @@ def train(gru: numgru.GRU, problem: Arrays) -> list[Any]:
 def passes(T: int, H: int, dtype: Any) -> tuple[int, int]:
     """Bytes of inference and of training, each by a layer that hasn't packed its weights."""
     numgru.set_num_threads(1)  # each thread has a workspace
-    problem = gru_problem(T, B, I, H, dtype)
-    one, other = gru_layer(problem), gru_layer(problem)
+    problem = problem_of(T, B, I, H, dtype)
+    one, other = layer_of(problem), layer_of(problem)
     return allocated(lambda: one(problem["x"], problem["h_0"])), allocated(lambda: train(other, problem))
 
 
@@ -110,8 +111,8 @@ def test_what_an_lstm_keeps_beside_pieces_that_are_computed_again() -> None:
     numgru.set_num_threads(1)
 
     def values(T: int) -> int:
-        problem = gru_problem(T, B, I, 64, cell=reference.LSTM)
-        lstm = gru_layer(problem, checkpoint_every=10)
+        problem = problem_of(T, B, I, 64, cell=reference.LSTM)
+        lstm = layer_of(problem, checkpoint_every=10)
         return allocated(lambda: train(lstm, problem)) // 4
 
     values(20)  # a compiler's own arrays aren't meant
@@ -119,8 +120,8 @@ def test_what_an_lstm_keeps_beside_pieces_that_are_computed_again() -> None:
 
 
 def test_second_pass_reuses_what_the_first_kept() -> None:
-    problem = gru_problem(300, B, I, 64)
-    gru = gru_layer(problem)
+    problem = problem_of(300, B, I, 64)
+    gru = layer_of(problem)
     train(gru, problem)
     values = allocated(lambda: train(gru, problem)) // 4
     assert values <= 300 * B * (64 + I) + 3 * (I + 64 + 16) * 64 + 10 * B * 64 + 40_000

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 import numgru
-from tests.cases import assert_same_bits, gru_layer, gru_problem, parameters
+from tests.cases import assert_same_bits, layer_of, parameters, problem_of
 
 
 def test_sequential_is_its_layers_in_order() -> None:
-    problem = gru_problem(5, 3, 4, 6)
+    problem = problem_of(5, 3, 4, 6)
     problem["h_0"][...] = problem["dh_n"][...] = 0
-    alone, head = gru_layer(problem), numgru.Linear(6, 2, seed=1)
-    model = numgru.Sequential(gru_layer(problem), numgru.LastStep(), numgru.Linear(6, 2, seed=1))
+    alone, head = layer_of(problem), numgru.Linear(6, 2, seed=1)
+    model = numgru.Sequential(layer_of(problem), numgru.LastStep(), numgru.Linear(6, 2, seed=1))
     assert list(model.parameters) == [*(f"0.{name}" for name in parameters(problem)), "2.weight", "2.bias"]
 
     dy = np.random.default_rng(0).standard_normal((3, 2)).astype(np.float32)

@@ -13,9 +13,9 @@ from tests.cases import (
     assert_close,
     assert_exact,
     gates_of,
-    gru_layer,
-    gru_problem,
+    layer_of,
     parameters,
+    problem_of,
     ragged,
     run,
     states,
@@ -73,7 +73,7 @@ def check(problem: dict[str, Any], batch_first: bool = False, cell: Any = None, 
     """Both are within the same tolerances of the oracle, and so within twice of each other."""
     theirs = run_torch(problem, batch_first, **options)
     assert_exact(theirs, problem, cell)
-    ours = run(gru_layer(problem, batch_first=batch_first, **options), problem)
+    ours = run(layer_of(problem, batch_first=batch_first, **options), problem)
     assert_close(ours, theirs, {name: 2 * value for name, value in tolerances(problem, cell).items()})
 
 
@@ -82,21 +82,21 @@ def check(problem: dict[str, Any], batch_first: bool = False, cell: Any = None, 
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (7, 5, 3, 17), (30, 9, 20, 64)])
 def test_values_and_gradients(shape: tuple[int, int, int, int], batch_first: bool, bias: bool, dtype: Any) -> None:
-    check(gru_problem(*shape, dtype, bias), batch_first)
+    check(problem_of(*shape, dtype, bias), batch_first)
 
 
 @pytest.mark.parametrize("lengths", [False, True], ids=["padded", "packed"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("num_layers", [1, 3])
 def test_layers_and_directions(num_layers: int, bidirectional: bool, lengths: bool) -> None:
-    problem = gru_problem(7, 5, 3, 17, np.float64, num_layers=num_layers, bidirectional=bidirectional)
+    problem = problem_of(7, 5, 3, 17, np.float64, num_layers=num_layers, bidirectional=bidirectional)
     check(ragged(problem) if lengths else problem)
 
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_everything_pytorch_has(batch_first: bool, bias: bool) -> None:
-    check(ragged(gru_problem(6, 9, 4, 15, np.float64, bias, num_layers=2, bidirectional=True)), batch_first)
+    check(ragged(problem_of(6, 9, 4, 15, np.float64, bias, num_layers=2, bidirectional=True)), batch_first)
 
 
 @pytest.mark.parametrize("lengths", [False, True], ids=["padded", "packed"])
@@ -106,7 +106,7 @@ def test_everything_pytorch_has(batch_first: bool, bias: bool) -> None:
     ids=["tanh", "relu", "LSTM"],
 )
 def test_other_cells(cell: reference.Cell, options: dict[str, Any], lengths: bool) -> None:
-    problem = gru_problem(6, 9, 4, 15, np.float64, num_layers=2, bidirectional=True, cell=cell)
+    problem = problem_of(6, 9, 4, 15, np.float64, num_layers=2, bidirectional=True, cell=cell)
     check(ragged(problem) if lengths else problem, cell=cell, **options)
 
 
@@ -136,7 +136,7 @@ def test_heads(head: Any, dtype: Any) -> None:
 
 @pytest.mark.parametrize(("num_layers", "bidirectional"), [(1, False), (2, True)])
 def test_state_dict_there_and_back(num_layers: int, bidirectional: bool) -> None:
-    problem = gru_problem(3, 2, 4, 5, num_layers=num_layers, bidirectional=bidirectional)
+    problem = problem_of(3, 2, 4, 5, num_layers=num_layers, bidirectional=bidirectional)
     theirs = torch_layer(problem)
     ours = numgru.GRU(4, 5, num_layers, bidirectional=bidirectional)
     ours.load_state_dict(dict(theirs.named_parameters()))  # these require gradients; a state dict's don't
