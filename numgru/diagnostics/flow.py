@@ -35,7 +35,7 @@ def jacobian_growth(layer: Recurrent, x: ArrayLike, *, draws: int = 16, seed: in
     ----------
     layer : GRU, LSTM or RNN
         It runs `forward`, so a backward pass that is due must come before; gradients are left as they are. An LSTM's
-        state is h and c together.
+        state is h and c together. Bounds of the gradient's flow are left out: J has none.
     x : array_like, shape (T, B, I), or (B, T, I) with `batch_first`
         Sequences along which the Jacobians are taken.
     draws : int
@@ -80,9 +80,11 @@ def _flow_from(
     layer: Recurrent, x: NDArray[Any], place: int, generator: np.random.Generator
 ) -> tuple[Float64Array, int]:
     """The norms of J^T v, (T, B), for one layer and direction; and the number of states."""
+    bounds = layer.clip_flow_value, layer.clip_flow_norm
     before = layer.measure_flow, layer.flat_gradients.copy(), layer.random_state
     measured = layer._gradient_flow
     layer.measure_flow = True
+    layer.clip_flow_value = layer.clip_flow_norm = None  # J has none
     try:
         y, states = layer.forward(x)
         v = np.zeros_like(states)
@@ -92,5 +94,6 @@ def _flow_from(
         layer.backward(np.zeros_like(y), v, need_dx=False)
         return layer.gradient_flow[place], len(of_place)
     finally:
+        layer.clip_flow_value, layer.clip_flow_norm = bounds
         layer.measure_flow, layer.flat_gradients[...], layer.random_state = before
         layer._gradient_flow = measured

@@ -66,6 +66,17 @@ def test_batch_first() -> None:
     np.testing.assert_allclose(found.error, expected.error, rtol=1e-9, atol=1e-15)
 
 
+@pytest.mark.parametrize("bound", [{"clip_flow_value": 0.01}, {"clip_flow_norm": 0.1}])
+def test_bounds_are_left_out(bound: dict[str, float]) -> None:
+    """And are there again afterwards, also if the call fails."""
+    x = np.random.default_rng(0).standard_normal((T, B, I))
+    layer = numgru.LSTM(I, H, seed=0, **bound)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(jacobian_growth(layer, x), jacobian_growth(numgru.LSTM(I, H, seed=0), x))
+    with pytest.raises(ValueError, match="x: expected"):
+        jacobian_growth(layer, x[..., :2])
+    assert {name: getattr(layer, name) for name in bound} == bound
+
+
 def test_the_error_is_that_of_the_mean_of_squares_through_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     norms = np.random.default_rng(0).random((T, 2 * B)) + 1
     monkeypatch.setattr(flow, "_flow_from", lambda *_: (norms, 2))
