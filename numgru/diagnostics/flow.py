@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
 from .._types import Float64Array
+from ..layers._calls import checked
 from ..layers.recurrent import Recurrent
 
 
@@ -47,7 +48,7 @@ def jacobian_growth(layer: Recurrent, x: ArrayLike, *, draws: int = 16, seed: in
     -------
     Growth
         1 at a lag of 0; below it, gradients vanish, above, they explode. The estimate is the root of a mean over
-        sequences and draws, the error that of the mean, carried through the root.
+        sequences and draws, the error that of the mean, carried through the root; NaN where the growth is no number.
 
     Raises
     ------
@@ -60,8 +61,7 @@ def jacobian_growth(layer: Recurrent, x: ArrayLike, *, draws: int = 16, seed: in
         raise TypeError(f"layer: expected a GRU, LSTM or RNN, got {type(layer).__name__}")
     _check.integer("draws", draws, 2)
     axis, given = 0 if layer.batch_first else 1, _check.real("x", x)
-    if given.ndim < 2:
-        raise ValueError(f"x: expected shape {layer.input_shape}, got {given.shape}")
+    checked(layer, given, None, None, None)  # here, as errors speak of the shape that was given
     repeated = np.repeat(given, draws, axis=axis)
     generator = _check.generator(seed)
     squares = []
@@ -73,7 +73,7 @@ def jacobian_growth(layer: Recurrent, x: ArrayLike, *, draws: int = 16, seed: in
     growth = np.sqrt(mean)
     with np.errstate(divide="ignore", invalid="ignore"):
         error = values.std(axis=2, ddof=1) / np.sqrt(count) / (2 * growth)
-    return Growth(growth, np.where(growth > 0, error, 0.0))
+    return Growth(growth, np.where(growth == 0, 0.0, error))
 
 
 def _flow_from(
