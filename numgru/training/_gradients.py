@@ -251,11 +251,13 @@ def clamp(array: FloatArray, limit: float, beyond: Any) -> None:
 
 
 def multiply_units(array: FloatArray, unit_factors: FloatArray) -> None:
-    """In place every unit times its factor (R,)."""
+    """In place every unit times its factor (R,), as `multiply` does it."""
     flat = as_flat(array)
     units = _as_units(flat, array.shape)
-    given = unit_factors.astype(flat.dtype)
-    _run(kernels.multiply_units, len(units), units, given)
+    normal = np.maximum(unit_factors, _TINY[flat.dtype.char])
+    for part in (normal, unit_factors / normal):
+        if (part != 1).any():
+            _run(kernels.multiply_units, len(units), units, part.astype(flat.dtype))
     _put_back(flat, array)
 
 

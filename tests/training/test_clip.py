@@ -174,6 +174,16 @@ def test_a_factor_too_small_for_a_normal_number():
     np.testing.assert_allclose(array, 1e-3 / math.sqrt(3), rtol=1e-6)
 
 
+def test_units_whose_factors_are_too_small_for_normal_numbers():
+    gradient = np.array([[3e38, 1e38], [1e38, 1.0], [3e-7, 4e-7], [0.0, 0.0]], np.float32)
+    before = gradient.astype(np.float64)
+    report = clip_grad_adaptive_(gradient, np.zeros_like(gradient), eps=1e-6)
+    assert report.factor < 1e-46 and report.counts == {"gradients": 3}
+    norms = np.linalg.norm(before, axis=1, keepdims=True)
+    expected = before * np.divide(1e-8, norms, out=np.ones_like(norms), where=norms > 0)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=np.finfo(np.float32).smallest_subnormal)
+
+
 def test_more_than_rounding_is_clipped():
     array = np.array([1 + 32 * np.finfo(float).eps])
     assert clip_grad_norm_(array, 1.0).clipped == ("gradients",) and array == 1.0
