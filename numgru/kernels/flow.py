@@ -54,7 +54,10 @@ def _(run, flow, first, last, depth):
         for at in range(0, flow.factors.size, run.B):  # a state's
             for row in range(at + first, at + last):
                 norm = np.sqrt(_tree_sum(flow.squares, row * blocks, (row + 1) * blocks, 1 << _bits(blocks - 1)))
-                flow.factors[row] = flow.max_norm / norm if depth > 0 and norm > flow.max_norm else 1.0
+                factor = 1.0
+                if depth > 0 and norm > flow.max_norm:
+                    factor = flow.max_norm / norm if norm < np.inf else np.nan  # zero would look like a gradient
+                flow.factors[row] = factor
 
     return implementation
 

@@ -54,7 +54,9 @@ class GRU(Recurrent):
     clip_flow_value, clip_flow_norm : float, optional
         Hold the gradient that flows back from step t + 1 into the state of step t within bounds: every number within
         +-clip_flow_value (Graves 2013), which may turn it, or each row's norm at most clip_flow_norm, which keeps its
-        direction. What comes through y_t and h_n is added as it is.
+        direction. What comes through y_t and h_n is added as it is. Norms are what `gradient_flow` says of them: an
+        infinite one makes its row NaN. A float32 flow that is 1e38 times as long as clip_flow_norm, or longer, gets
+        about that norm.
     dtype : dtype_like
         float32 or float64.
     seed : int, optional
@@ -81,7 +83,8 @@ class GRU(Recurrent):
     dropout, recurrent_dropout, zoneout, checkpoint_every, clip_flow_value, clip_flow_norm
         As given; another value takes effect with the next call or `forward`.
     measure_flow : bool
-        Whether training passes measure `gradient_flow`; to be set before `forward`. False at first.
+        Whether training passes measure `gradient_flow`, which says within what range; to be set before `forward`.
+        False at first.
 
     Notes
     -----

@@ -367,6 +367,9 @@ class Recurrent(RecurrentWeights):
         through y_t, and what flows back from later steps (with its bounds, if it has any). Of an LSTM it's the norm of
         both states' gradients together; c's is what flows back from later steps.
 
+        Squares are summed in float64, which holds those of any float32 numbers. Of float64 numbers, norms below 1e-154
+        aren't measured, and are zero in the end, nor are those above 1e154, which are infinite.
+
         Raises
         ------
         ValueError

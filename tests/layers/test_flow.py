@@ -178,6 +178,17 @@ def test_nan_stays_nan() -> None:
         assert np.isnan(found["dx"][:, 1]).all() and np.isfinite(found["dx"][:, 0]).all()
 
 
+@pytest.mark.parametrize("size", [1e200, np.inf])
+def test_a_norm_that_is_not_known_gives_nan_not_zero(size: float) -> None:
+    """The square of 1e200 is infinite."""
+    layer = numgru.GRU(I, H, dtype=np.float64, seed=0, clip_flow_norm=0.2)
+    dy = np.zeros((4, 2, H))
+    dy[3, 1, 0] = size
+    found = at_once(layer, np.zeros((4, 2, I)), dy)
+    assert np.isinf(found["norms"][0, 3, 1])
+    assert np.isnan(found["dx"][:3, 1]).all() and np.isfinite(found["dx"][:, 0]).all()
+
+
 @pytest.mark.parametrize("name", ["clip_flow_value", "clip_flow_norm"])
 @pytest.mark.parametrize("value", [0, -1.0, float("nan")])
 def test_bad_bound(name: str, value: float) -> None:
