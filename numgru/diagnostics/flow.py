@@ -49,6 +49,7 @@ def jacobian_growth(layer: Recurrent, x: ArrayLike, *, draws: int = 16, seed: in
     Growth
         1 at a lag of 0; below it, gradients vanish, above, they explode. The estimate is the root of a mean over
         sequences and draws, the error that of the mean, carried through the root; NaN where the growth is no number.
+        What `gradient_flow` can't measure, as below 1e-154, is zero or infinite here, too.
 
     Raises
     ------
@@ -64,16 +65,18 @@ def jacobian_growth(layer: Recurrent, x: ArrayLike, *, draws: int = 16, seed: in
     checked(layer, given, None, None, None)  # here, as errors speak of the shape that was given
     repeated = np.repeat(given, draws, axis=axis)
     generator = _check.generator(seed)
-    squares = []
+    norms = []
     for place in range(layer.num_layers * layer.num_directions):
         flow, states = _flow_from(layer, repeated, place, generator)
-        squares.append(flow[::-1] ** 2 if place % layer.num_directions == 0 else flow**2)
-    values = np.stack(squares) / (states * layer.hidden_size)
-    mean, count = values.mean(axis=2), values.shape[2]
-    growth = np.sqrt(mean)
+        norms.append(flow[::-1] if place % layer.num_directions == 0 else flow)
+    flows = np.stack(norms)
+    _, exponents = np.frexp(flows.max(axis=2))  # of a scale that is exact: the error has squares of squares
+    values = np.ldexp(flows, -exponents[..., None]) ** 2 / (states * layer.hidden_size)
     with np.errstate(divide="ignore", invalid="ignore"):
+        mean, count = values.mean(axis=2), values.shape[2]
+        growth = np.sqrt(mean)
         error = values.std(axis=2, ddof=1) / np.sqrt(count) / (2 * growth)
-    return Growth(growth, np.where(growth == 0, 0.0, error))
+    return Growth(np.ldexp(growth, exponents), np.ldexp(np.where(growth == 0, 0.0, error), exponents))
 
 
 def _flow_from(

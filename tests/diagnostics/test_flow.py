@@ -85,6 +85,17 @@ def test_the_error_is_that_of_the_mean_of_squares_through_the_root(monkeypatch: 
     np.testing.assert_allclose(found.error[0], of_the_mean / (2 * np.sqrt(squares.mean(1))))
 
 
+@pytest.mark.parametrize("exponent", [-500, -300, 300, 500])
+def test_growth_and_error_of_which_squares_are_no_numbers(monkeypatch: pytest.MonkeyPatch, exponent: int) -> None:
+    norms = np.random.default_rng(0).random((T, 2 * B)) + 1
+    monkeypatch.setattr(flow, "_flow_from", lambda *_: (norms, 2))
+    expected = jacobian_growth(numgru.GRU(I, H), np.ones((T, B, I)), draws=2)
+    monkeypatch.setattr(flow, "_flow_from", lambda *_: (np.ldexp(norms, exponent), 2))
+    found = jacobian_growth(numgru.GRU(I, H), np.ones((T, B, I)), draws=2)
+    np.testing.assert_array_equal(found.growth, np.ldexp(expected.growth, exponent))
+    np.testing.assert_array_equal(found.error, np.ldexp(expected.error, exponent))
+
+
 def test_where_nothing_flows_there_is_no_error() -> None:
     rnn = numgru.RNN(I, H, dtype=np.float64, seed=0)
     rnn.parameters["weight_hh_l0"] = 0
