@@ -70,7 +70,8 @@ class Optimizer:
         Raises
         ------
         TypeError, ValueError
-            If it isn't the report of this model's gradients.
+            If it isn't a report, or one of arrays by other names than this model's. What the arrays were it doesn't
+            know: that of another model of the same names, or of any array that came alone, is taken.
         """
         parts = self._parts(clip)
         if clip is not None and clip.skipped:
