@@ -73,7 +73,7 @@ def label(name: Name, argument: str = "gradients") -> str:
 
 
 def _check_one(name: Name, array: Any) -> None:
-    if not isinstance(array, np.ndarray):
+    if not _is_array(array):
         hint = "; it is there after a backward pass" if array is None else ""
         raise TypeError(f"{label(name)}: expected a NumPy array, got {type(array).__name__}{hint}")
     if array.dtype.char not in "fd" or not array.dtype.isnative:
@@ -82,6 +82,11 @@ def _check_one(name: Name, array: Any) -> None:
         raise ValueError(
             f"{label(name)}: expected a writeable array to clip in place, got a read-only one; pass a copy"
         )
+
+
+def _is_array(value: Any) -> bool:
+    """Masked values would count, and a matrix is never flat."""
+    return isinstance(value, np.ndarray) and not isinstance(value, np.matrix | np.ma.MaskedArray)
 
 
 def _check_apart(arrays: Mapping[Name, FloatArray]) -> None:
@@ -116,7 +121,7 @@ def weights_of(arrays: Mapping[Name, FloatArray], parameters: Gradients) -> dict
         raise ValueError(f"parameters: expected one for every gradient, got {list(given)}; missing: {missing}")
     for name, array in arrays.items():
         weight, argument = given[name], label(name, "parameters")
-        if not isinstance(weight, np.ndarray):
+        if not _is_array(weight):
             raise TypeError(f"{argument}: expected a NumPy array, got {type(weight).__name__}")
         if weight.dtype != array.dtype or weight.shape != array.shape:
             raise ValueError(

@@ -230,8 +230,9 @@ def clip_grad_adaptive_(
     found = arrays_of.find(arrays, nonfinite, 2, units)
     factors, counts = dict.fromkeys(found.arrays, 1.0), dict.fromkeys(found.arrays, 0)
     for name, array in found.arrays.items() if not found.skipped else ():
-        limits, norms = clipping * np.maximum(weight_norms[name], eps), found.details[name]
-        beyond = norms > limits * (1 + _slack(array))
+        with np.errstate(over="ignore", invalid="ignore"):  # no norm is beyond infinity, or infinity times 0
+            limits, norms = clipping * np.maximum(weight_norms[name], eps), found.details[name]
+            beyond = norms > limits * (1 + _slack(array))
         if beyond.any():
             unit_factors = np.divide(limits, norms, out=np.ones_like(norms), where=beyond)
             counts[name], factors[name] = int(beyond.sum()), float(unit_factors.min())

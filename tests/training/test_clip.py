@@ -130,6 +130,14 @@ def test_below_the_limit_nothing_changes(limit):
         np.testing.assert_array_equal(grads[name], before[name])
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("clipping", "weight"), [(math.inf, 0.0), (math.inf, 1.0), (1e300, 1e300)])
+def test_an_adaptive_limit_beyond_all_numbers(clipping, weight):
+    gradient = np.ones(3)
+    assert clip_grad_adaptive_(gradient, np.full(3, weight), clipping, 0.0).clipped == ()
+    assert (gradient == 1).all()
+
+
 EXTREMES = [
     (np.float32, 1e30),
     (np.float32, 3.4e38),

@@ -162,6 +162,17 @@ def test_bad_arguments(clip, argument):
     assert (array == 1).all()
 
 
+@pytest.mark.parametrize("clip", CLIPS[:3], ids=lambda clip: clip.__name__)
+@pytest.mark.parametrize("kind", [np.matrix, np.ma.MaskedArray])
+def test_arrays_that_are_more_than_arrays(clip, kind):
+    array = np.ones((2, 3))
+    with pytest.raises(TypeError, match=rf"gradients\[0\]: expected a NumPy array, got {kind.__name__}"):
+        clip([array.view(kind)], 0.1)
+    with pytest.raises(TypeError, match=rf"parameters\[0\]: expected a NumPy array, got {kind.__name__}"):
+        clip_grad_adaptive_([array], [array.view(kind)])
+    assert (array == 1).all()
+
+
 @pytest.mark.parametrize("clip", [clip_grad_norm_, clip_grad_norm_per_array_])
 def test_unknown_norms(clip):
     array = np.ones(3)
