@@ -129,7 +129,7 @@ def clip_grad_norm_per_array_(
     """Scale each array by a factor of its own so that its norm is at most `max_norm`.
 
     g_k <- g_k max_norm / norm_k if norm_k > max_norm. Each array keeps its direction. All of them together don't:
-    those with the larger gradients lose more.
+    those with the larger gradients lose more. A layer's `flat_gradients` are one array; so pass its `gradients`.
 
     Parameters, what is returned and raised are those of `clip_grad_norm_`; clipped are some of the arrays.
     """
@@ -190,7 +190,8 @@ def clip_grad_adaptive_(
 
     G_i <- G_i clipping max(||W_i||, eps) / ||G_i|| if ||G_i|| > clipping max(||W_i||, eps), with 2-norms (Brock et
     al. 2021, equation 3). A unit is a vector along the last axis: a row of a weight matrix, all that one gate of one
-    hidden unit multiplies; a token's row of an embedding; a whole bias; a layer's and direction's h_0.
+    hidden unit multiplies; a token's row of an embedding; a whole bias; a layer's and direction's h_0. A layer's
+    `flat_gradients` are a single unit; so pass its `gradients`.
 
     Each unit keeps its direction. All of them together don't.
 
