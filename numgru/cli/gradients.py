@@ -45,8 +45,9 @@ def gradients(
 ) -> None:
     """Measure the gradient that reaches each step's state, before training and after it, with clipping and without.
 
-    RNN, LSTM and GRU learn a task that takes a long memory, or to say which value of CSV comes next. The folder gets
-    the trained networks, gradients.csv and gradients.png. Networks that are there already are loaded, not trained.
+    RNN, LSTM and GRU learn a task that takes a long memory, or to say which value of CSV comes next. The gradient is
+    that of the last step's loss, also where a task trains them on the losses of all steps. The folder gets the trained
+    networks, gradients.csv and gradients.png. Networks that are there already are loaded, not trained.
     """
     name, chosen = _task(context, csv_file, task, column, length)
     folder = output or Path("runs") / f"gradients-{name}"

@@ -94,21 +94,27 @@ class NextValue(Task):
         return ~better
 
 
-def state_gradient_norms(model: Sequential, loss: Loss, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float64]:
+def state_gradient_norms(model: Sequential, task: Task, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float64]:
     """The norms of dL/dh_t over the batch: shape (T,), by the step t. The model's gradients are zero afterwards.
+
+    L is the mean loss of the last step alone: with losses at all steps, dL/dh_t would tell of step t's own, not of
+    how far those of later steps reach.
 
     Parameters
     ----------
     model : Sequential
         A recurrent layer of one layer and direction, and what follows it.
-    loss : Loss
+    task : Task
     x : ndarray, shape (T, B, I)
     y : ndarray
         Targets.
     """
     recurrent: Any = model.layers[0]
     recurrent.measure_flow = True
-    model.backward(loss(model.forward(x), y)[1], need_dx=False)
+    prediction = model.forward(x)
+    d_prediction, last = np.zeros_like(prediction), -1 if task.every_step else slice(None)
+    d_prediction[last] = task.loss(prediction[last], y[last])[1]
+    model.backward(d_prediction, need_dx=False)
     recurrent.measure_flow = False
     model.zero_grad()
     norms: NDArray[np.float64] = np.linalg.norm(recurrent.gradient_flow[0], axis=1)
@@ -168,8 +174,9 @@ class Study:
     @property
     def title(self) -> str:
         """What is measured, on what, and how the networks are trained."""
+        loss = "the last step's mean loss" if self.task.every_step else "the mean loss"
         return (
-            f"{self.name}, {self.task.length} steps: gradient of the mean loss with respect to the state; at most "
+            f"{self.name}, {self.task.length} steps: gradient of {loss} with respect to the state; at most "
             f"{self.updates} updates by SGD, batches of {BATCH_SIZE}, learning rate {LEARNING_RATE}, clipped to a norm "
             f"of {THRESHOLD:g}"
         )
@@ -194,7 +201,7 @@ class Study:
                 model = make(self.task, np.random.default_rng(first_weights))
                 updates = 0 if limit is None else self._train(model, network, limit, training, on_update)
                 loss, _ = self.task.loss(model(x), y)
-                norms = state_gradient_norms(model, self.task.loss, x, y)
+                norms = state_gradient_norms(model, self.task, x, y)
                 yield Measurement(network, stage, updates, loss, norms[::-1])
 
     @property

@@ -3,37 +3,52 @@ import csv
 import numpy as np
 import pytest
 
-from numgru.data import Adding, DataError, Memorization, Series, TemporalOrder
+from numgru.data import Adding, DataError, Memorization, Series, TemporalOrder, tasks
 from numgru.experiments import gradients
 from numgru.experiments.flow import flow_figure, norms_csv, reach
 from numgru.experiments.gradients import STAGES, STUDIED, Measurement, NextValue, state_gradient_norms
-from numgru.experiments.networks import vectors
+from numgru.experiments.networks import smart_tanh, vectors
 from numgru.runs import RunError
 
 
 @pytest.mark.parametrize("network", STUDIED)
 @pytest.mark.parametrize("task", [TemporalOrder(12), Adding(12), Memorization(12)])
 def test_norms_are_those_of_sequences_that_begin_later(network, task):
-    """With the state after step t in the place of h_0, the gradient of h_0 is dL/dh_t, but for the loss of step t."""
+    """With the state after step t in the place of h_0, the gradient of h_0 is dL/dh_t."""
     rng = np.random.default_rng(0)
     model = STUDIED[network](task, rng)
     x, y = task.batch(5, rng)
     x = vectors(task, x)
-    norms = state_gradient_norms(model, task.loss, x, y)
+    norms = state_gradient_norms(model, task, x, y)
     assert norms.shape == (12,) and not model.flat_gradients.any()
 
     recurrent, *head = model.layers
     dy = task.loss(model.forward(x), y)[1]
+    if task.every_step:
+        dy[:-1], dy[-1] = 0, 12 * dy[-1]  # the mean of one step's loss, not of 12
     for layer in reversed(head):
         dy = layer.backward(dy)
     for t in (0, 5, 10):
         _, state = recurrent(x[: t + 1])
         recurrent.forward(x[t + 1 :], state)
         _, d_state = recurrent.backward(dy[t + 1 :])
-        d_state = d_state.reshape(-1, 5, 50)  # an LSTM's other state is c
-        d_state[0] += dy[t]
         assert norms[t] == pytest.approx(np.linalg.norm(d_state), rel=1e-4)
     assert norms[11] == pytest.approx(np.linalg.norm(dy[11]), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", tasks.TASKS)
+def test_without_a_memory_nothing_reaches_back(name):
+    task = tasks.make(name, 24)
+    model = smart_tanh(task, np.random.default_rng(0))
+    model.parameters["0.weight_hh_l0"][...] = 0
+    x, y = task.batch(5, 0)
+    *before, last = state_gradient_norms(model, task, vectors(task, x), y)
+    assert last > 0 and not any(before)
+
+
+@pytest.mark.parametrize(("task", "loss"), [(Adding(10), "of the mean loss"), (Memorization(10), "of the last step's")])
+def test_the_title_says_of_which_loss(task, loss, tmp_path):
+    assert f"gradient {loss}" in gradients.Study("a task", task, 1, 0, tmp_path).title
 
 
 def test_next_value():
