@@ -206,7 +206,7 @@ class Study:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides about a trained network."""
+        """What decides about a trained network, beside its kind and whether gradients were clipped."""
         values = {"series": _checksum(self.task.values)} if isinstance(self.task, NextValue) else {}
         return {
             "task": self.name, "length": self.task.length, "updates": self.updates, "seed": self.seed,
@@ -216,8 +216,9 @@ class Study:
     def _train(self, model: Sequential, network: str, limit: float, seed: int, on_update: Callable[[], object]) -> int:
         """Train, or load; returns how many updates were made."""
         path = self._file(network, limit)
+        settings = self.settings | {"network": network, "clipped": math.isfinite(limit)}
         if path.exists() and path not in self.replaced:
-            return self._load(model, path, on_update)
+            return self._load(model, path, settings, on_update)
         optimizer, rng = SGD(model, lr=LEARNING_RATE), np.random.default_rng(seed)
         for _ in range(self.updates):
             try:
@@ -225,17 +226,17 @@ class Study:
             except NonFiniteGradientError:
                 break
             on_update()
-        save_arrays(path, model.state_dict(), {"settings": self.settings, "updates": optimizer.steps})
+        save_arrays(path, model.state_dict(), {"settings": settings, "updates": optimizer.steps})
         drop(set(self.replaced) - {path})
         self.replaced.clear()
         return optimizer.steps
 
-    def _load(self, model: Sequential, path: Path, on_update: Callable[[], object]) -> int:
+    def _load(self, model: Sequential, path: Path, settings: dict[str, Any], on_update: Callable[[], object]) -> int:
         try:
             arrays, metadata = load_arrays(path)
         except ValueError as error:
             raise RunError(f"{error}; give --overwrite or another --output") from error
-        if metadata.get("settings") != self.settings:
+        if metadata.get("settings") != settings:
             raise RunError(f"{path}: was trained with other settings; give --overwrite or another --output")
         model.load_state_dict(arrays)
         for _ in range(metadata["updates"]):

@@ -43,6 +43,16 @@ def test_the_command(capsys, monkeypatch):
     assert (kept / "gradients.csv").read_bytes() != content
 
 
+@pytest.mark.parametrize("other", ["lstm-clipped.npz", "rnn-not-clipped.npz"])
+def test_a_file_in_the_place_of_another(other, capsys):
+    kept = Path("runs/gradients-temporal-order")
+    assert run(["gradients", *SMALL]) == 0
+    (kept / "rnn-clipped.npz").write_bytes((kept / other).read_bytes())
+    assert run(["gradients", *SMALL]) == 2
+    message = f"numgru: {kept}/rnn-clipped.npz: was trained with other settings; give --overwrite or another --output\n"
+    assert capsys.readouterr().err == message
+
+
 def test_of_a_series(sales, capsys):
     assert run(["gradients", sales, *SMALL]) == 0
     assert Path("runs/gradients-sales/gradients.png").exists()
