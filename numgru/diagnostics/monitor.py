@@ -152,11 +152,12 @@ class GradientMonitor:
         ------
         ImportError
             If matplotlib isn't installed.
-        ValueError
-            If no finite norm was seen.
+        ValueError, TypeError
+            If no finite norm was seen, or `threshold` isn't a finite number above 0.
         """
         limit = self.suggested_threshold()
         label = f"90 % of the steps are below {limit:.3g}"
         if threshold is not None:
-            limit, label = threshold, f"threshold {threshold:.3g}"
+            limit = _check.positive("threshold", threshold)
+            label = f"threshold {limit:.3g}"
         return plots.gradient_figure(self.norm, self.norms, self.clipped, self.skipped, (limit, label))

@@ -83,6 +83,12 @@ def test_a_picture_of_nothing_but_zeros(norms):
     assert above.get_yscale() == "linear" and sum(bar.get_width() for bar in beside.patches) == norms.count(0.0)
 
 
+@pytest.mark.parametrize(("threshold", "error"), [(0, ValueError), (math.nan, ValueError), ("x", TypeError)])
+def test_a_threshold_that_no_norm_could_have(threshold, error):
+    with pytest.raises(error, match="threshold: expected a finite number above 0"):
+        filled().plot(threshold)
+
+
 def test_foreign_reports_are_refused():
     monitor = filled()
     with pytest.raises(TypeError, match="seen: expected a ClipReport or a Step, got float"):
