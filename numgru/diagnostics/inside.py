@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 
 
 def gradient_flow_figure(flows: Mapping[str, NDArray[np.float64]]) -> Figure:
-    """The norm of dL/dh_t over t: for each name and layer the median of the sequences, and their range as a shade.
+    """The norm of dL/dh_t over t: for each name and row the median of the sequences, and their range as a shade.
+
+    The scale is logarithmic unless all norms are zero.
 
     Parameters
     ----------
     flows : mapping of str to ndarray, shape (L D, T, B)
-        `gradient_flow` of a layer, by name: of several layers, or of one at different times of its training.
+        `gradient_flow` of a layer, by name: of several layers, or of one at different times of its training. Labels
+        count the rows of an array, each of which is a layer and direction.
 
     Returns
     -------
@@ -34,15 +37,17 @@ def gradient_flow_figure(flows: Mapping[str, NDArray[np.float64]]) -> Figure:
     """
     figure = new_figure(9, 4.5)
     axes = figure.subplots()
-    lines = [(name, layer, norms) for name, flow in flows.items() for layer, norms in enumerate(flow)]
-    for at, (name, layer, norms) in enumerate(lines):
-        seen = np.where(norms > 0, norms, np.nan)  # a logarithm has no place for zero, which is after a sequence's end
+    lines = _rows(flows)
+    log = any((norms > 0).any() for _, norms in lines)
+    for at, (label, norms) in enumerate(lines):
+        # A logarithm has no place for zero, which is after a sequence's end.
+        seen = np.where(norms > 0, norms, np.nan) if log else norms
         steps = np.flatnonzero(np.isfinite(seen).any(axis=1))
         style = style_of(at)
-        axes.plot(steps, np.nanmedian(seen[steps], axis=1), label=f"{name}, layer {layer}", **style)
+        axes.plot(steps, np.nanmedian(seen[steps], axis=1), label=label, **style)
         low, high = np.nanmin(seen[steps], axis=1), np.nanmax(seen[steps], axis=1)
         axes.fill_between(steps, low, high, color=style["color"], alpha=0.12, linewidth=0)
-    _finish(axes, "time step t", "norm of dL/dh at step t", "Gradients on their way back through time")
+    _finish(axes, "time step t", "norm of dL/dh at step t", "Gradients on their way back through time", log=log)
     return figure
 
 
@@ -52,7 +57,7 @@ def growth_figure(growths: Mapping[str, Growth]) -> Figure:
     Parameters
     ----------
     growths : mapping of str to Growth
-        By name, as `jacobian_growth` returns them.
+        By name, as `jacobian_growth` returns them. Labels count their rows, each of which is a layer and direction.
 
     Returns
     -------
@@ -60,12 +65,8 @@ def growth_figure(growths: Mapping[str, Growth]) -> Figure:
     """
     figure = new_figure(9, 4.5)
     axes = figure.subplots()
-    lines = [
-        (f"{name}, layer {layer}", mean, error)
-        for name, (means, errors) in growths.items()
-        for layer, (mean, error) in enumerate(zip(means, errors, strict=True))
-    ]
-    for at, (label, mean, error) in enumerate(lines):
+    lines = _rows({name: np.stack(growth, axis=1) for name, growth in growths.items()})
+    for at, (label, (mean, error)) in enumerate(lines):
         lags, style = np.arange(mean.size), style_of(at)
         axes.plot(lags, np.where(mean > 0, mean, np.nan), label=label, **style)
         low = np.maximum(mean - 2 * error, mean / 10)
@@ -76,12 +77,25 @@ def growth_figure(growths: Mapping[str, Growth]) -> Figure:
     return figure
 
 
-def _finish(axes: Axes, x: str, y: str, title: str) -> None:
-    axes.set_yscale("log")
+def _rows(arrays: Mapping[str, NDArray[np.float64]]) -> list[tuple[str, NDArray[np.float64]]]:
+    """Each row of each array, and what it is; that of a single layer and direction needs no more than its name."""
+    return [
+        (name if len(array) == 1 else f"{name}, layer and direction {place}", row)
+        for name, array in arrays.items()
+        for place, row in enumerate(array)
+    ]
+
+
+def _finish(axes: Axes, x: str, y: str, title: str, *, log: bool = True) -> None:
+    axes.set_yscale("log" if log else "linear")
     axes.set_xlabel(x)
-    axes.set_ylabel(f"{y} (log scale)")
+    axes.set_ylabel(f"{y} (log scale)" if log else y)
     axes.set_title(title, loc="left", fontweight="bold")
     finish(axes)
+    legend = axes.get_legend()
+    if legend is not None and len(legend.get_texts()) > 4:  # there may be no place for so many beside the lines
+        legend.remove()
+        axes.figure.legend(loc="outside right upper", frameon=False, fontsize=9)
 
 
 def gates_figure(statistics: LayerStatistics) -> Figure:

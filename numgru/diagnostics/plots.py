@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#6E6E6E"
-_STYLES: list[dict[str, Any]] = [
-    {"color": BLUE, "linewidth": 2.0, "zorder": 4},
-    {"color": ORANGE, "linewidth": 1.3, "linestyle": "--"},
-    {"color": GREEN, "linewidth": 1.3, "linestyle": "-."},
-    {"color": PURPLE, "linewidth": 1.3, "linestyle": ":"},
+_COLOURS = BLUE, ORANGE, GREEN, PURPLE, "#56B4E9", "#E69F00", "black"
+_DASHES: list[dict[str, Any]] = [
+    {"linestyle": "-", "linewidth": 2.0, "zorder": 4},
+    {"linestyle": "--", "linewidth": 1.3},
+    {"linestyle": "-.", "linewidth": 1.3},
+    {"linestyle": ":", "linewidth": 1.3},
 ]
 
 
@@ -220,8 +221,8 @@ def _over(
 
 
 def style_of(at: int) -> dict[str, Any]:
-    """The colour and dashes of a picture's line number `at`; they begin again after the last."""
-    return _STYLES[at % len(_STYLES)]
+    """The colour and dashes of a picture's line number `at`: 28 pairs, as 7 and 4 have no factor in common."""
+    return {"color": _COLOURS[at % len(_COLOURS)]} | _DASHES[at % len(_DASHES)]
 
 
 def finish(axes: Axes) -> None:

@@ -21,16 +21,34 @@ def test_gradient_flow_figure() -> None:
     flow = np.arange(2.0 * T * B).reshape(2, T, B)
     flow[1, 4:] = 0  # after the ends
     axes = gradient_flow_figure({"GRU": flow}).axes[0]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["GRU, layer 0", "GRU, layer 1"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        f"GRU, layer and direction {row}" for row in (0, 1)
+    ]
     first, second = axes.lines
     np.testing.assert_array_equal(first.get_ydata(), [1.5, *np.median(flow[0, 1:], axis=1)])  # without the zero
     np.testing.assert_array_equal(second.get_xdata(), range(4))
-    assert axes.get_yscale() == "log"
+    assert axes.get_yscale() == "log" and axes.get_ylabel().endswith("(log scale)")
+
+
+def test_gradient_flow_of_nothing_but_zeros() -> None:
+    axes = gradient_flow_figure({"GRU": np.zeros((1, T, B))}).axes[0]
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), np.zeros(T))
+    assert axes.get_yscale() == "linear" and "log" not in axes.get_ylabel()
+    one, zeros = gradient_flow_figure({"GRU": np.ones((1, T, B)), "RNN": np.zeros((1, T, B))}).axes[0].lines
+    assert one.axes.get_yscale() == "log" and not zeros.get_xdata().size
+
+
+def test_no_two_of_many_lines_look_alike() -> None:
+    figure = gradient_flow_figure({name: np.ones((4, T, B)) for name in ("RNN", "LSTM", "GRU")})
+    lines = figure.axes[0].lines
+    assert figure.axes[0].get_legend() is None and len(figure.legends[0].get_texts()) == 12
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 12
 
 
 def test_growth_figure() -> None:
     growth = Growth(np.array([[1.0, 0.5, 0.0]]), np.array([[0.1, 0.1, 0.0]]))
     axes = growth_figure({"RNN": growth, "LSTM": growth}).axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["RNN", "LSTM"]
     np.testing.assert_array_equal(axes.lines[0].get_ydata(), [1.0, 0.5, np.nan])
     assert len(axes.lines) == 3
 
