@@ -32,6 +32,10 @@ def jacobian_growth(layer: Recurrent, x: ArrayLike, *, draws: int = 16, seed: in
     Jacobian is ever built: every draw is a row of one batch, and one backward pass for each layer and direction gives
     all lags.
 
+    This is no part of a training's step: for each layer and direction it's a forward and a backward pass of its own,
+    with B times `draws` rows, and takes as long. What a training's own backward pass tells of gradients is measured
+    by the layer's `measure_flow`.
+
     Parameters
     ----------
     layer : GRU, LSTM or RNN

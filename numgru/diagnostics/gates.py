@@ -43,6 +43,8 @@ class LayerStatistics:
 def gate_statistics(layer: Recurrent, x: ArrayLike, *, margin: float = 0.05) -> LayerStatistics:
     """Where a layer's gates stand for an input.
 
+    This is no part of a training's step: it's a forward pass of its own, and takes at least as long as one.
+
     Parameters
     ----------
     layer : GRU, LSTM or RNN
