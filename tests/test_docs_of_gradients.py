@@ -17,8 +17,13 @@ PAGE = "docs/gradients.md"
 TEXT = (ROOT / PAGE).read_text("utf-8")
 
 
-def test_python(capsys: pytest.CaptureFixture[str]) -> None:
+def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["gradients", "--updates", "1", "--quiet"]) == 0
     run_python(PAGE)
+    drawn = {path.name for path in tmp_path.glob("*.png")}
+    assert drawn == {"jacobian.png", "gates.png", "jacobian-trained.png"}
+    assert all(f"(images/{name})" in TEXT for name in drawn)
     assert capsys.readouterr().out == "".join(block.code for block in blocks_of(PAGE) if block.language == "text")
 
 
