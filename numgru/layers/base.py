@@ -145,7 +145,9 @@ class Layer:
         """The call that made it, with those of the options that aren't the default."""
         shown: list[str] = []
         for name, parameter in inspect.signature(type(self)).parameters.items():
-            value = getattr(self, name, parameter.default)  # a seed isn't kept
+            if not hasattr(self, name):  # as a seed, which isn't kept
+                continue
+            value = getattr(self, name)
             if parameter.kind is parameter.VAR_POSITIONAL:
                 shown += map(str, value)
             elif parameter.default is parameter.empty:
