@@ -3,6 +3,7 @@
 from .kernels.threads import get_num_threads, set_num_threads
 from .layers.base import Layer
 from .layers.embedding import Embedding
+from .layers.flow_report import FlowReport
 from .layers.gru import GRU
 from .layers.heads import LastStep, MaxOverTime, MeanOverTime
 from .layers.linear import Linear
@@ -18,6 +19,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "Embedding",
+    "FlowReport",
     "LastStep",
     "Layer",
     "Linear",

@@ -217,7 +217,7 @@ def _width_backward(rows):
 def _step_backward(weights, run, gradients, team, phase, t, stage, first, rows, depth, j, last):
     """One tile of a stage of a time step, backwards: all rows, all with a step t + 1 (`depth` is H) or none (0)."""
     if stage == stage_count(weights) - 1:  # every thread computes them: the same
-        set_factors(run, gradients.flow, first, first + rows, depth)
+        set_factors(run, gradients.flow, t, first, first + rows, depth)
     if last - j == WIDE:
         if rows == 1:
             return step_backward_tile(weights, run, gradients, team, phase, t, stage, first, j, 1, depth, None, 1, WIDE)

@@ -121,7 +121,10 @@ def plain_kernels(kind: Any) -> Plain:
         words, _ = shared_memory(_weights_in(kind, packed, H, I, H), run, loop_parts, in_threads())
         for part in prange(loop_parts):
             run = sequences(x, h_0, y, c, gates, batch_first, 0, NO_OPTIONS)
-            flow = Flow(has_norms=1, norms=squares, limit=np.inf, max_norm=np.inf, squares=None, factors=None)
+            flow = Flow(
+                has_norms=1, norms=squares, limit=np.inf, max_norm=np.inf,
+                factors=None, squares=None, beyond=None, largest=None,
+            )  # fmt: skip
             d = Gradients(memory_of(dy), memory_of(dx), memory_of(dh), memory_of(carry), flow)
             backward_part(_weights_in(kind, packed, H, I, H), run, d, words, part, loop_parts)
         for part in prange(parts):

@@ -193,7 +193,7 @@ def backward_part(weights, run, gradients, words, part, parts):
 def _state_gradients(weights, run, gradients, t, stage, first, last, depth):
     """One stage of a step for rows of which all have a step t + 1 (`depth` is H), or none (0)."""
     if stage == stage_count(weights) - 1:
-        set_factors(run, gradients.flow, first, last, depth)
+        set_factors(run, gradients.flow, t, first, last, depth)
     blocks = blocks_in(run.H, run.y)
     narrow, columns = _columns_of_tiles(blocks)
     end = _split(first, last, HALF)

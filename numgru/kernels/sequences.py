@@ -95,15 +95,18 @@ class Sequences(NamedTuple):
 class Flow(NamedTuple):
     """How the gradient that flows from step to step is measured and bounded; None: no code for it.
 
-    Bounds are there for calls of the third kind; `max_norm` and `limit` are infinite where there is none.
+    Bounds are there for calls of the third kind; `max_norm` and `limit` are infinite where there is none. What they
+    meet is kept by the step that it flows out of.
     """
 
     has_norms: int = 0
     norms: NDArray[Any] | None = None  # (T, B, block), float64: sums of squares of dh and dc, whatever they came from
     limit: float = 0.0  # of the magnitude of what flows
     max_norm: float = 0.0  # of what flows into a row's state
-    squares: NDArray[Any] | None = None  # (state, B, block), float64: of a step
-    factors: NDArray[Any] | None = None  # (state, B): that bring them down to max_norm
+    factors: NDArray[Any] | None = None  # (state, B): of a step, those that bring rows down to max_norm
+    squares: NDArray[Any] | None = None  # (T, state, B, block), float64: sums of squares of what flows, unbounded
+    beyond: NDArray[Any] | None = None  # (T, state, B, block), float64: how many numbers the limit held
+    largest: NDArray[Any] | None = None  # (T, state, B, block), float64: the largest magnitude of them
 
 
 class Gradients(NamedTuple):

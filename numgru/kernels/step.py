@@ -16,7 +16,7 @@ from numba import types
 
 from ._jit import intrinsic
 from .cell import Slots, Stage
-from .flow import bounded, is_finite, store_squares
+from .flow import bounded, is_finite, step_of_flow, store_squares
 from .products import Ahead, accumulate, ahead_of, biases, through_gates, zero
 from .sequences import (
     Fields,
@@ -338,7 +338,7 @@ def step_backward_tile(
 def _emit_state_backward(tile: Tile, d: Fields, depth: Any) -> None:
     """dh of step t, complete, and the gradients of the last stage's sums."""
     cell, run, t, i, row_of = tile.cell, *tile.at
-    b, unit, places, masks, blocks = run.b, tile.unit, tile.places, tile.masks, len(tile.block_of)
+    b, unit, places, masks = run.b, tile.unit, tile.places, tile.masks
     before_first = b.icmp_signed("<", t, I64(0))
 
     dy = outputs_of(run, d.dy, t, i, row_of)
@@ -365,7 +365,7 @@ def _emit_state_backward(tile: Tile, d: Fields, depth: Any) -> None:
         alone = [b.or_(reset, has_bound) for reset in cut]  # dy comes to it later, or doesn't
         start = [_unless(b, alone[m], outside[at] + direct[at], direct[at]) for at, (m, v) in enumerate(places)]
         dh = where(b, b.not_(has_norm), partial(products, start), Vec.stack(direct))
-        hold = partial(bounded, run, d, i=i, row_of=row_of, blocks=blocks, depth=depth)
+        hold = partial(bounded, tile, d, depth=depth)
         late = Vec.stack([_unless(b, cut[m], outside[at], zero(run)) for at, (m, v) in enumerate(places)])
         dh = where(b, has_bound, lambda: hold(dh, state=0) + late, dh)
         others = [list(hold(Vec.stack(d_other), state=state)) for state, d_other in enumerate(others, 1)]
@@ -417,7 +417,10 @@ def _through_products(tile: Tile, depth: Any, start: list[Vec]) -> Vec:
 
 
 def _emit_flow(tile: Tile, d: Fields, depth: Any) -> None:
-    """What flows into the state of step t, without dy, into `carry`, and the squares of it and of what c gets."""
+    """What flows into the state of step t, without dy, into `carry`, and the squares of it and of what c gets.
+
+    Of what comes from outside (no depth), which no bound holds, there are no squares.
+    """
     run, b = tile.run, tile.run.b
     carries = [carry_of(run, d, tile.i, state) for state in range(tile.cell.states)]
     direct, *others = (list(tile.load_slot(carry)) for carry in carries)
@@ -426,7 +429,9 @@ def _emit_flow(tile: Tile, d: Fields, depth: Any) -> None:
         for at, m, v in tile.each():
             if state == 0:
                 carries[0].store(gradients[at], m, v, tile.unit)
-            store_squares(run, d.squares, I64(state), tile.i, I64(m), b.add(tile.j, I64(v)), [gradients[at]])
+            with b.if_then(b.icmp_signed(">", depth, I64(0))):
+                step, block = step_of_flow(tile, state), b.add(tile.j, I64(v))
+                store_squares(run, d.squares, step, tile.i, I64(m), block, [gradients[at]])
 
 
 def _add_to_first(d_first, gradients, m, v, unit, mask):

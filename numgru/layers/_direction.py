@@ -143,10 +143,11 @@ class Direction(PlainDirection):
                 self._compute_again(tape, first, last, gates[: (last - first) * step])
             options = self._options(batch, tape.x, tape.noise, tape.dropped, first, last, all_of_it=wanted.has_bounds)
             c = None if tape.c is None else tape.c[max(first - 1, 0) :]
-            part = flow if flow.norms is None else flow._replace(norms=flow.norms[first * batch.B * self.blocks :])
+            part = self._flow_from(flow, first, batch)
             self._run_backward(weights, tape, c, gates, dy, flat_dx, dh_0, carry, part, options, last - first)
             self._add_weight_gradients(weights, tape, gradients, first, last, gates)
         self._take_norms(flow, wanted, batch)
+        self._take_report(flow, wanted, batch)
         return dh_0
 
     def _flow(self, wanted: FlowWanted, batch: Batch, third_kind: bool) -> Flow:
@@ -156,19 +157,53 @@ class Direction(PlainDirection):
         if not (wanted.has_bounds or third_kind):
             return Flow(has_norms=1, norms=norms) if steps else NO_FLOW
         rows = self.cell.states * batch.B
+        size, held = batch.T * rows * self.blocks, wanted.limit < np.inf
         return Flow(
             has_norms=int(steps > 0),
             norms=norms,
             limit=wanted.limit,
             max_norm=wanted.max_norm,
-            squares=np.empty(rows * self.blocks if wanted.max_norm < np.inf else 0),
             factors=np.ones(rows, self.dtype),
+            squares=np.zeros(size if wanted.has_bounds else 0),
+            beyond=np.zeros(size if held else 0),
+            largest=np.zeros(size if held else 0),
+        )
+
+    def _flow_from(self, flow: Flow, first: int, batch: Batch) -> Flow:
+        """The same from step `first` on."""
+        at = first * batch.B * self.blocks
+        of_states = at * self.cell.states
+
+        def rest(kept: FloatArray | None, start: int) -> FloatArray | None:
+            return None if kept is None else kept[start:]
+
+        return flow._replace(
+            norms=rest(flow.norms, at),
+            squares=rest(flow.squares, of_states),
+            beyond=rest(flow.beyond, of_states),
+            largest=rest(flow.largest, of_states),
         )
 
     def _take_norms(self, flow: Flow, wanted: FlowWanted, batch: Batch) -> None:
         if wanted.norms is not None and flow.norms is not None:
             norms = self._norms_of(flow.norms).reshape(batch.T, batch.B)
             wanted.norms[...] = batch.in_time(norms, self.reverse)
+
+    def _take_report(self, flow: Flow, wanted: FlowWanted, batch: Batch) -> None:
+        if wanted.report is None or flow.squares is None or flow.beyond is None or flow.largest is None:
+            return
+        shape = batch.T, self.cell.states, batch.B
+        norms = self._norms_of(flow.squares).reshape(shape)
+        excess, counts = np.ones(shape), np.zeros(shape)
+        if flow.limit < np.inf:
+            blocks = *shape, self.blocks
+            excess = np.maximum(flow.largest.reshape(blocks).max(axis=-1) / flow.limit, 1)
+            counts = flow.beyond.reshape(blocks).sum(axis=-1)
+        long = norms > flow.max_norm
+        excess[long] *= np.where(norms[long] < np.inf, norms[long], np.nan) / flow.max_norm  # NaN as in the kernels
+        counts[long] = self.hidden_size
+        by_row = np.stack([norms, excess, counts]).transpose(1, 3, 0, 2)  # (T, B, 3, S)
+        wanted.report[...] = batch.in_time(by_row, self.reverse).transpose(2, 3, 0, 1)
 
     def _run_backward(
         self, weights: Weights, tape: Tape, c: FloatArray | None, gates: FloatArray, dy: FloatArray,

@@ -64,6 +64,7 @@ class FlowWanted(NamedTuple):
     limit: float = np.inf
     max_norm: float = np.inf
     norms: FloatArray | None = None  # (T, B), by time and sequence: to be filled
+    report: FloatArray | None = None  # (3, S, T, B), the same: norms, by how much bounds were exceeded, and counts
 
     @property
     def has_bounds(self) -> bool:

@@ -54,7 +54,8 @@ class GRU(Recurrent):
     clip_flow_value, clip_flow_norm : float, optional
         Hold the gradient that flows back from step t + 1 into the state of step t within bounds: every number within
         +-clip_flow_value (Graves 2013), which may turn it, or each row's norm at most clip_flow_norm, which keeps its
-        direction. What comes through y_t and h_n is added as it is. Norms are what `gradient_flow` says of them: an
+        direction; of both, the norm comes first. What comes through y_t and h_n is added as it is. `flow_report` says
+        what they did. Norms are what `gradient_flow` says of them: an
         infinite one makes its row NaN. A float32 flow 1e38 times as long as clip_flow_norm is only brought
         near that, one 1e45 times as long to zero.
     dtype : dtype_like

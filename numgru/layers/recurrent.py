@@ -28,6 +28,7 @@ from ._tape import FlowWanted, PlainTape, Tape
 from ._weights import RecurrentWeights
 from .base import Parameters
 from .compiled import Compiled
+from .flow_report import FlowReport
 from .stream import Stream
 
 
@@ -39,18 +40,23 @@ class _Training:
     tapes: list[Tape]  # by layer and direction
     masks: dict[str, FloatArray]
     parameters: Parameters
+    bounds: tuple[float, float]
+    every: int  # 0: all gates are kept
 
 
 class Recurrent(RecurrentWeights):
     """Layers of a recurrent cell."""
 
-    _transient: ClassVar = RecurrentWeights._transient | {"_training", "_gradient_flow", "_zeros", "_step_function"}
+    _transient: ClassVar = RecurrentWeights._transient | {
+        "_training", "_gradient_flow", "_flow_report", "_zeros", "_step_function",
+    }  # fmt: skip
 
     def _forget(self) -> None:
         super()._forget()
         self._zeros = np.zeros((self._states, 1, self.hidden_size), self.dtype)  # the usual h_0, never written to
         self._training: Any = None  # what `backward` needs of the last `forward`
         self._gradient_flow: FloatArray | None = None
+        self._flow_report: FlowReport | None = None
 
     def _begin_training(self) -> None:
         self._training = None  # of the forward pass before, whose gates are overwritten now
@@ -128,12 +134,13 @@ class Recurrent(RecurrentWeights):
             call.h_0 = call.h_0.copy()  # users go on with their states in place
         self._begin_training()
         masks, parameters, D = draw(self, call), self._parameters(), self.num_directions
+        every = self.checkpoint_every or 0
         weights = [
             direction.pack_for_training(parameters, call.x if call.tokens and at < D else None)
             for at, direction in enumerate(self._directions)
         ]
-        y, tapes = self._through_layers(call, weights, masks)
-        self._training = _Training(call, tapes, masks, parameters)
+        y, tapes = self._through_layers(call, weights, masks, every=every)
+        self._training = _Training(call, tapes, masks, parameters, self._bounds, every)
         return self._results(call, y, tapes)
 
     def _results(self, call: Call, y: FloatArray, tapes: list[Tape]) -> tuple[Any, FloatArray]:
@@ -164,7 +171,7 @@ class Recurrent(RecurrentWeights):
     def _with_all_steps(self, values: FloatArray, call: Call, axis: int) -> FloatArray:
         """`values` with zeros, along that axis of time, where x goes on after all sequences' ends."""
         steps = call.batch.T if call.listed else call.x.shape[1 if self.batch_first else 0]
-        missing = [(0, steps - call.batch.T if at == axis else 0) for at in range(values.ndim)]
+        missing = [(0, steps - call.batch.T if at == axis % values.ndim else 0) for at in range(values.ndim)]
         return values if steps == call.batch.T else np.pad(values, missing)
 
     def _with_zero_ends(self, values: FloatArray, call: Call) -> FloatArray:
@@ -185,6 +192,7 @@ class Recurrent(RecurrentWeights):
         weights: Sequence[Weights],
         masks: dict[str, FloatArray] | None,
         out: FloatArray | None = None,
+        every: int = 0,
     ) -> tuple[FloatArray, list[Tape]]:
         """The last layer's y, and what each direction keeps; for training, with `masks`, what `backward` needs."""
         batch, x, keep = call.batch, call.x, masks is not None
@@ -197,7 +205,6 @@ class Recurrent(RecurrentWeights):
             for direction in self._directions_of(layer):
                 at = len(tapes)
                 noise = noise_of(self, call, direction, masks, keep)
-                every = self.checkpoint_every or 0
                 h_0 = np.ascontiguousarray(call.h_0[:, at])
                 tapes.append(direction.forward(weights[at], batch, x, h_0, y, noise, keep=keep, every=every))
             mask = masks.get(f"dropout_l{layer}")
@@ -246,9 +253,10 @@ class Recurrent(RecurrentWeights):
             dh_n = batch.in_rows(checked_states(self, "dh_n", dh_n, *call.h_0.shape[1:]))
         self._training = None
 
-        dh_0, D = np.empty_like(call.h_0), self.num_directions
-        norms = np.zeros((len(training.tapes), batch.T, batch.B)) if self.measure_flow else None
-
+        dh_0, D, S = np.empty_like(call.h_0), self.num_directions, self._states
+        of_steps = len(training.tapes), batch.T, batch.B
+        norms = np.zeros(of_steps) if self.measure_flow else None
+        report = np.zeros((3, S, *of_steps)) if min(training.bounds) < np.inf else None
         for layer in reversed(range(self.num_layers)):
             mask = training.masks.get(f"dropout_l{layer}")
             above = below if mask is None else below * mask
@@ -258,10 +266,12 @@ class Recurrent(RecurrentWeights):
                 tape = training.tapes[at]
                 wants_dx = layer > 0 or (need_dx and not call.tokens)
                 part = self._new_steps(tape.x.shape, call) if wants_dx else None
-                flow = FlowWanted(*self._bounds, norms=None if norms is None else norms[at])
+                flow = FlowWanted(
+                    *training.bounds, *(None if of is None else of[..., at, :, :] for of in (norms, report))
+                )
                 dh_0[:, at] = self._directions[at].backward(
                     tape, training.parameters, self.gradients, above, None if dh_n is None else dh_n[:, at], part,
-                    flow, self.checkpoint_every or 0,
+                    flow, training.every,
                 )  # fmt: skip
                 if reverse and part is not None:
                     part += dx
@@ -272,6 +282,10 @@ class Recurrent(RecurrentWeights):
                 self.gradients[name] += gradient.sum(axis=1, keepdims=True)
         if norms is not None:
             self._gradient_flow = self._with_all_steps(norms, call, 1)
+        if report is not None:
+            flowed, excess, counts = self._with_all_steps(report[:, 0] if S == 1 else report, call, -2)
+            parts = S * len(training.tapes) * self.hidden_size * int(batch.lengths.sum())
+            self._flow_report = FlowReport(flowed, 1 / np.maximum(excess, 1), counts.astype(np.int64), parts)
         return None if dx is None else apart(dx, call), self._as_given(dh_0, batch)
 
     def step(self, x_t: ArrayLike, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
@@ -380,6 +394,19 @@ class Recurrent(RecurrentWeights):
         return self._gradient_flow
 
     @property
+    def flow_report(self) -> FlowReport:
+        """What the bounds of the flow met and did in the last `backward` with `clip_flow_value` or `clip_flow_norm`.
+
+        Raises
+        ------
+        ValueError
+            If there was no such `backward`.
+        """
+        if self._flow_report is None:
+            raise ValueError("flow_report: expected a backward with clip_flow_value or clip_flow_norm before, got none")
+        return self._flow_report
+
+    @property
     def gates(self) -> dict[str, FloatArray]:
         """The gates of the last `forward`, (T, B, H) by name and layer: ``r_l0``, ``z_l0``, ``n_l0``.
 
@@ -391,10 +418,10 @@ class Recurrent(RecurrentWeights):
             Without a `forward` before, if `backward` has used them up, or with `checkpoint_every`, which keeps none.
         """
         training = _check.kept(self._training, "gates")
-        if self.checkpoint_every:
-            raise ValueError(f"gates: expected checkpoint_every=None, which keeps them, got {self.checkpoint_every}")
         if isinstance(training, PlainTape):
             return {f"{name}_l0": values for name, values in self._directions[0].gate_values(training).items()}
+        if training.every:
+            raise ValueError(f"gates: expected checkpoint_every=None, which keeps them, got {training.every}")
         return {
             f"{name}_{direction.suffix}": self._with_all_steps(values, training.call, 0)
             for direction, tape in zip(self._directions, training.tapes, strict=True)

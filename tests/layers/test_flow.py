@@ -5,6 +5,7 @@ The oracle: the same layer, unbounded and one step at a time, with the bound app
 
 from __future__ import annotations
 
+import itertools
 import platform
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,15 @@ from tests.cases import Arrays, assert_same_bits, run_elsewhere
 from tests.test_invariance import AVX2
 
 CELLS = [numgru.GRU, numgru.RNN, numgru.LSTM]
-BOUNDS: list[dict[str, float]] = [{}, {"clip_flow_value": 0.05}, {"clip_flow_norm": 0.2}]
+BOUNDS: list[dict[str, float]] = [
+    {},
+    {"clip_flow_value": 0.05},
+    {"clip_flow_norm": 0.2},
+    {"clip_flow_norm": 0.6, "clip_flow_value": 0.2},
+]
 I, H = 5, 19
 each_cell = pytest.mark.parametrize("cell", CELLS)
-each_bound = pytest.mark.parametrize("bound", BOUNDS, ids=["free", "value", "norm"])
+each_bound = pytest.mark.parametrize("bound", BOUNDS, ids=["free", "value", "norm", "both"])
 
 
 def problem(T: int, B: int, D: int = 1, dtype: Any = np.float64) -> tuple[Any, Any]:
@@ -30,9 +36,9 @@ def problem(T: int, B: int, D: int = 1, dtype: Any = np.float64) -> tuple[Any, A
 
 def bounded(dh: Any, clip_flow_value: float = np.inf, clip_flow_norm: float = np.inf) -> Any:
     """Each state's rows for themselves."""
-    dh = np.clip(dh, -clip_flow_value, clip_flow_value)
     norms = np.linalg.norm(dh, axis=-1, keepdims=True)
-    return dh * np.where(norms > clip_flow_norm, clip_flow_norm / np.maximum(norms, 1e-300), 1.0)
+    dh = dh * np.where(norms > clip_flow_norm, clip_flow_norm / np.maximum(norms, 1e-300), 1.0)
+    return np.clip(dh, -clip_flow_value, clip_flow_value)
 
 
 def step_by_step(cell: Any, x: Any, dy: Any, **bound: float) -> Arrays:
@@ -42,14 +48,18 @@ def step_by_step(cell: Any, x: Any, dy: Any, **bound: float) -> Arrays:
         states.append(layer(x_t[None], states[-1])[1])
     layer.zero_grad()
     dh, norms, dx = np.zeros_like(states[-1]), np.zeros(x.shape[:2]), np.zeros_like(x)  # type: ignore[call-overload]
+    flowed, factors, counts = np.zeros((3, *dh.shape[:-2], *x.shape[:2]))
     for t in reversed(range(len(x))):
         whole = dh.reshape(-1, *dh.shape[-2:]).copy()  # (S, B, H)
         whole[0] += dy[t]
         norms[t] = np.linalg.norm(whole, axis=(0, 2))
         layer.forward(x[t : t + 1], states[t])
         dx[t], dh = layer.backward(dy[t : t + 1], dh)
-        dh = bounded(dh, **bound)
-    return {"dx": dx, "dh_0": dh, "gradients": layer.flat_gradients.copy(), "norms": norms[None]}
+        free, dh = dh, bounded(dh, **bound)
+        flowed[..., t, :], counts[..., t, :] = np.linalg.norm(free, axis=-1), (dh != free).sum(axis=-1)
+        factors[..., t, :] = (dh / free).min(axis=-1)
+    report = {"report.norms": flowed, "report.factors": factors, "report.counts": counts} if bound else {}
+    return {"dx": dx, "dh_0": dh, "gradients": layer.flat_gradients.copy(), "norms": norms[None], **report}
 
 
 def at_once(layer: Any, x: Any, dy: Any, **options: Any) -> Arrays:
@@ -57,7 +67,11 @@ def at_once(layer: Any, x: Any, dy: Any, **options: Any) -> Arrays:
     layer.zero_grad()
     layer.forward(x, **options)
     dx, dh_0 = layer.backward(dy)
-    return {"dx": dx, "dh_0": dh_0, "gradients": layer.flat_gradients.copy(), "norms": layer.gradient_flow}
+    found = {"dx": dx, "dh_0": dh_0, "gradients": layer.flat_gradients.copy(), "norms": layer.gradient_flow}
+    if layer.clip_flow_value or layer.clip_flow_norm:
+        report = layer.flow_report
+        found |= {f"report.{name}": getattr(report, name) for name in ("norms", "factors", "counts")}
+    return found
 
 
 @each_cell
@@ -105,13 +119,16 @@ def test_bits_of_a_row_are_those_of_the_row_alone(cell: Any, bound: dict[str, fl
         np.testing.assert_array_equal(alone["norms"][:, :, 0], whole["norms"][:, :n, row])
         np.testing.assert_array_equal(alone["dx"][:, 0], whole["dx"][:n, row])
         assert not whole["norms"][:, n:, row].any()
+        for name in whole.keys() & {"report.norms", "report.factors", "report.counts"}:
+            np.testing.assert_array_equal(alone[name][..., 0], whole[name][..., :n, row], err_msg=name)
+            assert np.all(whole[name][..., n:, row] == (name == "report.factors"))
 
 
 @pytest.mark.parametrize("B", [4, 40])
 def test_any_number_of_threads(B: int) -> None:
     rng, sizes = np.random.default_rng(0), (12, B, 300)
     x, dy = (rng.standard_normal(sizes).astype(np.float32) for _ in range(2))
-    layer = numgru.GRU(300, 300, seed=0, clip_flow_norm=0.1)
+    layer = numgru.GRU(300, 300, seed=0, clip_flow_norm=0.1, clip_flow_value=0.02)
     numgru.set_num_threads(1)
     expected = at_once(layer, x, dy)
     for threads in (2, 3):
@@ -121,7 +138,7 @@ def test_any_number_of_threads(B: int) -> None:
 
 def results() -> Arrays:
     x, dy = problem(5, 11, dtype=np.float32)
-    return at_once(numgru.GRU(I, H, seed=0, clip_flow_norm=0.2), x, dy)
+    return at_once(numgru.GRU(I, H, seed=0, clip_flow_norm=0.6, clip_flow_value=0.2), x, dy)
 
 
 ELSEWHERE = """
@@ -157,6 +174,54 @@ def test_a_norm_keeps_the_direction_and_a_value_may_not() -> None:
     assert (cosine < 0.99).all()
 
 
+def test_report_sums_up_what_was_held() -> None:
+    x, dy = problem(6, 4)
+    layer = numgru.LSTM(I, H, 2, bidirectional=True, dtype=np.float64, seed=0, clip_flow_value=0.03)
+    layer.forward(x, lengths=[6, 2, 1, 4])
+    layer.backward(np.concatenate([dy, dy], axis=2), np.ones((2, 4, 4, H)))
+    report = layer.flow_report
+    assert report.norms.shape == report.factors.shape == report.counts.shape == (2, 4, 6, 4)
+    assert report.parts == 2 * 4 * H * (6 + 2 + 1 + 4)
+    assert 0.1 < report.share == report.counts.sum() / report.parts < 1
+    np.testing.assert_array_equal(report.clipped, report.counts > 0)
+    np.testing.assert_array_equal(report.clipped, report.factors < 1)
+    assert report.norm == report.norms.max() > 0.03
+    assert report.factor == report.factors.min() < 1
+
+
+def test_report_of_a_bound_that_is_never_met() -> None:
+    x, dy = problem(6, 4)
+    layer = numgru.GRU(I, H, dtype=np.float64, seed=0, clip_flow_value=1e3, clip_flow_norm=1e4)
+    at_once(layer, x, dy)
+    report = layer.flow_report
+    assert report.share == 0 and report.factor == 1 and not report.clipped.any() and (report.norms > 0).all()
+
+
+def test_report_with_states_that_start_anew() -> None:
+    """What flows out of a step that starts from h_0 goes there, and is held, too."""
+    x, dy = problem(7, 9)
+    reset = np.random.default_rng(3).random((7, 9)) < 0.3
+    layer = numgru.GRU(I, H, dtype=np.float64, seed=0, clip_flow_value=0.05)
+    whole = at_once(layer, x, dy, reset=reset)
+    for row in range(9):
+        cuts = [0, *np.flatnonzero(reset[1:, row]) + 1, 7]
+        for begin, end in itertools.pairwise(cuts):
+            alone = at_once(layer, x[begin:end, row : row + 1], dy[begin:end, row : row + 1])
+            for name in ("report.norms", "report.factors", "report.counts"):
+                np.testing.assert_array_equal(alone[name][0, :, 0], whole[name][0, begin:end, row], err_msg=name)
+
+
+def test_bounds_are_those_of_the_forward_pass() -> None:
+    x, dy = problem(5, 3)
+    layer = numgru.GRU(I, H, dtype=np.float64, seed=0, clip_flow_value=0.05, checkpoint_every=2)
+    expected = at_once(layer, x, dy)
+    layer.zero_grad()
+    layer.forward(x)
+    layer.clip_flow_value = layer.checkpoint_every = None
+    dx, dh_0 = layer.backward(dy)
+    assert_same_bits({"dx": dx, "dh_0": dh_0}, {name: expected[name] for name in ("dx", "dh_0")})
+
+
 def test_squares_that_float32_cannot_hold() -> None:
     layer = numgru.GRU(I, H, seed=0, clip_flow_norm=1.0)
     layer.measure_flow = True
@@ -187,6 +252,7 @@ def test_a_norm_that_is_not_known_gives_nan_not_zero(size: float) -> None:
     found = at_once(layer, np.zeros((4, 2, I)), dy)
     assert np.isinf(found["norms"][0, 3, 1])
     assert np.isnan(found["dx"][:3, 1]).all() and np.isfinite(found["dx"][:, 0]).all()
+    assert np.isnan(layer.flow_report.factor) and layer.flow_report.norms[0, 3, 1] == np.inf
 
 
 @pytest.mark.parametrize("name", ["clip_flow_value", "clip_flow_norm"])
@@ -206,3 +272,11 @@ def test_flow_that_was_not_measured() -> None:
     layer = numgru.GRU(I, H)
     with pytest.raises(ValueError, match="gradient_flow: expected a backward with measure_flow=True"):
         _ = layer.gradient_flow
+
+
+def test_report_without_bounds() -> None:
+    layer = numgru.GRU(I, H, seed=0)
+    layer.forward(np.zeros((2, 1, I)))
+    layer.backward(np.zeros((2, 1, H)))
+    with pytest.raises(ValueError, match="flow_report: expected a backward with clip_flow_value or clip_flow_norm"):
+        _ = layer.flow_report
