@@ -55,7 +55,7 @@ class Direction(PlainDirection):
         c = self._room_for_cells(batch.T if keep else 1, batch.B)
         options = self._options(batch, x, noise, dropped, 0, batch.T)
         self._run_forward(weights, batch.T * batch.B, x, h_0, y, c, gates, options)
-        return Tape(batch, noise, x, h_0, y, c, gates, dropped, weights)
+        return Tape(batch, noise, x, h_0, y, c, gates, dropped, weights, every)
 
     def _options(
         self, batch: Batch, x: FloatArray, noise: Noise, dropped: FloatArray | None, first: int, last: int,
@@ -114,7 +114,6 @@ class Direction(PlainDirection):
         dh_n: FloatArray | None,
         dx: FloatArray | None,
         wanted: FlowWanted,
-        every: int = 0,
     ) -> FloatArray:
         """dx (where it's wanted) and the parameters' gradients; from dh_n to dh_0, both (S, B, H)."""
         batch, lanes, H = tape.batch, TARGET.lanes(self.dtype), self.hidden_size
@@ -131,10 +130,9 @@ class Direction(PlainDirection):
         flat_dx = None if dx is None else dx.reshape(-1)
         flow = self._flow(wanted, batch, not tape.noise.is_quiet)
         gates, step = tape.gates, batch.B * self.blocks * self.cell.slots * lanes
+        every = tape.every or batch.T
         if gates is None:
             gates = self._room_for_gates((min(every, batch.T) + 1) * batch.B)
-        else:
-            every = batch.T
         for first in range((batch.T - 1) // every * every, -1, -every):
             last = min(first + every, batch.T)
             if tape.gates is None:

@@ -43,9 +43,10 @@ class Tape:
     h_0: FloatArray  # (S, B, H)
     y: FloatArray
     c: FloatArray | None  # (T, B, H), in inference (1, B, H): the second state after every step, or the last one
-    gates: FloatArray | None  # None: to be computed again
+    gates: FloatArray | None  # None: to be computed again, or of inference
     dropped: FloatArray | None  # (T + 1, B, H): the state as it enters products, where that is another
     weights: Weights
+    every: int  # steps of which gates are computed again at once; 0: they are kept
 
 
 class PlainTape(NamedTuple):

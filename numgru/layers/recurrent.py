@@ -40,8 +40,7 @@ class _Training:
     tapes: list[Tape]  # by layer and direction
     masks: dict[str, FloatArray]
     parameters: Parameters
-    bounds: tuple[float, float]
-    every: int  # 0: all gates are kept
+    bounds: tuple[float, float]  # of what flows from step to step
 
 
 class Recurrent(RecurrentWeights):
@@ -134,13 +133,12 @@ class Recurrent(RecurrentWeights):
             call.h_0 = call.h_0.copy()  # users go on with their states in place
         self._begin_training()
         masks, parameters, D = draw(self, call), self._parameters(), self.num_directions
-        every = self.checkpoint_every or 0
         weights = [
             direction.pack_for_training(parameters, call.x if call.tokens and at < D else None)
             for at, direction in enumerate(self._directions)
         ]
-        y, tapes = self._through_layers(call, weights, masks, every=every)
-        self._training = _Training(call, tapes, masks, parameters, self._bounds, every)
+        y, tapes = self._through_layers(call, weights, masks)
+        self._training = _Training(call, tapes, masks, parameters, self._bounds)
         return self._results(call, y, tapes)
 
     def _results(self, call: Call, y: FloatArray, tapes: list[Tape]) -> tuple[Any, FloatArray]:
@@ -192,7 +190,6 @@ class Recurrent(RecurrentWeights):
         weights: Sequence[Weights],
         masks: dict[str, FloatArray] | None,
         out: FloatArray | None = None,
-        every: int = 0,
     ) -> tuple[FloatArray, list[Tape]]:
         """The last layer's y, and what each direction keeps; for training, with `masks`, what `backward` needs."""
         batch, x, keep = call.batch, call.x, masks is not None
@@ -205,6 +202,7 @@ class Recurrent(RecurrentWeights):
             for direction in self._directions_of(layer):
                 at = len(tapes)
                 noise = noise_of(self, call, direction, masks, keep)
+                every = self.checkpoint_every or 0
                 h_0 = np.ascontiguousarray(call.h_0[:, at])
                 tapes.append(direction.forward(weights[at], batch, x, h_0, y, noise, keep=keep, every=every))
             mask = masks.get(f"dropout_l{layer}")
@@ -270,9 +268,8 @@ class Recurrent(RecurrentWeights):
                     *training.bounds, *(None if of is None else of[..., at, :, :] for of in (norms, report))
                 )
                 dh_0[:, at] = self._directions[at].backward(
-                    tape, training.parameters, self.gradients, above, None if dh_n is None else dh_n[:, at], part,
-                    flow, training.every,
-                )  # fmt: skip
+                    tape, training.parameters, self.gradients, above, None if dh_n is None else dh_n[:, at], part, flow
+                )
                 if reverse and part is not None:
                     part += dx
                 dx = part
@@ -420,8 +417,8 @@ class Recurrent(RecurrentWeights):
         training = _check.kept(self._training, "gates")
         if isinstance(training, PlainTape):
             return {f"{name}_l0": values for name, values in self._directions[0].gate_values(training).items()}
-        if training.every:
-            raise ValueError(f"gates: expected checkpoint_every=None, which keeps them, got {training.every}")
+        if every := training.tapes[0].every:
+            raise ValueError(f"gates: expected checkpoint_every=None, which keeps them, got {every}")
         return {
             f"{name}_{direction.suffix}": self._with_all_steps(values, training.call, 0)
             for direction, tape in zip(self._directions, training.tapes, strict=True)

@@ -97,6 +97,44 @@ def test_states_and_resets_may_change_before_backward(options: dict[str, Any], w
     np.testing.assert_array_equal(*results)
 
 
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize(
+    ("option", "first", "then"),
+    [
+        ("checkpoint_every", 2, None),
+        ("checkpoint_every", 2, 3),
+        ("checkpoint_every", None, 2),
+        ("clip_flow_value", None, 1e-3),
+        ("clip_flow_value", 1e-3, None),
+        ("clip_flow_norm", None, 1e-3),
+        ("clip_flow_norm", 1e-3, None),
+    ],
+)
+def test_options_that_change_before_backward_wait_for_the_next_forward(
+    option: str, first: Any, then: Any, num_layers: int
+) -> None:
+    results = []
+    for change in (False, True):
+        gru = numgru.GRU(3, 4, num_layers, seed=0, dtype=np.float64, **{option: first})
+        y, _ = gru.forward(np.ones((7, 2, 3)))
+        if change:
+            setattr(gru, option, then)
+        gru.backward(np.ones_like(y))
+        results.append(gru.flat_gradients)
+    np.testing.assert_array_equal(*results)
+
+
+def test_gates_are_those_that_forward_kept_whatever_changes_later() -> None:
+    gru = numgru.GRU(3, 4, seed=0, dtype=np.float64)
+    gru.forward(np.ones((7, 2, 3)))
+    kept, gru.checkpoint_every = gru.gates, 2
+    np.testing.assert_array_equal(gru.gates["z_l0"], kept["z_l0"])
+    gru.forward(np.ones((7, 2, 3)))
+    gru.checkpoint_every = None
+    with pytest.raises(ValueError, match="gates: expected checkpoint_every=None, which keeps them, got 2"):
+        _ = gru.gates
+
+
 def test_output_does_not_share_memory_with_the_states() -> None:
     gru, y = numgru.GRU(3, 4, seed=0, dtype=np.float64), np.zeros((5, 2, 4))
     for options in ({}, {"reset": np.zeros((5, 2), bool)}):
