@@ -22,7 +22,7 @@ from ..kernels.tokens import token_gradients
 from ..kernels.weight_gradients import tiles_of, weight_gradients
 from ._batch import Batch
 from ._plain_direction import PlainDirection
-from ._tape import FlowWanted, Noise, PlainTape, Tape, are_tokens
+from ._tape import Extras, FlowWanted, PlainTape, Tape, are_tokens
 
 NO_FLOW = Flow()
 _NO_TOKENS = np.empty(0, np.int64)
@@ -38,7 +38,7 @@ class Direction(PlainDirection):
         x: FloatArray,
         h_0: FloatArray,
         y: FloatArray,
-        noise: Noise,
+        extras: Extras,
         *,
         keep: bool,
         every: int = 0,
@@ -48,41 +48,41 @@ class Direction(PlainDirection):
         With `every`, gates aren't kept but computed again, so many steps at once.
         """
         dropped = None
-        if noise.mask is not None:
+        if extras.mask is not None:
             dropped = np.empty((batch.T + 1, *h_0.shape[1:]), self.dtype)
-            dropped[0] = h_0[0] * noise.mask
+            dropped[0] = h_0[0] * extras.mask
         gates = self._room_for_gates(batch.T * batch.B) if keep and not every else None
         c = self._room_for_cells(batch.T if keep else 1, batch.B)
-        options = self._options(batch, x, noise, dropped, 0, batch.T)
+        options = self._options(batch, x, extras, dropped, 0, batch.T)
         self._run_forward(weights, batch.T * batch.B, x, h_0, y, c, gates, options)
-        return Tape(batch, noise, x, h_0, y, c, gates, dropped, weights, every)
+        return Tape(batch, extras, x, h_0, y, c, gates, dropped, weights, every)
 
     def _options(
-        self, batch: Batch, x: FloatArray, noise: Noise, dropped: FloatArray | None, first: int, last: int,
+        self, batch: Batch, x: FloatArray, extras: Extras, dropped: FloatArray | None, first: int, last: int,
         *, all_of_it: bool = False,
     ) -> Options:  # fmt: skip
-        """Those of steps first .. last - 1 alone; `dropped` is the state times the noise's mask."""
+        """Those of steps first .. last - 1 alone; `dropped` is the state times the mask."""
         is_whole = last - first == batch.T
-        if is_whole and not all_of_it and noise.is_quiet and not batch.is_ragged and not are_tokens(x):
+        if is_whole and not all_of_it and extras.are_none and not batch.is_ragged and not are_tokens(x):
             return NO_OPTIONS
         segment = batch.segment(self.reverse, x.shape[2], self.width, self.hidden_size, first, last)
         segment = self._with_tokens(segment, x)
-        if noise.is_quiet and not all_of_it:
+        if extras.are_none and not all_of_it:
             return segment
-        if noise.resets is None:
+        if extras.resets is None:
             resets = np.zeros((last - first + 1) * batch.B, np.bool_)  # the next segment's first step, too
         else:
-            resets = noise.resets[first:].reshape(-1)
-        zoneout = self.none if noise.zoneout is None else noise.zoneout
+            resets = extras.resets[first:].reshape(-1)
+        zoneout = self.none if extras.zoneout is None else extras.zoneout
         B, H = zoneout.shape[1:] if zoneout.ndim == 3 else (0, 0)
         return segment._replace(
             resets=resets,
-            has_zoneout=int(noise.zoneout is not None),
+            has_zoneout=int(extras.zoneout is not None),
             zoneout=zoneout[first if B else 0 :].reshape(-1),
             zoneout_time=B * H,
             zoneout_row=H,
-            has_mask=int(noise.mask is not None),
-            mask=self.none if noise.mask is None else noise.mask.reshape(-1),
+            has_mask=int(extras.mask is not None),
+            mask=self.none if extras.mask is None else extras.mask.reshape(-1),
             dropped_0=self.none if dropped is None else dropped[0].reshape(-1),
             dropped=self.none if dropped is None else dropped[first:].reshape(-1),
         )
@@ -128,7 +128,7 @@ class Direction(PlainDirection):
             weights = self.kind(*(np.empty_like(part) for part in weights))
         threads.run(recurrent.pack_weights_backward, self._packing_parts, weights, w_ih, w_hh, dx is not None)
         flat_dx = None if dx is None else dx.reshape(-1)
-        flow = self._flow(wanted, batch, not tape.noise.is_quiet)
+        flow = self._flow(wanted, batch, not tape.extras.are_none)
         gates, step = tape.gates, batch.B * self.blocks * self.cell.slots * lanes
         every = tape.every or batch.T
         if gates is None:
@@ -139,7 +139,7 @@ class Direction(PlainDirection):
                 if last < batch.T:
                     gates[(last - first) * step : (last - first + 1) * step] = gates[:step]
                 self._compute_again(tape, first, last, gates[: (last - first) * step])
-            options = self._options(batch, tape.x, tape.noise, tape.dropped, first, last, all_of_it=wanted.has_bounds)
+            options = self._options(batch, tape.x, tape.extras, tape.dropped, first, last, all_of_it=wanted.has_bounds)
             c = None if tape.c is None else tape.c[max(first - 1, 0) :]
             part = self._flow_from(flow, first, batch)
             self._run_backward(weights, tape, c, gates, dy, flat_dx, dh_0, carry, part, options, last - first)
@@ -253,8 +253,8 @@ class Direction(PlainDirection):
         """These places (n, B), or that of h_0 where step n starts from it."""
         rows = np.arange(tape.batch.B)
         anew = np.broadcast_to(steps == 0, (steps.size, rows.size))
-        if tape.noise.resets is not None:
-            anew = anew | tape.noise.resets[steps[:, 0]]
+        if tape.extras.resets is not None:
+            anew = anew | tape.extras.resets[steps[:, 0]]
         return np.where(anew, -1 - rows * self.hidden_size, places)
 
     def _states_in_products(self, tape: Tape, steps: Any) -> tuple[FloatArray, Any]:
@@ -297,7 +297,7 @@ class Direction(PlainDirection):
         whole, parcels = opens and closes, self._parcels(batch.T, batch.B)
         w_ih, *others = self._of(gradients)
         x, y, examples = tape.x, tape.y, None
-        in_order = whole and not batch.is_ragged and tape.noise.resets is None and tape.dropped is None
+        in_order = whole and not batch.is_ragged and tape.extras.resets is None and tape.dropped is None
         if not in_order or (are_tokens(x) and parcels > 1):
             y, examples = self._examples(tape, first, last)
         if are_tokens(x):

@@ -1,4 +1,4 @@
-"""The noise of training passes: dropout between layers and of the state, and zoneout.
+"""The noise of training passes: dropout between layers and of the state, and zoneout; and what directions get of it.
 
 Shapes: T steps, B batch, H hidden, S states of the cell.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from .._types import FloatArray
 from ._calls import Call
 from ._direction import Direction
-from ._tape import QUIET, Noise
+from ._tape import NO_EXTRAS, Extras
 
 if TYPE_CHECKING:
     from .recurrent import Recurrent
@@ -45,10 +45,10 @@ def draw(layer: Recurrent, call: Call) -> dict[str, FloatArray]:
     return masks
 
 
-def noise_of(layer: Recurrent, call: Call, direction: Direction, masks: dict[str, FloatArray], keep: bool) -> Noise:
-    """A direction's share of the noise, in the order of the kernels' steps and rows."""
+def extras_of(layer: Recurrent, call: Call, direction: Direction, masks: dict[str, FloatArray], keep: bool) -> Extras:
+    """A direction's share of the noise, and the resets, in the order of the kernels' steps and rows."""
     if call.resets is None and not masks and not layer.zoneout:
-        return QUIET
+        return NO_EXTRAS
     batch, suffix = call.batch, direction.suffix
     zoneouts = [masks[name] for name in (f"zoneout_{suffix}", f"zoneout_c_{suffix}") if name in masks]
     zoneout, mask = None, masks.get(f"recurrent_dropout_{suffix}")
@@ -59,7 +59,7 @@ def noise_of(layer: Recurrent, call: Call, direction: Direction, masks: dict[str
     resets = call.resets
     if resets is not None and direction.reverse:  # a cut before step t is met on the way from t to t - 1
         resets = np.concatenate([resets[1:], np.zeros_like(resets[:1])])
-    return Noise(
+    return Extras(
         resets=None if resets is None else batch.in_steps(resets, direction.reverse),
         zoneout=zoneout,
         mask=None if mask is None else batch.in_rows(mask),

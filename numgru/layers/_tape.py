@@ -20,16 +20,16 @@ def are_tokens(x: Array) -> bool:
     return x.dtype.kind == "i"
 
 
-class Noise(NamedTuple):
-    """What a call adds to the plain equations, in the order of the kernels' steps and rows."""
+class Extras(NamedTuple):
+    """What a call adds to the plain equations, resets and noise, in the order of the kernels' steps and rows."""
 
     resets: BoolArray | None = None  # (T, B)
     zoneout: FloatArray | None = None  # (T, B, S H), or (S H,)
     mask: FloatArray | None = None  # (B, H): recurrent dropout
 
     @property
-    def is_quiet(self) -> bool:
-        """Whether there is none of it."""
+    def are_none(self) -> bool:
+        """Whether there are none."""
         return self.resets is None and self.zoneout is None and self.mask is None
 
 
@@ -38,7 +38,7 @@ class Tape:
     """What the backward pass needs of a forward pass."""
 
     batch: Batch
-    noise: Noise
+    extras: Extras
     x: FloatArray
     h_0: FloatArray  # (S, B, H)
     y: FloatArray
@@ -73,4 +73,4 @@ class FlowWanted(NamedTuple):
         return self.limit < np.inf or self.max_norm < np.inf
 
 
-QUIET = Noise()  # none of it
+NO_EXTRAS = Extras()

@@ -22,7 +22,7 @@ from . import _plain
 from ._batch import Batch
 from ._calls import Call, apart, checked, checked_dy, checked_states, unnested
 from ._direction import Direction
-from ._noise import draw, noise_of
+from ._noise import draw, extras_of
 from ._step import checked_step, step_of_tokens
 from ._tape import FlowWanted, PlainTape, Tape
 from ._weights import RecurrentWeights
@@ -201,10 +201,10 @@ class Recurrent(RecurrentWeights):
             y = self._with_zero_ends(out, call) if last and out is not None else self._new_steps(shape, call)
             for direction in self._directions_of(layer):
                 at = len(tapes)
-                noise = noise_of(self, call, direction, masks, keep)
+                extras = extras_of(self, call, direction, masks, keep)
                 every = self.checkpoint_every or 0
                 h_0 = np.ascontiguousarray(call.h_0[:, at])
-                tapes.append(direction.forward(weights[at], batch, x, h_0, y, noise, keep=keep, every=every))
+                tapes.append(direction.forward(weights[at], batch, x, h_0, y, extras, keep=keep, every=every))
             mask = masks.get(f"dropout_l{layer}")
             x = y if mask is None else y * mask
         return y, tapes
