@@ -216,8 +216,6 @@ def _width_backward(rows):
 @inlined
 def _step_backward(weights, run, gradients, team, phase, t, stage, first, rows, depth, j, last):
     """One tile of a stage of a time step, backwards: all rows, all with a step t + 1 (`depth` is H) or none (0)."""
-    if stage == stage_count(weights) - 1:  # every thread computes them: the same
-        set_factors(run, gradients.flow, t, first, first + rows, depth)
     if last - j == WIDE:
         if rows == 1:
             return step_backward_tile(weights, run, gradients, team, phase, t, stage, first, j, 1, depth, None, 1, WIDE)
@@ -253,6 +251,9 @@ def _backward_share(weights, run, gradients, team, part, phase, t, stage, first,
     begin, end = blocks_of_share(team, part, run.H, lanes_of(run.y))
     width = _width_backward(rows)
     tiles = (end - begin + width - 1) // width
+    if stage == stage_count(weights) - 1:  # every thread computes them: the same
+        set_factors(run, gradients.flow, t, first, first + going_on, run.H)
+        set_factors(run, gradients.flow, t, first + going_on, first + now, 0)
     for n in range(tiles):
         j = begin + width * to_and_fro(n, tiles, t)
         last = min(j + width, end)

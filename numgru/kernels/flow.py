@@ -41,7 +41,10 @@ def _(flow):
 
 
 def set_factors(run, flow, t, first, last, depth):
-    """What brings the flow into rows first .. last - 1 down to `max_norm`; what came from outside stays (no depth)."""
+    """What brings the flow into rows first .. last - 1 down to `max_norm`; what came from outside stays (no depth).
+
+    Where no norm is bounded all factors are 1 from the start.
+    """
     raise NotImplementedError
 
 
@@ -51,11 +54,13 @@ def _(run, flow, t, first, last, depth):
         return lambda run, flow, t, first, last, depth: None
 
     def implementation(run, flow, t, first, last, depth):
+        if not flow.max_norm < np.inf:
+            return
         blocks = blocks_in(run.H, run.y)
         for at in range(0, flow.factors.size, run.B):  # a state's
             for row in range(at + first, at + last):
                 factor = 1.0
-                if depth > 0 and flow.max_norm < np.inf:
+                if depth > 0:
                     place = ((t + 1) * flow.factors.size + row) * blocks
                     norm = np.sqrt(_tree_sum(flow.squares, place, place + blocks, 1 << _bits(blocks - 1)))
                     if norm > flow.max_norm:
