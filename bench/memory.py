@@ -48,7 +48,7 @@ def allowed(shape: Shape, job: str) -> int:
     """Bytes that numgru may take.
 
     Training: 5 T B H values and the output; of the weights, their gradients, and packed ones for either direction.
-    Inference: the output and packed weights. On top come a few states and panels, and with small H what it takes to
+    Inference: the output and packed weights. On top come a few states and bundles, and with small H what it takes to
     fill whole registers.
     """
     B, T, I, H = shape[:4]

@@ -212,18 +212,18 @@ def _rows_in(context: Any, b: ir.IRBuilder, places_type: Any, places: Any, kind:
 
 
 @intrinsic
-def panel_tile(typingctx, d, slot_width, left, panel, sums, count, x, y, weights):
-    """Copy one register of units of every slot of `count` examples into `panel` (example, slot, LANES).
+def bundle_tile(typingctx, d, slot_width, left, bundle, sums, count, x, y, weights):
+    """Copy one register of units of every slot of `count` examples into `bundle` (example, slot, LANES).
 
     It's added to `sums`, too. And the processor is asked for what the first tiles will read of `x` and of `y`.
     """
     n_slots = weights.instance_class.cell.slots
 
     def codegen(context, b, sig, args):
-        panel, sums = (grid(context, b, sig.args[i], args[i]) for i in (3, 4))
-        d_of, x_of, y_of = (_rows_in(context, b, sig.args[i], args[i], panel.kind) for i in (0, 6, 7))
-        lanes = panel.kind.lanes
-        mask = first_lanes(b, panel.kind, args[2])
+        bundle, sums = (grid(context, b, sig.args[i], args[i]) for i in (3, 4))
+        d_of, x_of, y_of = (_rows_in(context, b, sig.args[i], args[i], bundle.kind) for i in (0, 6, 7))
+        lanes = bundle.kind.lanes
+        mask = first_lanes(b, bundle.kind, args[2])
 
         def example(e, totals):
             d = d_of(e)
@@ -231,19 +231,19 @@ def panel_tile(typingctx, d, slot_width, left, panel, sums, count, x, y, weights
             for soon in (x_of(e), y_of(e)):
                 soon.prefetch(0, 0)
             for s, value in enumerate(units):
-                panel.store(value, e, 0, s * lanes)
+                bundle.store(value, e, 0, s * lanes)
             return [total + value for total, value in zip(totals, units, strict=True)]
 
         for s, total in enumerate(loop(b, args[5], [sums.load(0, 0, s * lanes) for s in range(n_slots)], example)):
             sums.store(total, 0, 0, s * lanes)
         return context.get_dummy_value()
 
-    return types.void(d, slot_width, left, panel, sums, count, x, y, weights), codegen
+    return types.void(d, slot_width, left, bundle, sums, count, x, y, weights), codegen
 
 
 @intrinsic
-def gradient_tile(typingctx, x, columns_left, panel, slots, dw, count, later, columns):
-    """dw[c, s] += sum over e of x[e, c] panel[e, s] for some columns c: a weight gradient, transposed.
+def gradient_tile(typingctx, x, columns_left, bundle, slots, dw, count, later, columns):
+    """dw[c, s] += sum over e of x[e, c] bundle[e, s] for some columns c: a weight gradient, transposed.
 
     It's tiled over the weights, so that no two threads add to one number. With slots for more than one loop, for each
     example the last loop asks for what lies at the place of `later`, for the second-level cache.
@@ -251,7 +251,7 @@ def gradient_tile(typingctx, x, columns_left, panel, slots, dw, count, later, co
     n_slots, n_columns = len(slots), columns.literal_value
 
     def codegen(context, b, sig, args):
-        panel, dw = (grid(context, b, sig.args[i], args[i]) for i in (2, 4))
+        bundle, dw = (grid(context, b, sig.args[i], args[i]) for i in (2, 4))
         x_of, later_of = (_rows_in(context, b, sig.args[i], args[i], dw.kind) for i in (0, 6))
         chosen = [b.mul(slot, I64(dw.kind.lanes)) for slot in cgutils.unpack_tuple(b, args[3])]
         column = rows_up_to(b, n_columns, args[1])
@@ -264,7 +264,7 @@ def gradient_tile(typingctx, x, columns_left, panel, slots, dw, count, later, co
                 elif slots[-1] == n_slots - 1:
                     later_of(e).prefetch(0, 0, level=2)
                 return _multiply_add(
-                    sums, [x.broadcast(0, 0, c) for c in column], [panel.load(e, 0, chosen[s]) for s in slots]
+                    sums, [x.broadcast(0, 0, c) for c in column], [bundle.load(e, 0, chosen[s]) for s in slots]
                 )
 
             places = [(c, s) for c in range(n_columns) for s in slots]
@@ -276,19 +276,19 @@ def gradient_tile(typingctx, x, columns_left, panel, slots, dw, count, later, co
             add(slots)
         return context.get_dummy_value()
 
-    return types.void(x, columns_left, panel, slots, dw, count, later, columns), codegen
+    return types.void(x, columns_left, bundle, slots, dw, count, later, columns), codegen
 
 
 @intrinsic
-def direct_gradient_tile(typingctx, x, columns_left, panel, rows_left, dw, count, rows, blocks):
-    """dw[s, c] += sum over e of panel[e, s] x[e, c] for some rows s and registers of columns: not transposed.
+def direct_gradient_tile(typingctx, x, columns_left, bundle, rows_left, dw, count, rows, blocks):
+    """dw[s, c] += sum over e of bundle[e, s] x[e, c] for some rows s and registers of columns: not transposed.
 
     For few examples, of which x is in the cache. The sums are the same chains.
     """
     n_rows, n_blocks = rows.literal_value, blocks.literal_value
 
     def codegen(context, b, sig, args):
-        panel, dw = (grid(context, b, sig.args[i], args[i]) for i in (2, 4))
+        bundle, dw = (grid(context, b, sig.args[i], args[i]) for i in (2, 4))
         x_of = _rows_in(context, b, sig.args[0], args[0], dw.kind)
         masks = edge_masks(b, dw.kind, range(n_blocks), args[1])
         row_of = rows_up_to(b, n_rows, args[3])
@@ -296,7 +296,7 @@ def direct_gradient_tile(typingctx, x, columns_left, panel, rows_left, dw, count
         def example(e, sums):
             x = x_of(e)
             return _multiply_add(
-                sums, [panel.broadcast(e, 0, m) for m in row_of], [x.load(0, v, 0, masks[v]) for v in range(n_blocks)]
+                sums, [bundle.broadcast(e, 0, m) for m in row_of], [x.load(0, v, 0, masks[v]) for v in range(n_blocks)]
             )
 
         places = [(m, v) for m in range(n_rows) for v in range(n_blocks)]
@@ -306,7 +306,7 @@ def direct_gradient_tile(typingctx, x, columns_left, panel, rows_left, dw, count
                 dw.store(dw.load(m, v, mask=masks[v]) + total, m, v, mask=masks[v])
         return context.get_dummy_value()
 
-    return types.void(x, columns_left, panel, rows_left, dw, count, rows, blocks), codegen
+    return types.void(x, columns_left, bundle, rows_left, dw, count, rows, blocks), codegen
 
 
 @intrinsic

@@ -7,7 +7,7 @@ And as time runs as it does in the backward pass, a sequence treated in several 
 Shapes: as in sequences.py; N examples of a parcel. A part of the work takes some columns of the weights of one group of
 blocks of units after the other, so that all examples are read once for a group. It has a workspace of its own:
 
-    panel  (EXAMPLES + 1, block, slot, LANES)                         the group's gates' gradients, and a row unused
+    bundle  (EXAMPLES + 1, block, slot, LANES)                        the group's gates' gradients, and a row unused
 
 And where there is one parcel, and all examples are there at once, these too; else all parts share them, of each parcel
 and group:
@@ -37,12 +37,12 @@ from .tiles import (
     Places,
     View,
     add_transposed,
+    bundle_tile,
     direct_gradient_tile,
     gradient_tile,
-    panel_tile,
 )
 
-EXAMPLES = 64  # of a panel, which so stays in the first-level cache
+EXAMPLES = 64  # of a bundle, which so stays in the first-level cache
 _NARROW = ROWS // 2  # columns that are left over, for which tiles of two columns are worth their while
 FEW = 32  # examples for which transposed tiles aren't worth their while
 
@@ -77,10 +77,10 @@ def _add(dw, tiles, tile, gates, row, abreast, block, unit, units, first, last):
 
 
 @borrower
-def _add_directly(dw, first_gate, slots, x, panel, units, unit, columns, count):
+def _add_directly(dw, first_gate, slots, x, bundle, units, unit, columns, count):
     """Some columns of a block of units, from few examples: for gates from `first_gate` on, that `slots` belong to.
 
-    The block's slots begin at `panel.at`.
+    The block's slots begin at `bundle.at`.
     """
     lanes, width = lanes_of(dw), dw.shape[1]
     left, right = columns
@@ -88,19 +88,19 @@ def _add_directly(dw, first_gate, slots, x, panel, units, unit, columns, count):
         for row in range(0, min(lanes, units - unit), ROWS):
             for c in range(left, right, 2 * lanes):
                 places = Places(x.rows, x.first + c)
-                d = View(panel.data, panel.at + slots[gate] * lanes + row, panel.row, 0)
+                d = View(bundle.data, bundle.at + slots[gate] * lanes + row, bundle.row, 0)
                 out = View(dw, ((first_gate + gate) * units + unit + row) * width + c, width, lanes)
                 direct_gradient_tile(places, right - c, d, min(lanes, units - unit) - row, out, count, ROWS, 2)
 
 
 @borrower
-def _add_tiles(x, width, start, stop, panel, slots, slots_abreast, layout, data, at, count, soon):
+def _add_tiles(x, width, start, stop, bundle, slots, slots_abreast, layout, data, at, count, soon):
     """Tiles start .. stop - 1 of a matrix with `width` columns, of which `x` says where they lie.
 
     `slots` are the matrix's in one block, and in as many as there are abreast in a tile; its first tile begins at `at`.
-    Each tile asks for a register of every example of the panel that comes next: where they lie is in `soon`.
+    Each tile asks for a register of every example of the bundle that comes next: where they lie is in `soon`.
     """
-    here, of_block, abreast, gates, row = layout  # blocks, numbers of a block in the panel, .., numbers of a column
+    here, of_block, abreast, gates, row = layout  # blocks, numbers of a block in the bundle, .., numbers of a column
     lanes = lanes_of(data)
     gates_soon, slot_width, slots_of_block = soon
     for tile in range(start, stop):
@@ -111,7 +111,7 @@ def _add_tiles(x, width, start, stop, panel, slots, slots_abreast, layout, data,
             later = Places(gates_soon.rows, gates_soon.first + block * lanes + slot * slot_width)
         narrow = width - c <= _NARROW
         for block in range(0, here, abreast):
-            d = View(panel.data, block * of_block, panel.row, 0)
+            d = View(bundle.data, block * of_block, bundle.row, 0)
             for first in range(c, min(c + ROWS, width), 2 if narrow else ROWS):
                 columns, left = Places(x.rows, x.first + first), width - first
                 out = at + first * row + block * gates * lanes
@@ -219,14 +219,14 @@ def add_part(weights, run, made, summands, totals, memory, part, parts):
     at, layout = np.empty((2, 3, EXAMPLES), np.int64), _layout(weights, run, totals)
     parcels, tiles = summands.parcels, layout.blocks * layout.columns
     is_direct = parcels == 1 and summands.opens and summands.closes
-    of_panel = (EXAMPLES + 1) * layout.example
-    panel, held = memory[of_panel * part : of_panel * (part + 1)], memory[of_panel * parts :]
+    of_bundle = (EXAMPLES + 1) * layout.example
+    bundle, held = memory[of_bundle * part : of_bundle * (part + 1)], memory[of_bundle * parts :]
     first, last = share(parcels * tiles, part, parts, 1)
     for number in range(first // tiles, (last + tiles - 1) // tiles):
         parcel = parcel_of(run, summands.examples, number, parcels)
         own = held[(part if is_direct else number * layout.groups) * layout.size :]
         span = max(0, first - number * tiles), min(tiles, last - number * tiles)
-        _add_parcel(weights, run, made, summands, parcel, totals, is_direct, panel, own, at, span)
+        _add_parcel(weights, run, made, summands, parcel, totals, is_direct, bundle, own, at, span)
 
 
 @piece
@@ -273,21 +273,21 @@ def _close(weights, run, layout, group, sums_and_tiles, totals, biases_only):
 
 
 @borrower
-def _add_parcel(weights, run, made, summands, parcel, totals, is_direct, panel, held, at, span):
-    """A parcel's examples' products for the tiles in `span`, in `panel` and from the beginning of `held` on.
+def _add_parcel(weights, run, made, summands, parcel, totals, is_direct, bundle, held, at, span):
+    """A parcel's examples' products for the tiles in `span`, in `bundle` and from the beginning of `held` on.
 
-    `at` is memory (2, 3, EXAMPLES) for where the examples of a panel and of the next one lie.
+    `at` is memory (2, 3, EXAMPLES) for where the examples of a bundle and of the next one lie.
     """
     examples, opens = summands.examples, summands.opens
     input_slots, _, slots = cell_slots(weights)
     of_state, of_made = state_slots_by_stage(weights)
     input_slots_abreast, of_state_abreast, of_made_abreast = slots_abreast(weights)
     gates, (abreast, _) = len(input_slots), blocks_of_gradients(weights)
-    lanes, layout = lanes_of(panel), _layout(weights, run, totals)
+    lanes, layout = lanes_of(bundle), _layout(weights, run, totals)
     padded, of_block, row, example = layout.blocks * lanes, layout.of_block, layout.row, layout.example
     size_of_x, N = layout.input_tiles * ROWS * row, parcel.N
     few = is_direct and N <= FEW
-    panel, unused = panel[: EXAMPLES * example], panel[EXAMPLES * example :]
+    bundle, unused = bundle[: EXAMPLES * example], bundle[EXAMPLES * example :]
 
     for number in _groups_of(layout, *span):
         group = _group(layout, lanes, number, *span)
@@ -306,11 +306,11 @@ def _add_parcel(weights, run, made, summands, parcel, totals, is_direct, panel, 
         if opens and not few:
             tiles[group.start * ROWS * row : group.stop * ROWS * row] = 0
         if here % abreast > 1:
-            panel[:] = 0  # of blocks that there aren't: denormal numbers would be slow
+            bundle[:] = 0  # of blocks that there aren't: denormal numbers would be slow
         locate(run, examples, parcel, slots * padded, 0, min(EXAMPLES, N), at[0])
         for top in range(0, N, EXAMPLES):
-            count, number_of_panel = min(EXAMPLES, N - top), top // EXAMPLES
-            (at_x, at_y, at_gates), at_next = at[number_of_panel % 2], at[(number_of_panel + 1) % 2]
+            count, number_of_bundle = min(EXAMPLES, N - top), top // EXAMPLES
+            (at_x, at_y, at_gates), at_next = at[number_of_bundle % 2], at[(number_of_bundle + 1) % 2]
             if top + count < N:
                 following = min(EXAMPLES, N - top - count)
                 locate(run, examples, parcel, slots * padded, top + count, following, at_next)
@@ -318,19 +318,19 @@ def _add_parcel(weights, run, made, summands, parcel, totals, is_direct, panel, 
             x, y = Places(at_x, 0), Places(at_y, 0)
             for block in range(here):
                 d, left = Places(at_gates, unit + block * lanes), run.H - unit - block * lanes
-                own_slots, own_sums = View(panel, block * of_block, example, 0), View(sums, block * of_block, 0, 0)
+                own_slots, own_sums = View(bundle, block * of_block, example, 0), View(sums, block * of_block, 0, 0)
                 first_x, first_y = Places(at_x, columns_of_x[0]), Places(at_y, columns_of_h[0])
-                panel_tile(d, padded, left, own_slots, own_sums, count, first_x, first_y, weights)
+                bundle_tile(d, padded, left, own_slots, own_sums, count, first_x, first_y, weights)
             if few:
                 for block in range(here):
-                    own_slots, own_unit = View(panel, block * of_block, example, 0), unit + block * lanes
+                    own_slots, own_unit = View(bundle, block * of_block, example, 0), unit + block * lanes
                     _add_directly(totals.w_ih, 0, input_slots, x, own_slots, run.H, own_unit, columns_of_x, count)
                     _add_directly(totals.w_hh, 0, of_state, y, own_slots, run.H, own_unit, columns_of_h, count)
                     if made is not None:
                         p, gate = Places(at_gates, made * padded), len(of_state)
                         _add_directly(totals.w_hh, gate, of_made, p, own_slots, run.H, own_unit, columns_of_h, count)
                 continue
-            packed, of_tile = View(panel, 0, example, 0), (here, of_block, abreast, gates, row)
+            packed, of_tile = View(bundle, 0, example, 0), (here, of_block, abreast, gates, row)
             soon = Places(at_next[2] if top + count < N else at_gates, unit), padded, slots
             (left, right), slots_of_x = tiles_of_x, (input_slots, input_slots_abreast)
             _add_tiles(x, run.I, left, right, packed, *slots_of_x, of_tile, tiles, 0, count, soon)

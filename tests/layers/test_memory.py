@@ -78,7 +78,7 @@ def test_bound(T: int, H: int, dtype: Any) -> None:
     """5 T B H, the output and dx; packed weights; states, sums of few rows and workspaces."""
     inference, training = (size // np.dtype(dtype).itemsize for size in passes(T, H, dtype))
     weights = 3 * (padded(I, dtype) + padded(H, dtype)) * padded(H, dtype)
-    small = 10 * B * H + 40_000  # panels, sums of weight gradients, Python's own objects
+    small = 10 * B * H + 40_000  # bundles, sums of weight gradients, Python's own objects
     sums = min(T, 32) * (B % TARGET.rows) * 4 * padded(H, dtype)  # of rows that fill no tile
     assert inference <= T * B * H + weights + sums + small
     assert training <= 5 * T * B * H + T * B * H + T * B * I + 3 * weights + small
