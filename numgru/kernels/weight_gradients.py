@@ -278,70 +278,98 @@ def _add_parcel(weights, run, made, summands, parcel, totals, is_direct, bundle,
 
     `at` is memory (2, 3, EXAMPLES) for where the examples of a bundle and of the next one lie.
     """
-    examples, opens = summands.examples, summands.opens
-    input_slots, _, slots = cell_slots(weights)
-    of_state, of_made = state_slots_by_stage(weights)
-    input_slots_abreast, of_state_abreast, of_made_abreast = slots_abreast(weights)
-    gates, (abreast, _) = len(input_slots), blocks_of_gradients(weights)
-    lanes, layout = lanes_of(bundle), _layout(weights, run, totals)
-    padded, of_block, row, example = layout.blocks * lanes, layout.of_block, layout.row, layout.example
-    size_of_x, N = layout.input_tiles * ROWS * row, parcel.N
-    few = is_direct and N <= FEW
-    bundle, unused = bundle[: EXAMPLES * example], bundle[EXAMPLES * example :]
-
+    layout, (abreast, _) = _layout(weights, run, totals), blocks_of_gradients(weights)
+    few = is_direct and parcel.N <= FEW
+    bundle, unused = bundle[: EXAMPLES * layout.example], bundle[EXAMPLES * layout.example :]
     for number in _groups_of(layout, *span):
-        group = _group(layout, lanes, number, *span)
-        unit, here = group.unit, group.here
+        group = _group(layout, lanes_of(bundle), number, *span)
         if group.start == group.stop:
             continue
         own = 0 if is_direct else number * layout.size
         sums_and_tiles = held[own : own + layout.size]
         is_first = group.start == 0  # of the parts that come by: the one that sums for the biases
-        sums, tiles = sums_and_tiles[:example] if is_first else unused, sums_and_tiles[example:]
-        tiles_of_x = group.start, min(group.stop, layout.input_tiles)
-        tiles_of_h = max(0, group.start - layout.input_tiles), group.stop - layout.input_tiles
-        columns_of_x, columns_of_h = _columns_of(layout, run, totals, group)
-        if opens or not is_first:
+        sums, tiles = sums_and_tiles[: layout.example] if is_first else unused, sums_and_tiles[layout.example :]
+        if summands.opens or not is_first:
             sums[:] = 0
-        if opens and not few:
-            tiles[group.start * ROWS * row : group.stop * ROWS * row] = 0
-        if here % abreast > 1:
+        if summands.opens and not few:
+            tiles[group.start * ROWS * layout.row : group.stop * ROWS * layout.row] = 0
+        if group.here % abreast > 1:
             bundle[:] = 0  # of blocks that there aren't: denormal numbers would be slow
-        locate(run, examples, parcel, slots * padded, 0, min(EXAMPLES, N), at[0])
-        for top in range(0, N, EXAMPLES):
-            count, number_of_bundle = min(EXAMPLES, N - top), top // EXAMPLES
-            (at_x, at_y, at_gates), at_next = at[number_of_bundle % 2], at[(number_of_bundle + 1) % 2]
-            if top + count < N:
-                following = min(EXAMPLES, N - top - count)
-                locate(run, examples, parcel, slots * padded, top + count, following, at_next)
-                at_next[2, following:] = at_next[2, following - 1]  # all are asked for
-            x, y = Places(at_x, 0), Places(at_y, 0)
-            for block in range(here):
-                d, left = Places(at_gates, unit + block * lanes), run.H - unit - block * lanes
-                own_slots, own_sums = View(bundle, block * of_block, example, 0), View(sums, block * of_block, 0, 0)
-                first_x, first_y = Places(at_x, columns_of_x[0]), Places(at_y, columns_of_h[0])
-                bundle_tile(d, padded, left, own_slots, own_sums, count, first_x, first_y, weights)
-            if few:
-                for block in range(here):
-                    own_slots, own_unit = View(bundle, block * of_block, example, 0), unit + block * lanes
-                    _add_directly(totals.w_ih, 0, input_slots, x, own_slots, run.H, own_unit, columns_of_x, count)
-                    _add_directly(totals.w_hh, 0, of_state, y, own_slots, run.H, own_unit, columns_of_h, count)
-                    if made is not None:
-                        p, gate = Places(at_gates, made * padded), len(of_state)
-                        _add_directly(totals.w_hh, gate, of_made, p, own_slots, run.H, own_unit, columns_of_h, count)
-                continue
-            packed, of_tile = View(bundle, 0, example, 0), (here, of_block, abreast, gates, row)
-            soon = Places(at_next[2] if top + count < N else at_gates, unit), padded, slots
-            (left, right), slots_of_x = tiles_of_x, (input_slots, input_slots_abreast)
-            _add_tiles(x, run.I, left, right, packed, *slots_of_x, of_tile, tiles, 0, count, soon)
-            (left, right), slots_of_h = tiles_of_h, (of_state, of_state_abreast)
-            _add_tiles(y, run.H, left, right, packed, *slots_of_h, of_tile, tiles, size_of_x, count, soon)
-            if made is not None:
-                p, slots_of_p = Places(at_gates, made * padded), (of_made, of_made_abreast)
-                of_p = size_of_x + len(of_state) * abreast * lanes
-                _add_tiles(p, run.H, left, right, packed, *slots_of_p, of_tile, tiles, of_p, count, soon)
+        _add_group(weights, run, made, summands.examples, parcel, totals, layout, group, few, bundle, sums, tiles, at)
         if is_direct:
             _close(weights, run, layout, group, sums_and_tiles, totals, few)
+
+
+@borrower
+def _add_group(weights, run, made, examples, parcel, totals, layout, group, few, bundle, sums, tiles, at):
+    """A parcel's examples' products for the part's tiles of one group, bundle by bundle."""
+    _, _, slots = cell_slots(weights)
+    row = slots * layout.blocks * lanes_of(bundle)
+    locate(run, examples, parcel, row, 0, min(EXAMPLES, parcel.N), at[0])
+    for top in range(0, parcel.N, EXAMPLES):
+        count, number = min(EXAMPLES, parcel.N - top), top // EXAMPLES
+        at_now, at_next, following = at[number % 2], at[(number + 1) % 2], min(EXAMPLES, parcel.N - top - count)
+        if following > 0:
+            locate(run, examples, parcel, row, top + count, following, at_next)
+            at_next[2, following:] = at_next[2, following - 1]  # all are asked for
+        _fill(weights, run, totals, layout, group, at_now, bundle, sums, count)
+        if few:
+            _add_few(weights, run, made, totals, layout, group, at_now, bundle, count)
+        else:
+            soon = at_next[2] if following > 0 else at_now[2]
+            _add_bundle(weights, run, made, totals, layout, group, at_now, soon, bundle, tiles, count)
+
+
+@borrower
+def _fill(weights, run, totals, layout, group, at, bundle, sums, count):
+    """Copy the gates' gradients of `count` examples, which lie at `at`, into `bundle`, and add them to `sums`."""
+    lanes, at_x, at_y, at_gates = lanes_of(bundle), at[0], at[1], at[2]
+    (first_x, _), (first_h, _) = _columns_of(layout, run, totals, group)
+    x, y = Places(at_x, first_x), Places(at_y, first_h)
+    for block in range(group.here):
+        unit = group.unit + block * lanes
+        d, own_sums = Places(at_gates, unit), View(sums, block * layout.of_block, 0, 0)
+        own_slots = View(bundle, block * layout.of_block, layout.example, 0)
+        bundle_tile(d, layout.blocks * lanes, run.H - unit, own_slots, own_sums, count, x, y, weights)
+
+
+@borrower
+def _add_few(weights, run, made, totals, layout, group, at, bundle, count):
+    """The products of a bundle which has all examples there are, straight into the gradients."""
+    input_slots, _, _ = cell_slots(weights)
+    of_state, of_made = state_slots_by_stage(weights)
+    lanes, at_x, at_y, at_gates = lanes_of(bundle), at[0], at[1], at[2]
+    columns_of_x, columns_of_h = _columns_of(layout, run, totals, group)
+    x, y = Places(at_x, 0), Places(at_y, 0)
+    for block in range(group.here):
+        own_slots, unit = View(bundle, block * layout.of_block, layout.example, 0), group.unit + block * lanes
+        _add_directly(totals.w_ih, 0, input_slots, x, own_slots, run.H, unit, columns_of_x, count)
+        _add_directly(totals.w_hh, 0, of_state, y, own_slots, run.H, unit, columns_of_h, count)
+        if made is not None:
+            p = Places(at_gates, made * layout.blocks * lanes)
+            _add_directly(totals.w_hh, len(of_state), of_made, p, own_slots, run.H, unit, columns_of_h, count)
+
+
+@borrower
+def _add_bundle(weights, run, made, totals, layout, group, at, gates_soon, bundle, tiles, count):
+    """The products of a bundle, by tiles; of the next one the gates lie at `gates_soon`."""
+    input_slots, _, slots = cell_slots(weights)
+    of_state, of_made = state_slots_by_stage(weights)
+    input_slots_abreast, of_state_abreast, of_made_abreast = slots_abreast(weights)
+    gates, (abreast, _), lanes = len(input_slots), blocks_of_gradients(weights), lanes_of(bundle)
+    padded, of_x = layout.blocks * lanes, layout.input_tiles
+    at_x, at_y, at_gates = at[0], at[1], at[2]
+    d, of_tile = View(bundle, 0, layout.example, 0), (group.here, layout.of_block, abreast, gates, layout.row)
+    soon = Places(gates_soon, group.unit), padded, slots
+    first, last, slots_of_x = group.start, min(group.stop, of_x), (input_slots, input_slots_abreast)
+    _add_tiles(Places(at_x, 0), run.I, first, last, d, *slots_of_x, of_tile, tiles, 0, count, soon)
+    first, last, slots_of_h = max(0, group.start - of_x), group.stop - of_x, (of_state, of_state_abreast)
+    begin = of_x * ROWS * layout.row
+    _add_tiles(Places(at_y, 0), run.H, first, last, d, *slots_of_h, of_tile, tiles, begin, count, soon)
+    if made is not None:
+        p, slots_of_p = Places(at_gates, made * padded), (of_made, of_made_abreast)
+        begin += len(of_state) * abreast * lanes
+        _add_tiles(p, run.H, first, last, d, *slots_of_p, of_tile, tiles, begin, count, soon)
 
 
 @shared_kernel
