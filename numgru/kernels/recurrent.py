@@ -71,12 +71,12 @@ def _end_of_full_tiles(active, first, last):
 
 
 @piece
-def shared_memory(weights, run, parts, in_threads):
+def shared_memory(weights, run, parts, threaded):
     """What all parts share: the teams' words and memory for sums, or the words of those that are alone.
 
-    Without threads there are no teams, and no words.
+    `threaded` is what `in_threads` says; without threads (None) there are no teams, and no words.
     """
-    if in_threads is None:
+    if threaded is None:
         return None, _room_for_sums(weights, run, CHUNK, 0)
     size = _size_of_team(run, parts)
     words = memory(parts // size if size > 1 else 1, size, run.H, lanes_of(run.y))

@@ -102,10 +102,8 @@ def token_gradients(
 ):  # fmt: skip
     """Add the gradients of each example's gates to its token's sums, and the sums to columns of dw (G H, V).
 
-    In shares of the tokens.
-
-    The call that `opens` the sums forgets those before (`seen` (V,) says which); the one that `closes` them adds them
-    to dw. Examples and their order are those of examples.py, of all rows.
+    In shares of the tokens. The call that `opens` the sums forgets those before (`seen` (V,) says which); the one that
+    `closes` them adds them to dw. Examples and their order are those of examples.py, of all rows.
     """
     for part in prange(parts):
         run = sequences(x, h_0, y, None, None, batch_first, direction, NO_OPTIONS)
