@@ -83,16 +83,18 @@ def checked(layer: RecurrentWeights, x: Any, h_0: Any, lengths: Any, reset: Any)
 
 
 def checked_x(layer: RecurrentWeights, x: Any) -> FloatArray:
+    """x as an array of features, checked."""
     shape = ("B", "T", layer.input_size) if layer.batch_first else ("T", "B", layer.input_size)
     return _check.array("x", x, layer.dtype, shape)
 
 
 def checked_states(layer: RecurrentWeights, name: str, states: Any, *shape: int) -> FloatArray:
-    """(S, ...)."""
+    """States of that shape, one or as a pair, checked: (S, *shape)."""
     return _check.states(name, states, layer.dtype, shape, layer._states).reshape(-1, *shape)
 
 
 def checked_h_0(layer: RecurrentWeights, h_0: Any, B: int) -> FloatArray:
+    """The states before the first step, (S, L D, B, H): those given, checked, or else learned ones, or zero."""
     shape = (layer.num_layers * layer.num_directions, B, layer.hidden_size)
     if h_0 is not None:
         return checked_states(layer, "h_0", h_0, *shape)
@@ -117,6 +119,7 @@ def _checked_reset(layer: RecurrentWeights, reset: Any, batch: Batch, x: FloatAr
 
 
 def checked_dy(layer: RecurrentWeights, dy: Any, call: Call) -> FloatArray:
+    """dy, checked: as x lies, with listed sequences one after the other."""
     shape = (*call.x.shape[:2], layer._width)
     if not call.listed:
         return _check.array("dy", dy, layer.dtype, shape)

@@ -1,6 +1,7 @@
 """One direction of one layer of a recurrent network: its packed weights and its memory, and calls without options.
 
-Which kernels run it on how many threads is decided here, and for calls with options in _direction.py.
+Which kernels run it on how many threads is decided here, and for calls with options in _direction.py, whose `Direction`
+is the only class that layers make: the two are in two files for their length.
 Shapes: T steps, B batch, I input, H hidden, S states; as in kernels/sequences.py.
 """
 
