@@ -46,6 +46,8 @@ class Shape(NamedTuple):
             raise ValueError(f"expected positive sizes, got {text!r}")
         if shape.cell not in GATES:
             raise ValueError(f"expected a cell of {list(GATES)}, got {text!r}")
+        if (shape.reset_before and shape.cell != "GRU") or (shape.tokens and shape.one_hot):
+            raise ValueError(f"expected options that go together, got {text!r}")
         return shape
 
     def __str__(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 
 from numgru.kernels.threads import available_cpus
 
@@ -22,7 +22,7 @@ from .limits import Limits
 from .measure import FULL, QUICK, TOLERANCE, Plan, Samples, measure
 from .peer import PEERS, installed
 from .picture import draw
-from .remote import Remote
+from .remote import Remote, RemoteError
 from .report import OURS, Cell, beside_table, summary, tables
 
 
@@ -51,9 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     load = Load()
     with ExitStack() as stack:
-        remotes = [stack.enter_context(closing(Remote(name, n))) for n in threads for name in names]
+        remotes = start(names, threads, stack)
         versions = {remote.name: remote.about.version for remote in remotes}
         measured, limits = measure_all(asked.shapes, remotes, QUICK if asked.quick else FULL)
+    interrupted = len(measured) < len(asked.shapes)
+    if not measured:
+        sys.exit("interrupted before any shape was measured")
     taken = load.of_others()
     groups = [[cells_of(*each, limits) for each in samples.items()] for samples in measured]
     cells = [cell for group in groups for cell in group[0]]
@@ -62,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figures = {
         "machine": machine,
         "quick": asked.quick,
+        "interrupted": interrupted,
         "cores_taken_by_others": taken,
         "agreement": TOLERANCE,
         "limits": [each._asdict() for each in limits.values()],
@@ -80,22 +84,43 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write(asked.json, figures)
     if asked.picture:
         draw(cells, asked.picture)
+    if interrupted:
+        sys.exit(130)  # as shells say of what Ctrl-C has ended
+
+
+def start(names: Iterable[str], threads: Iterable[int], stack: ExitStack) -> list[Remote]:
+    """A process for each number of threads and library, but for those that can't be loaded."""
+    remotes, failed = [], set[str]()
+    for n in threads:
+        for name in (name for name in names if name not in failed):
+            try:
+                remotes.append(stack.enter_context(closing(Remote(name, n))))
+            except RemoteError as error:
+                if name == OURS:
+                    raise
+                failed.add(name)
+                note(f"{name}: left out, it can't be loaded: {str(error).splitlines()[-1]}")
+    return remotes
 
 
 def measure_all(
     shapes: Iterable[Shape], remotes: list[Remote], plan: Plan
 ) -> tuple[list[dict[Shape, Samples]], dict[int, Limits]]:
-    """Shape by shape, each with what it's set beside; in between, the machine's limits: the best measured count."""
+    """Shape by shape, each with what it's set beside; in between, the machine's limits: the best measured count.
+
+    Ctrl-C ends it; what was measured before is returned.
+    """
     measured = []
     limits: dict[int, Limits] = {}
-    for shape in shapes:
-        note(str(shape))
-        for name in dict.fromkeys(remote.name for remote in remotes if not remote.can(shape)):
-            note(f"{name}: left out, has nothing of the kind")
-        for n in dict.fromkeys(remote.threads for remote in remotes):
-            now = Limits.measured(n)
-            limits[n] = now.best(limits.get(n, now))
-        measured.append(measure(shape, [remote for remote in remotes if remote.can(shape)], plan))
+    with suppress(KeyboardInterrupt):
+        for shape in shapes:
+            note(str(shape))
+            for name in dict.fromkeys(remote.name for remote in remotes if not remote.can(shape)):
+                note(f"{name}: left out, has nothing of the kind")
+            for n in dict.fromkeys(remote.threads for remote in remotes):
+                now = Limits.measured(n)
+                limits[n] = now.best(limits.get(n, now))
+            measured.append(measure(shape, [remote for remote in remotes if remote.can(shape)], plan))
     return measured, limits
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -33,6 +34,10 @@ class Results(NamedTuple):
     gradients: list[Weights] | None
 
 
+class RemoteError(RuntimeError):
+    """The library's process failed; the message ends with the line that says how."""
+
+
 class Remote:
     """The library in its process, seen from outside."""
 
@@ -41,7 +46,7 @@ class Remote:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, name, threads), daemon=True)
-        with confined(threads):
+        with confined(threads), uninterrupted():
             self.process.start()
         theirs.close()
         self.about: About = self._receive()
@@ -77,9 +82,9 @@ class Remote:
         try:
             result = self.connection.recv()
         except EOFError:
-            raise RuntimeError(f"{self.name}: its process ended") from None
+            raise RemoteError(f"{self.name}: its process ended") from None
         if isinstance(result, str):
-            raise RuntimeError(f"{self.name}, {self.threads} threads:\n{result}")
+            raise RemoteError(f"{self.name}, {self.threads} threads:\n{result}")
         return result
 
 
@@ -128,6 +133,16 @@ def serve(connection: Connection, name: str, threads: int) -> None:
         pass
     except Exception:
         connection.send(traceback.format_exc())
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Processes started in here don't hear Ctrl-C: they end when the other side hangs up."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

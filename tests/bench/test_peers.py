@@ -5,16 +5,16 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-import bench.peers
+import bench.peers.__main__
 from bench.machine import cache_sizes, levels
 from bench.messages import message_seconds
 from bench.peers.__main__ import main
 from bench.peers.instructions import KIND, multiplications
 from bench.peers.limits import Bound, Limits
-from bench.peers.measure import compare
+from bench.peers.measure import compare, measure
 from bench.peers.peer import PEERS, installed
 from bench.peers.problem import Problem, beside
-from bench.peers.remote import Local, Remote
+from bench.peers.remote import Local, Remote, RemoteError
 from bench.peers.report import OURS, Cell, beside_table, speed_ups, summary, tables
 from bench.workload import Shape
 from numgru.kernels.threads import available_cpus
@@ -223,3 +223,57 @@ def test_bad_shape(capsys):
         with pytest.raises(SystemExit):
             main(["--shapes", bad])
         assert "expected B,T,I,H" in capsys.readouterr().err
+
+
+def test_interrupted_run_keeps_what_was_measured(tmp_path, monkeypatch):
+    figures = tmp_path / "peers.json"
+
+    def measure_one(shape, *rest):
+        if shape != SMALL:
+            raise KeyboardInterrupt
+        return measure(shape, *rest)
+
+    monkeypatch.setattr(bench.peers.__main__, "measure", measure_one)
+    options = ["--quick", "--peers", "--threads", "1", "--json", str(figures), "--shapes"]
+    with pytest.raises(SystemExit, match="130"):
+        main([*options, str(SMALL), str(LARGE), "2,3,4,5"])
+    result = json.loads(figures.read_text())
+    assert result["interrupted"] is True
+    assert {each["B,T,I,H"] for each in result["cells"]} == {str(SMALL)}
+    with pytest.raises(SystemExit, match="interrupted before any shape was measured"):
+        main([*options, str(LARGE)])
+
+
+def test_peer_that_cannot_be_loaded_is_left_out(tmp_path, monkeypatch, capsys):
+    class Loaded(Remote):
+        def __init__(self, name, threads):
+            if name == "JAX":
+                raise RemoteError("JAX, 1 threads:\nTraceback\nImportError: no such library")
+            super().__init__(name, threads)
+
+    monkeypatch.setattr(bench.peers.__main__, "Remote", Loaded)
+    monkeypatch.setattr(bench.peers.__main__, "installed", lambda name: name in ("numgru", "JAX"))
+    main(["--quick", "--threads", "1", "--shapes", str(SMALL)])
+    out, err = capsys.readouterr()
+    assert "JAX: left out, it can't be loaded: ImportError: no such library" in err
+    assert "PyTorch: left out, not installed" in err
+    assert "| 1,1,64,64 |" in out
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--json", "{folder}/no/such/folder.json"],
+        ["--json", "{folder}"],
+        ["--picture", "{folder}/no/such/folder.png"],
+        ["--picture", "{folder}/picture.foo"],
+        ["--shapes", "2,3,4,5,cell=LSTM,reset_before"],
+        ["--shapes", "2,3,4,5,tokens,one_hot"],
+    ],
+    ids=lambda options: " ".join(options),
+)
+def test_what_cannot_be_is_refused_before_anything_is_measured(options, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench.peers.__main__, "measure_all", lambda *_: pytest.fail("measured"))
+    with pytest.raises(SystemExit, match="2"):
+        main([option.format(folder=tmp_path) for option in options])
+    assert f"argument {options[0]}: expected" in capsys.readouterr().err
