@@ -38,6 +38,10 @@ class History:
         """Hashes of the last `n` commits, oldest first; of a merge only the first parent's line, which asv draws."""
         return self._git("rev-list", "--first-parent", f"--max-count={n}", "--reverse", until).split()
 
+    def knows(self, commit: str) -> bool:
+        command = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}"]
+        return subprocess.run(command, cwd=self.root, check=False, stdout=subprocess.DEVNULL).returncode == 0
+
     def measured(self, commit: str) -> bool:
         return any(self.results.glob(f"*/{commit[:8]}-*.json"))
 
@@ -86,6 +90,8 @@ class History:
 @click.option("--quick", is_flag=True, help="One sample each: a trial of the suite, not a measurement.")
 def main(count: int, until: str, new: bool, bench: str | None, quick: bool) -> None:
     history = History(ROOT)
+    if not history.knows(until):
+        raise click.BadParameter(f"expected a commit of this repository, got {until!r}", param_hint="--until")
     options = [*(["--bench", bench] if bench else []), *(["--quick"] if quick else [])]
     for commit in history.last(count, until):
         if new and history.measured(commit):

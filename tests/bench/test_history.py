@@ -53,6 +53,11 @@ def test_last_commits_oldest_first(history):
     assert len(history.last(9)) == 3
 
 
+def test_what_is_a_commit(history):
+    assert all(history.knows(commit) for commit in ("HEAD", "HEAD~2", *history.last(1)))
+    assert not any(history.knows(commit) for commit in ("HEAD~3", "nosuch", "--all", "HEAD:numgru"))
+
+
 def test_each_commit_is_measured_with_its_own_code(history, monkeypatch):
     pytest.importorskip("asv")
     monkeypatch.setattr("bench.history.MACHINES", history.root / "machines")
