@@ -181,8 +181,10 @@ def cache_folder() -> Path:
     sources = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
     for file in sorted(Path(__file__).parent.glob("*.py")):
         sources.update(file.read_bytes())
-    root = numba.config.CACHE_DIR or AppDirs("numgru", appauthor=False).user_cache_dir
-    return Path(root) / f"numgru-{sources.hexdigest()[:16]}"
+    root = Path(numba.config.CACHE_DIR or AppDirs("numgru", appauthor=False).user_cache_dir)
+    if not (root.is_absolute() or numba.config.CACHE_DIR):
+        root = Path(os.devnull)  # who has no home has no cache either, and no folder named ~
+    return root / f"numgru-{sources.hexdigest()[:16]}"
 
 
 class _Locator(caching._CacheLocator):

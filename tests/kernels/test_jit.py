@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from numba import prange
@@ -219,6 +220,12 @@ def test_folder_changes_with_each_source_file(tmp_path: Path, monkeypatch: pytes
             text.write("# changed\n")
         names.add(name())
         assert len(names) == number, f"{file.name} doesn't count"
+
+
+def test_nobody_without_a_home_gets_a_folder_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", "~/.cache")  # what Python makes of the usual one then
+    assert _jit.cache_folder.__wrapped__().is_relative_to(os.devnull)
 
 
 def package_with_a_kernel(folder: Path) -> Path:
