@@ -115,7 +115,9 @@ def real(name: str, value: ArrayLike) -> FloatArray:
 
 def _fits(value: Any, dtype: np.dtype[Any], shape: tuple[int | str, ...]) -> bool:
     """Whether nothing is to be done; it's asked first, as a step in a loop has no time for more."""
-    if not (type(value) is np.ndarray and value.dtype is dtype and value.flags.carray and value.size):
+    if type(value) is not np.ndarray or not (value.dtype is dtype or value.dtype == dtype):  # one of a copy is equal
+        return False
+    if not (value.flags.carray and value.size):
         return False
     given = value.shape
     if given == shape:

@@ -32,7 +32,8 @@ def is_plain(layer: Recurrent, x: Any, lengths: Any, reset: Any) -> bool:
 
 def _checked_x(layer: Recurrent, x: Any) -> FloatArray:
     """`x`, checked: first whether there is nothing to do, as short calls have no time for more."""
-    fits = type(x) is np.ndarray and x.dtype is layer.dtype and x.shape[2] == layer.input_size
+    dtype = layer.dtype
+    fits = type(x) is np.ndarray and (x.dtype is dtype or x.dtype == dtype) and x.shape[2] == layer.input_size
     return x if fits and x.size and x.flags.carray else checked_x(layer, x)
 
 

@@ -20,7 +20,7 @@ from ..kernels.cell import Weights
 from ..kernels.packing import same_bits
 from ..kernels.target import TARGET
 from ._direction import Direction
-from .base import Layer
+from .base import Layer, fixed
 from .summary import Row, Shape, products
 
 
@@ -51,6 +51,13 @@ class RecurrentWeights(Layer):
     """What a recurrent layer is made of; `GRU` documents the parameters."""
 
     _packed: _PackedOnce | None = None
+    input_size: int = fixed()
+    hidden_size: int = fixed()
+    num_layers: int = fixed()
+    bias: bool = fixed()
+    batch_first: bool = fixed()
+    bidirectional: bool = fixed()
+    learn_h_0: bool = fixed()
     dropout: float = _Option(_check.fraction)  # type: ignore[assignment]
     recurrent_dropout: float = _Option(_check.fraction)  # type: ignore[assignment]
     zoneout: float = _Option(_check.fraction)  # type: ignore[assignment]

@@ -58,6 +58,22 @@ class Parameters(Views):
 _OWN_REFERENCES = 2 if getattr(sys, "_is_gil_enabled", lambda: True)() else 0
 
 
+class _Fixed:
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __set__(self, layer: Layer, value: Any) -> None:
+        held = layer.__dict__.setdefault(self._name, value)
+        if held != value:
+            kind = type(layer).__name__
+            raise AttributeError(f"{self._name}: expected to stay {held!r}, got {value!r}; make a new {kind} with it")
+
+
+def fixed() -> Any:
+    """An attribute that can't change once it's set, as buffers or kernels depend on it; it's read without a call."""
+    return _Fixed()
+
+
 class Layer:
     """Parameters, gradients and the forward/backward contract.
 
@@ -84,6 +100,7 @@ class Layer:
         never changes the dict, but puts another in its place.
     """
 
+    dtype: np.dtype[Any] = fixed()
     random_state: dict[str, Any] | None = None
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: DTypeLike = np.float32) -> None:
@@ -162,6 +179,7 @@ class Layer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self.__dict__["dtype"] = np.dtype(self.dtype.type)  # NumPy's own again, as arrays have it, not a copy of it
         self._house_gradients(self._flat_gradients)
         self._forget()
 
@@ -176,7 +194,7 @@ class Layer:
         flat_parameters[...] = self._flat_parameters
         flat_gradients[...] = self._flat_gradients
         self._flat_parameters = flat_parameters
-        self.dtype = flat_parameters.dtype  # another one only for a layer without parameters
+        self.__dict__["dtype"] = flat_parameters.dtype  # another one only for a layer without parameters
         self._expose()
         self._house_gradients(flat_gradients)
 

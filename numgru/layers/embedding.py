@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from .. import _check
 from .._types import FloatArray, IntArray
 from ..kernels.embedding import embed, embed_backward
-from .base import Layer
+from .base import Layer, fixed
 from .summary import Shape
 
 
@@ -53,6 +53,9 @@ class Embedding(Layer):
     >>> embedding(np.zeros((20, 4), int)).shape
     (20, 4, 8)
     """
+
+    num_embeddings: int = fixed()
+    embedding_dim: int = fixed()
 
     def __init__(
         self,

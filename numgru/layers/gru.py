@@ -8,6 +8,7 @@ from numpy.typing import DTypeLike
 from .. import _check
 from ..kernels.cell import Weights
 from ..kernels.gru import GRUWeights, ResetBeforeWeights
+from .base import fixed
 from .recurrent import Recurrent
 
 
@@ -82,7 +83,7 @@ class GRU(Recurrent):
         for layer k, and the same with ``_reverse`` behind it for the other direction, as PyTorch names and orders
         them; ``h_0`` (L D, 1, H) with `learn_h_0`.
     dropout, recurrent_dropout, zoneout, checkpoint_every, clip_flow_value, clip_flow_norm
-        As given; another value takes effect with the next call or `forward`.
+        As given; another value takes effect with the next call or `forward`. All other arguments stay as they are.
     measure_flow : bool
         Whether training passes measure `gradient_flow`, which says within what range; to be set before `forward`.
         False at first.
@@ -94,7 +95,7 @@ class GRU(Recurrent):
     lengths in one batch or alone, and for calls of one step instead of many. `forward` is a training pass, with
     dropout and zoneout; a call is inference, without.
 
-    The backward pass reads the forward pass's input and output again: change neither in between.
+    The backward pass reads the forward pass's input and output again, and the parameters: change none in between.
 
     Examples
     --------
@@ -104,6 +105,8 @@ class GRU(Recurrent):
     >>> y.shape, h_n.shape
     ((5, 4, 3), (1, 4, 3))
     """
+
+    reset_after: bool = fixed()
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from .. import _check
 from .._types import FloatArray, IntArray
 from ..kernels import heads
 from ._calls import is_listed, unnested
-from .base import Layer
+from .base import Layer, fixed
 from .summary import Shape
 
 
@@ -55,6 +55,8 @@ class _Head(Layer):
     batch_first : bool
         Sequences are (B, T, H) instead of (T, B, H).
     """
+
+    batch_first: bool = fixed()
 
     def __init__(self, *, batch_first: bool = False) -> None:
         super().__init__({})

@@ -18,7 +18,7 @@ from ..kernels.cell import blocks_together
 from ..kernels.examples import parcels_of
 from ..kernels.target import TARGET
 from ..kernels.weight_gradients import tiles_of, weight_gradients, workspace_size
-from .base import Layer
+from .base import Layer, fixed
 from .summary import Shape
 
 
@@ -48,6 +48,10 @@ class Linear(Layer):
     parameters, gradients : dict
         ``weight`` (O, K), ``bias`` (O,).
     """
+
+    in_features: int = fixed()
+    out_features: int = fixed()
+    bias: bool = fixed()
 
     def __init__(
         self,

@@ -110,8 +110,8 @@ class Recurrent(RecurrentWeights):
             if call.listed:
                 raise ValueError("out: expected none with a list of sequences, got one")
             _check.output("out", out, (*call.x.shape[:2], self._width), self.dtype, call.x, call.h_0)
-        y, tapes = self._through_layers(call, self._weights(call.tokens)[1], None, out)
-        return self._results(call, y, tapes)
+        y, h_n, _ = self._through_layers(call, self._weights(call.tokens)[1], None, out)
+        return apart(y, call), self._as_given(h_n, call.batch)
 
     def forward(
         self,
@@ -137,24 +137,21 @@ class Recurrent(RecurrentWeights):
             direction.pack_for_training(parameters, call.x if call.tokens and at < D else None)
             for at, direction in enumerate(self._directions)
         ]
-        y, tapes = self._through_layers(call, weights, masks)
+        y, h_n, tapes = self._through_layers(call, weights, masks)
         self._training = _Training(call, tapes, masks, parameters, self._bounds)
-        return self._results(call, y, tapes)
+        return apart(y, call), self._as_given(h_n, call.batch)
 
-    def _results(self, call: Call, y: FloatArray, tapes: list[Tape]) -> tuple[Any, FloatArray]:
+    def _take_last(self, states: FloatArray, call: Call, direction: Direction, tape: Tape) -> None:
+        """A direction's states after each sequence's last step into `states` (S, B, H)."""
         batch, H = call.batch, self.hidden_size
-        h_n = np.empty_like(call.h_0)
-        for direction, tape, last in zip(self._directions, tapes, h_n[0], strict=True):
-            columns = slice(direction.reverse * H, (direction.reverse + 1) * H)
-            if batch.is_ragged:
-                last[...] = tape.y.reshape(-1, self._width)[batch.last_places(direction.reverse), columns]
-            else:
-                at = 0 if direction.reverse else -1
-                last[...] = tape.y[:, at, columns] if self.batch_first else tape.y[at, :, columns]
-        for tape, last in zip(tapes, h_n[-1], strict=True):
-            if tape.c is not None:
-                last[...] = tape.c[np.minimum(batch.lengths, len(tape.c)) - 1, np.arange(batch.B)]
-        return apart(y, call), self._as_given(h_n, batch)
+        columns = slice(direction.reverse * H, (direction.reverse + 1) * H)
+        if batch.is_ragged:
+            states[0] = tape.y.reshape(-1, self._width)[batch.last_places(direction.reverse), columns]
+        else:
+            at = 0 if direction.reverse else -1
+            states[0] = tape.y[:, at, columns] if self.batch_first else tape.y[at, :, columns]
+        if tape.c is not None:
+            states[1] = tape.c[np.minimum(batch.lengths, len(tape.c)) - 1, np.arange(batch.B)]
 
     def _as_given(self, states: FloatArray, batch: Batch) -> FloatArray:
         """(S, L D, B, H), for the user."""
@@ -190,24 +187,31 @@ class Recurrent(RecurrentWeights):
         weights: Sequence[Weights],
         masks: dict[str, FloatArray] | None,
         out: FloatArray | None = None,
-    ) -> tuple[FloatArray, list[Tape]]:
-        """The last layer's y, and what each direction keeps; for training, with `masks`, what `backward` needs."""
-        batch, x, keep = call.batch, call.x, masks is not None
+    ) -> tuple[FloatArray, FloatArray, list[Tape]]:
+        """The last layer's y, the last states (S, L D, B, H), and for training, with `masks`, what `backward` needs.
+
+        In inference layers write into two arrays in turn, of which the last layer's is y.
+        """
+        x, keep, L = call.x, masks is not None, self.num_layers
         masks = masks or {}
-        tapes: list[Tape] = []
+        h_n, tapes = np.empty_like(call.h_0), list[Tape]()
         shape = (*x.shape[:2], self._width)
-        for layer in range(self.num_layers):
-            last = layer == self.num_layers - 1
-            y = self._with_zero_ends(out, call) if last and out is not None else self._new_steps(shape, call)
+        rooms = [self._new_steps(shape, call) if out is None else self._with_zero_ends(out, call)]
+        rooms += [self._new_steps(shape, call) for _ in range(L - 1 if keep else min(L - 1, 1))]
+        for layer in range(L):
+            y = rooms[(L - 1 - layer) % len(rooms)]
             for direction in self._directions_of(layer):
-                at = len(tapes)
+                at = layer * self.num_directions + direction.reverse
                 extras = extras_of(self, call, direction, masks, keep)
                 every = self.checkpoint_every or 0
                 h_0 = np.ascontiguousarray(call.h_0[:, at])
-                tapes.append(direction.forward(weights[at], batch, x, h_0, y, extras, keep=keep, every=every))
+                tape = direction.forward(weights[at], call.batch, x, h_0, y, extras, keep=keep, every=every)
+                self._take_last(h_n[:, at], call, direction, tape)
+                if keep:
+                    tapes.append(tape)
             mask = masks.get(f"dropout_l{layer}")
             x = y if mask is None else y * mask
-        return y, tapes
+        return y, h_n, tapes
 
     def backward(
         self, dy: ArrayLike | Sequence[ArrayLike], dh_n: ArrayLike | None = None, *, need_dx: bool = True
@@ -312,14 +316,16 @@ class Recurrent(RecurrentWeights):
         given: Any = x_t
         before: Any = h
         dtype, function = self.dtype, self._step_function
-        if type(given) is type(before) is np.ndarray and given.dtype is dtype is before.dtype:
+        if type(given) is type(before) is np.ndarray and (
+            given.dtype is dtype is before.dtype or given.dtype == dtype == before.dtype
+        ):
             after = np.empty(before.shape, dtype) if out is None else out
             if type(after) is np.ndarray and after.dtype is dtype:  # the kernel looks at the rest, which takes it less
                 states = before.copy() if out is before else before
                 if one_step.call_step(function, self._weights()[0], given, states, after):
                     return after
         given = x_t if isinstance(x_t, np.ndarray) else _check.real("x_t", x_t)
-        if given.dtype is not dtype and given.dtype.kind in "iu" and np.ndim(h) == given.ndim + 1 + self._states:
+        if given.dtype.kind in "iu" and np.ndim(h) == given.ndim + 1 + self._states:
             return step_of_tokens(self, given, h, out)
         return checked_step(self, given, h, out)
 

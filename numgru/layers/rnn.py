@@ -8,6 +8,7 @@ from numpy.typing import DTypeLike
 from .. import _check
 from ..kernels.cell import Weights
 from ..kernels.rnn import ReluWeights, TanhWeights
+from .base import fixed
 from .recurrent import Recurrent
 
 _KINDS = {"tanh": TanhWeights, "relu": ReluWeights}
@@ -58,6 +59,8 @@ class RNN(Recurrent):
     >>> y.shape, h_n.shape
     ((5, 4, 3), (1, 4, 3))
     """
+
+    nonlinearity: str = fixed()
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._types import FloatArray
-from .base import Layer
+from .base import Layer, fixed
 from .summary import Shape
 
 Maybe = ArrayLike | None
@@ -52,6 +52,8 @@ class Sequential(Layer):
     >>> model(np.zeros((20, 8, 1))).shape
     (8, 3)
     """
+
+    layers: tuple[Layer, ...] = fixed()
 
     def __init__(self, *layers: Layer) -> None:
         for at, layer in enumerate(layers):

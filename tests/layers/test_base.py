@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -85,3 +87,40 @@ def test_bad_options(options: Any, error: Any, message: str) -> None:
             layer(2, 3, **options)
     with pytest.raises(TypeError, match="state_dict: expected a dict of arrays, got NoneType"):
         numgru.Linear(2, 3).load_state_dict(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("layer", "name", "value"),
+    [
+        (numgru.GRU(3, 64), "input_size", 2),
+        (numgru.GRU(3, 64), "hidden_size", 8),
+        (numgru.GRU(3, 64), "num_layers", 2),
+        (numgru.GRU(3, 64), "bias", False),
+        (numgru.GRU(3, 64), "batch_first", True),
+        (numgru.GRU(3, 64), "bidirectional", True),
+        (numgru.GRU(3, 64), "learn_h_0", True),
+        (numgru.GRU(3, 64), "reset_after", False),
+        (numgru.GRU(3, 64), "dtype", np.dtype(np.float64)),
+        (numgru.RNN(3, 64), "nonlinearity", "relu"),
+        (numgru.Embedding(3, 4), "num_embeddings", 9),
+        (numgru.Embedding(3, 4), "embedding_dim", 9),
+        (numgru.Linear(3, 4), "in_features", 9),
+        (numgru.Linear(3, 4), "out_features", 9),
+        (numgru.LastStep(), "batch_first", True),
+        (numgru.Sequential(numgru.LastStep()), "layers", ()),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_decides_over_parameters_stays(layer: numgru.Layer, name: str, value: Any) -> None:
+    """Buffers and kernels are made for it; with another one they would be read beyond their end."""
+    before = getattr(layer, name)
+    with pytest.raises(AttributeError, match=f"{name}: expected to stay .*; make a new {type(layer).__name__}"):
+        setattr(layer, name, value)
+    setattr(layer, name, before)
+    assert getattr(layer, name) == before
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+def test_copy_has_the_dtype_of_arrays(again: Any) -> None:
+    """The very object: a step looks no further, as comparing takes a part of its time."""
+    assert again(numgru.GRU(3, 4)).dtype is np.zeros(1, np.float32).dtype

@@ -119,6 +119,18 @@ def test_what_an_lstm_keeps_beside_pieces_that_are_computed_again() -> None:
     assert (values(1100) - values(100)) / (1000 * B) <= 2 * 64 + I + 4
 
 
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True}], ids=["one direction", "two"])
+def test_layers_take_turns_with_two_arrays(options: dict[str, Any]) -> None:
+    """Inference, whatever the number of layers; with `out` one of the two is the user's."""
+    numgru.set_num_threads(1)
+    x = np.zeros((600, B, I), np.float32)
+    for num_layers, others in ((1, 0), (2, 1), (3, 1), (6, 1)):
+        gru = numgru.GRU(I, 64, num_layers, seed=0, **options)
+        out, _ = gru(x)  # weights are packed
+        assert allocated(lambda gru=gru: gru(x)) <= (1.2 + others) * out.nbytes  # type: ignore[misc]
+        assert allocated(lambda gru=gru, out=out: gru(x, out=out)) <= (0.2 + others) * out.nbytes  # type: ignore[misc]
+
+
 def test_second_pass_reuses_what_the_first_kept() -> None:
     problem = problem_of(300, B, I, 64)
     gru = layer_of(problem)
