@@ -52,7 +52,7 @@ def test_any_number_of_threads(B: int, combination: frozenset[str], regions: lis
     """With the noise, which the threads have no part in; many rows are cut into parcels in the lower layer."""
     shape = (64, B, 70, 150) if B > 8 else (12, B, 70, 300)
     assert parcels_of(*shape[:2], sum(shape[2:]), 4) == (2 if B > 8 else 1)
-    drawn = case(combination, shape, **BOTH_WAYS, dropout=0.5)
+    drawn = case(combination, shape, np.float32, **BOTH_WAYS, dropout=0.5)
     numgru.set_num_threads(1)
     expected = run(drawn.layer(), drawn.problem)
     inferred = infer(drawn.layer(), drawn.problem)
@@ -79,12 +79,12 @@ def test_parcels() -> None:
     """The sums for weights of a batch that is cut into parcels of rows, whoever computes them and from what."""
     T, B, I, H = 64, 75, 13, 60
     rng = np.random.default_rng(0)
-    x, dy = (rng.standard_normal((T, B, width)) for width in (I, H))
+    x, dy = (rng.standard_normal((T, B, width), np.float32) for width in (I, H))
     lengths = rng.integers(1, T + 1, B)
 
     def gradients(threads: int = 1, x: Any = x, dy: Any = dy, *, lengths: Any = None, **options: Any) -> Any:
         numgru.set_num_threads(threads)
-        layer = numgru.GRU(I, H, seed=0, dtype=np.float64, **options)
+        layer = numgru.GRU(I, H, seed=0, **options)
         layer.forward(x, lengths=lengths)
         layer.backward(dy)
         return layer.gradients
