@@ -11,11 +11,17 @@ import numpy as np
 
 from .. import _check
 from .._types import FloatArray
+from ..kernels import threads
+from ..kernels._jit import SharedKernel
 from ._calls import checked_states, checked_x
+from ._direction import PACKING, Direction
+from ._flow import norms_of
 from ._tape import PlainTape
 
 if TYPE_CHECKING:
     from .recurrent import Recurrent
+
+_WORTH_MOVING = 192  # numbers, x and h, with which a gate's gradient is multiplied: fewer, and moving it takes longer
 
 
 def is_plain(layer: Recurrent, x: Any, lengths: Any, reset: Any) -> bool:
@@ -58,7 +64,7 @@ def infer(layer: Recurrent, x: Any, h_0: Any, out: FloatArray | None) -> tuple[F
     else:
         _check.output("out", out, shape, layer.dtype, x, before)
     block, _ = layer._weights()
-    c_n = layer._directions[0].infer(block, x, before, out)
+    c_n = _infer(layer._directions[0], block, x, before, out)
     return out, _last_states(layer, out, c_n)
 
 
@@ -81,7 +87,7 @@ def forward(layer: Recurrent, x: Any, h_0: Any) -> tuple[FloatArray, FloatArray]
     layer._begin_training()
     first, second, _ = x.shape
     y = np.empty((first, second, layer.hidden_size), layer.dtype)
-    layer._training = tape = layer._directions[0].train(layer._flat_parameters, x, before, y)
+    layer._training = tape = _train(layer._directions[0], layer._flat_parameters, x, before, y)
     return y, _last_states(layer, y, tape.c)
 
 
@@ -97,7 +103,73 @@ def backward(
     layer._training = None
     dx = np.empty(tape.x.shape, layer.dtype) if need_dx else None
     norms = np.empty(tape.y.shape[:2][:: -1 if layer.batch_first else 1]) if layer.measure_flow else None
-    layer._directions[0].train_backward(tape, layer._flat_parameters, layer._flat_gradients, dy, dx, dh, norms)
+    _train_backward(layer._directions[0], tape, layer._flat_parameters, layer._flat_gradients, dy, dx, dh, norms)
     if norms is not None:
         layer._gradient_flow = norms[None]
     return dx, dh if layer._states == 1 else dh.reshape(layer._state_shape(1, *dh.shape[1:]))
+
+
+def _infer(
+    direction: Direction, packed: FloatArray, x: FloatArray, h_0: FloatArray, y: FloatArray
+) -> FloatArray | None:
+    """The states into y, from a plain batch; returns the last second state (1, B, H), if there is one.
+
+    The weights are at the end of `packed`.
+    """
+    examples, B, kernel = y.shape[0] * y.shape[1], h_0.shape[1], direction.plain.infer
+    c = direction.room_for_cells(1, B)
+    parts = direction.parts(examples, B, kernel)
+    threads.run(kernel, parts, packed, x, h_0, y, c, direction.batch_first)
+    return c
+
+
+def _train(direction: Direction, parameters: FloatArray, x: FloatArray, h_0: FloatArray, y: FloatArray) -> PlainTape:
+    """The states into y, from a plain batch and the layer's flat parameters, for `_train_backward`."""
+    examples, B, kernel = y.shape[0] * y.shape[1], h_0.shape[1], direction.plain.train
+    gates, c = direction.room_for_gates(examples), direction.room_for_cells(examples // B, B)
+    parts, loop_parts = training_parts(direction, examples, B, kernel)
+    threads.run(
+        kernel, parts, direction.packed_room, parameters, x, h_0, y, c, gates, direction.batch_first, loop_parts
+    )  # fmt: skip
+    return PlainTape(x, h_0, y, c, gates)
+
+
+def _train_backward(
+    direction: Direction, tape: PlainTape, parameters: FloatArray, gradients: FloatArray, dy: FloatArray,
+    dx: FloatArray | None, dh: FloatArray, norms: FloatArray | None,
+) -> None:  # fmt: skip
+    """dx (where it's wanted), dh_0 in place of dh_n, and the parameters' gradients, flat as the parameters.
+
+    And the norms (T, B) of what flows from step to step, where they are wanted.
+    """
+    examples, B, kernel = dy.shape[0] * dy.shape[1], dh.shape[1], direction.plain.train_backward
+    parts, loop_parts = training_parts(direction, examples, B, kernel)
+    squares = None if norms is None else np.empty(norms.size * direction.blocks)
+    parcels = direction.parcels(examples // B, B)
+    if parcels == 1:
+        size = parts * direction.size_of_part
+    else:
+        size = direction.size_of_sums(direction.input_size, parts, parcels)
+    threads.run(
+        kernel, parts,
+        direction.packed_room, parameters, gradients, *tape, dy, None if dx is None else dx.reshape(-1), dh,
+        direction.room_for_carry(B), direction.batch_first, direction.room("sums", size), squares, parcels, loop_parts,
+    )  # fmt: skip
+    if norms is not None and squares is not None:
+        norms.reshape(-1, 1)[...] = norms_of(squares, direction.blocks)
+
+
+def training_parts(direction: Direction, examples: int, B: int, kernel: SharedKernel) -> tuple[int, int]:
+    """Shares of all that isn't the way through time, where weights are packed and gradients summed, and of that.
+
+    Where a single thread goes through time, the gates are in its cache, and stay there unless much is to be summed.
+    There are as many threads as shares, so the former are no fewer than the latter.
+    """
+    work = direction.work(examples + PACKING)
+    if threads.are_not_worth(work):
+        return 1, 1
+    loop_parts = direction.parts(examples, B, kernel)
+    if loop_parts == 1 and direction.input_size + direction.hidden_size < _WORTH_MOVING:
+        return 1, 1
+    shares = 2 * direction.blocks * direction.parcels(examples // B, B)
+    return max(loop_parts, threads.parts_for(work, shares, kernel)), loop_parts

@@ -18,7 +18,7 @@ from .. import _check
 from .._types import FloatArray
 from ..kernels import one_step
 from ..kernels.cell import Weights
-from . import _plain
+from . import _pass, _plain
 from ._batch import Batch
 from ._calls import Call, apart, checked, checked_dy, checked_states, unnested
 from ._direction import Direction
@@ -205,7 +205,7 @@ class Recurrent(RecurrentWeights):
                 extras = extras_of(self, call, direction, masks, keep)
                 every = self.checkpoint_every or 0
                 h_0 = np.ascontiguousarray(call.h_0[:, at])
-                tape = direction.forward(weights[at], call.batch, x, h_0, y, extras, keep=keep, every=every)
+                tape = _pass.forward(direction, weights[at], call.batch, x, h_0, y, extras, keep=keep, every=every)
                 self._take_last(h_n[:, at], call, direction, tape)
                 if keep:
                     tapes.append(tape)
@@ -271,9 +271,10 @@ class Recurrent(RecurrentWeights):
                 flow = FlowWanted(
                     *training.bounds, *(None if of is None else of[..., at, :, :] for of in (norms, report))
                 )
-                dh_0[:, at] = self._directions[at].backward(
-                    tape, training.parameters, self.gradients, above, None if dh_n is None else dh_n[:, at], part, flow
-                )
+                dh_0[:, at] = _pass.backward(
+                    self._directions[at], tape, training.parameters, self.gradients,
+                    above, None if dh_n is None else dh_n[:, at], part, flow,
+                )  # fmt: skip
                 if reverse and part is not None:
                     part += dx
                 dx = part
@@ -422,13 +423,13 @@ class Recurrent(RecurrentWeights):
         """
         training = _check.kept(self._training, "gates")
         if isinstance(training, PlainTape):
-            return {f"{name}_l0": values for name, values in self._directions[0].gate_values(training).items()}
+            return {f"{name}_l0": values for name, values in _pass.gate_values(self._directions[0], training).items()}
         if every := training.tapes[0].every:
             raise ValueError(f"gates: expected checkpoint_every=None, which keeps them, got {every}")
         return {
             f"{name}_{direction.suffix}": self._with_all_steps(values, training.call, 0)
             for direction, tape in zip(self._directions, training.tapes, strict=True)
-            for name, values in direction.gate_values(tape).items()
+            for name, values in _pass.gate_values(direction, tape).items()
         }
 
     @property

@@ -12,6 +12,7 @@ from numgru.kernels.cell import Weights
 from numgru.kernels.gru import GRUWeights, ResetBeforeWeights
 from numgru.kernels.lstm import LSTMWeights
 from numgru.layers._direction import Direction
+from numgru.layers._plain import training_parts
 from tests.cases import count_compiled, run_elsewhere
 
 PARTS = 3
@@ -30,7 +31,7 @@ def test_several_threads_pack_the_same(kind: type[Weights], I: int, H: int, dtyp
         (recurrent.pack_weights, (w_ih, w_hh, *biases)),
         (recurrent.pack_weights_backward, (w_ih, w_hh, True)),
     ):
-        one, more = (Direction(kind, "l0", I, H, H, 0, False, dtype)._training_weights for _ in range(2))
+        one, more = (Direction(kind, "l0", I, H, H, 0, False, dtype).training_weights for _ in range(2))
         for part in (*one, *more):
             part[...] = np.nan
         threads.run(kernel, 1, one, *arguments)
@@ -51,7 +52,7 @@ def compiled_later() -> None:
     numgru.set_num_threads(2)
     layer = numgru.GRU(64, 448, seed=0)
     (direction,) = layer._directions
-    assert direction._training_parts(1, 1, direction._plain.train) == (2, 1), "too small for two threads"
+    assert training_parts(direction, 1, 1, direction.plain.train) == (2, 1), "too small for two threads"
     numgru.warmup(layer, training=True, need_dx=False)
     before = count_compiled()
     for count in (1, 2):

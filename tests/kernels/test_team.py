@@ -28,7 +28,7 @@ def in_parts(parts: int, shape: tuple[int, int, int, int], dtype: Any = np.float
     problem = problem_of(*shape, dtype)
     gru = layer_of(problem)
     with threads.in_parts(parts):
-        used = gru._directions[0]._parts(shape[0] * shape[1], shape[1])
+        used = gru._directions[0].parts(shape[0] * shape[1], shape[1])
         assert used == parts, "too few units to share out: nothing would be tested"
         y, h_n = gru(problem["x"], problem["h_0"])
         return {"y alone": y, "h_n alone": h_n, **run(gru, problem)}
