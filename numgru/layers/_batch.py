@@ -18,6 +18,12 @@ from ..kernels.examples import PARCEL_ROWS
 from ..kernels.sequences import Options
 
 
+def with_zeros(values: NDArray[Any], axis: int, steps: int) -> NDArray[Any]:
+    """`values` with zeros behind them along that axis, of so many steps."""
+    missing = [(0, steps - length if at == axis else 0) for at, length in enumerate(values.shape)]
+    return values if values.shape[axis] == steps else np.pad(values, missing)
+
+
 @dataclass
 class Batch:
     """Sequences of one length, or of different ones."""

@@ -11,29 +11,35 @@ from .._types import FloatArray
 from ..kernels.sequences import Flow
 from ._batch import Batch
 from ._direction import Direction
-from ._tape import FlowWanted
 
 NO_FLOW = Flow()
 
 
-def flow_of(direction: Direction, wanted: FlowWanted, batch: Batch, third_kind: bool) -> Flow:
-    """What the kernels need for it: for the norms, and in all calls of the third kind."""
-    steps = batch.T if wanted.norms is not None else 0
-    norms = np.zeros(steps * batch.B * direction.blocks)
-    if not (wanted.has_bounds or third_kind):
-        return Flow(has_norms=1, norms=norms) if steps else NO_FLOW
+def flow_of(
+    direction: Direction, bounds: tuple[float, float], batch: Batch, *, measured: bool, has_extras: bool
+) -> Flow:
+    """What the kernels need for it: for the norms, for bounds, and in all calls of the third kind."""
+    norms = np.zeros(batch.T * batch.B * direction.blocks if measured else 0)
+    limit, max_norm = bounds
+    if min(bounds) == np.inf and not has_extras:
+        return Flow(has_norms=1, norms=norms) if measured else NO_FLOW
     rows = direction.cell.states * batch.B
-    size, held = batch.T * rows * direction.blocks, wanted.limit < np.inf
+    size = batch.T * rows * direction.blocks
     return Flow(
-        has_norms=int(steps > 0),
+        has_norms=int(measured),
         norms=norms,
-        limit=wanted.limit,
-        max_norm=wanted.max_norm,
+        limit=limit,
+        max_norm=max_norm,
         factors=np.ones(rows, direction.dtype),
-        squares=np.zeros(size if wanted.has_bounds else 0),
-        beyond=np.zeros(size if held else 0),
-        largest=np.zeros(size if held else 0),
+        squares=np.zeros(size if min(bounds) < np.inf else 0),
+        beyond=np.zeros(size if limit < np.inf else 0),
+        largest=np.zeros(size if limit < np.inf else 0),
     )
+
+
+def is_bounded(flow: Flow) -> bool:
+    """Whether any bound holds it."""
+    return flow.squares is not None and flow.squares.size > 0
 
 
 def flow_from(direction: Direction, flow: Flow, first: int, batch: Batch) -> Flow:
@@ -52,35 +58,44 @@ def flow_from(direction: Direction, flow: Flow, first: int, batch: Batch) -> Flo
     )
 
 
-def take_norms(direction: Direction, flow: Flow, wanted: FlowWanted, batch: Batch) -> None:
-    if wanted.norms is not None and flow.norms is not None:
-        norms = norms_of(flow.norms, direction.blocks).reshape(batch.T, batch.B)
-        wanted.norms[...] = batch.in_time(norms, direction.reverse)
+def measured_norms(direction: Direction, flow: Flow, batch: Batch) -> FloatArray:
+    """Of the whole gradients of the states, (T, B), by time and sequence."""
+    assert flow.norms is not None
+    norms: FloatArray = batch.in_time(
+        norms_of(flow.norms, direction.blocks).reshape(batch.T, batch.B), direction.reverse
+    )
+    return norms
 
 
-def take_report(direction: Direction, flow: Flow, wanted: FlowWanted, batch: Batch) -> None:
-    if wanted.report is None or flow.squares is None or flow.beyond is None or flow.largest is None:
-        return
+def met_by_bounds(direction: Direction, flow: Flow, batch: Batch) -> FloatArray:
+    """Norms, by how much bounds were exceeded, and how many numbers they changed: (3, S, T, B), zero after the ends."""
+    assert flow.squares is not None and flow.beyond is not None and flow.largest is not None
     shape = batch.T, direction.cell.states, batch.B
     norms = norms_of(flow.squares, direction.blocks).reshape(shape)
     excess, counts = np.ones(shape), np.zeros(shape)
-    if flow.limit < np.inf:
-        blocks = *shape, direction.blocks
-        excess = np.maximum(flow.largest.reshape(blocks).max(axis=-1) / flow.limit, 1)
-        counts = flow.beyond.reshape(blocks).sum(axis=-1)
+    if flow.beyond.any():
+        largest = _over_blocks(flow.largest, direction.blocks, np.maximum).reshape(shape)
+        excess = np.maximum(largest / flow.limit, 1)
+        counts = _over_blocks(flow.beyond, direction.blocks, np.add).reshape(shape)
     long = norms > flow.max_norm
     excess[long] *= np.where(norms[long] < np.inf, norms[long], np.nan) / flow.max_norm  # NaN as in the kernels
     counts[long] = direction.hidden_size
     by_row = np.stack([norms, excess, counts]).transpose(1, 3, 0, 2)  # (T, B, 3, S)
-    wanted.report[...] = batch.in_time(by_row, direction.reverse).transpose(2, 3, 0, 1)
+    return batch.in_time(by_row, direction.reverse).transpose(2, 3, 0, 1)
 
 
 def norms_of(squares: FloatArray, blocks: int) -> FloatArray:
-    """From the blocks' sums of squares, neighbours first, as within the blocks."""
-    sums = squares.reshape(-1, blocks)
-    while sums.shape[1] > 1:
-        even, odd = sums[:, 0::2], sums[:, 1::2]
-        sums = even.copy()
-        sums[:, : odd.shape[1]] += odd
-    norms: FloatArray = np.sqrt(sums)
+    """From the blocks' sums of squares."""
+    norms: FloatArray = np.sqrt(_over_blocks(squares, blocks, np.add))
     return norms
+
+
+def _over_blocks(values: FloatArray, blocks: int, combine: np.ufunc) -> FloatArray:
+    """One number of all blocks', neighbours first, as within the blocks. NumPy's own loops over so few are slow."""
+    values = values.reshape(-1, blocks)
+    while values.shape[1] > 1:
+        even, odd = values[:, 0::2], values[:, 1::2]
+        values = even.copy()
+        with_odd = values[:, : odd.shape[1]]
+        combine(with_odd, odd, out=with_odd)
+    return values[:, 0]

@@ -18,9 +18,9 @@ from ..kernels.tokens import token_gradients
 from ..kernels.weight_gradients import tiles_of, weight_gradients
 from ._batch import Batch
 from ._direction import Direction
-from ._flow import flow_from, flow_of, take_norms, take_report
+from ._flow import flow_from, is_bounded
 from ._places import examples_of, gathered, or_first, states_in_products
-from ._tape import Extras, FlowWanted, PlainTape, Tape, are_tokens
+from ._tape import Extras, PlainTape, Tape, are_tokens
 
 _NO_TOKENS = np.empty(0, np.int64)
 
@@ -112,7 +112,7 @@ def backward(
     dy: FloatArray,
     dh_n: FloatArray | None,
     dx: FloatArray | None,
-    wanted: FlowWanted,
+    flow: Flow,
 ) -> FloatArray:
     """dx (where it's wanted) and the parameters' gradients; from dh_n to dh_0, both (S, B, H)."""
     batch, lanes, H = tape.batch, TARGET.lanes(direction.dtype), direction.hidden_size
@@ -127,7 +127,6 @@ def backward(
         weights = direction.kind(*(np.empty_like(part) for part in weights))
     threads.run(recurrent.pack_weights_backward, direction.packing_parts, weights, w_ih, w_hh, dx is not None)
     flat_dx = None if dx is None else dx.reshape(-1)
-    flow = flow_of(direction, wanted, batch, not tape.extras.are_none)
     gates, step = tape.gates, batch.B * direction.blocks * direction.cell.slots * lanes
     every = tape.every or batch.T
     if gates is None:
@@ -138,15 +137,11 @@ def backward(
             if last < batch.T:
                 gates[(last - first) * step : (last - first + 1) * step] = gates[:step]
             _compute_again(direction, tape, first, last, gates[: (last - first) * step])
-        options = _options(
-            direction, batch, tape.x, tape.extras, tape.dropped, first, last, all_of_it=wanted.has_bounds
-        )
+        options = _options(direction, batch, tape.x, tape.extras, tape.dropped, first, last, all_of_it=is_bounded(flow))
         c = None if tape.c is None else tape.c[max(first - 1, 0) :]
         part = flow_from(direction, flow, first, batch)
         _run_backward(direction, weights, tape, c, gates, dy, flat_dx, dh_0, carry, part, options, last - first)
         _add_weight_gradients(direction, weights, tape, gradients, first, last, gates)
-    take_norms(direction, flow, wanted, batch)
-    take_report(direction, flow, wanted, batch)
     return dh_0
 
 

@@ -156,7 +156,7 @@ def _train_backward(
         direction.room_for_carry(B), direction.batch_first, direction.room("sums", size), squares, parcels, loop_parts,
     )  # fmt: skip
     if norms is not None and squares is not None:
-        norms.reshape(-1, 1)[...] = norms_of(squares, direction.blocks)
+        norms.reshape(-1)[...] = norms_of(squares, direction.blocks)
 
 
 def training_parts(direction: Direction, examples: int, B: int, kernel: SharedKernel) -> tuple[int, int]:

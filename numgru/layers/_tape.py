@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
 from .._types import Array, BoolArray, FloatArray
 from ..kernels.cell import Weights
 from ._batch import Batch
@@ -57,20 +55,6 @@ class PlainTape(NamedTuple):
     y: FloatArray
     c: FloatArray | None
     gates: FloatArray
-
-
-class FlowWanted(NamedTuple):
-    """What is wanted of the gradient that flows from step to step."""
-
-    limit: float = np.inf
-    max_norm: float = np.inf
-    norms: FloatArray | None = None  # (T, B), by time and sequence: to be filled
-    report: FloatArray | None = None  # (3, S, T, B), the same: norms, by how much bounds were exceeded, and counts
-
-    @property
-    def has_bounds(self) -> bool:
-        """Whether it's held by any."""
-        return self.limit < np.inf or self.max_norm < np.inf
 
 
 NO_EXTRAS = Extras()

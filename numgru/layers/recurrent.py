@@ -18,13 +18,15 @@ from .. import _check
 from .._types import FloatArray
 from ..kernels import one_step
 from ..kernels.cell import Weights
+from ..kernels.sequences import Flow
 from . import _pass, _plain
-from ._batch import Batch
+from ._batch import Batch, with_zeros
 from ._calls import Call, apart, checked, checked_dy, checked_states, unnested
 from ._direction import Direction
+from ._flow import flow_of, measured_norms, met_by_bounds
 from ._noise import draw, extras_of
 from ._step import checked_step, step_of_tokens
-from ._tape import FlowWanted, PlainTape, Tape
+from ._tape import PlainTape, Tape
 from ._weights import RecurrentWeights
 from .base import Parameters
 from .compiled import Compiled
@@ -47,7 +49,7 @@ class Recurrent(RecurrentWeights):
     """Layers of a recurrent cell."""
 
     _transient: ClassVar = RecurrentWeights._transient | {
-        "_training", "_gradient_flow", "_flow_report", "_zeros", "_step_function",
+        "_training", "_gradient_flow", "_bounded_flows", "_zeros", "_step_function",
     }  # fmt: skip
 
     def _forget(self) -> None:
@@ -55,7 +57,7 @@ class Recurrent(RecurrentWeights):
         self._zeros = np.zeros((self._states, 1, self.hidden_size), self.dtype)  # the usual h_0, never written to
         self._training: Any = None  # what `backward` needs of the last `forward`
         self._gradient_flow: FloatArray | None = None
-        self._flow_report: FlowReport | None = None
+        self._bounded_flows: tuple[list[tuple[Direction, Flow, Batch]], int] | None = None  # and the steps of x
 
     def _begin_training(self) -> None:
         self._training = None  # of the forward pass before, whose gates are overwritten now
@@ -163,11 +165,9 @@ class Recurrent(RecurrentWeights):
         has_ends = call.batch.is_ragged and not call.listed
         return np.zeros(shape, self.dtype) if has_ends else np.empty(shape, self.dtype)
 
-    def _with_all_steps(self, values: FloatArray, call: Call, axis: int) -> FloatArray:
-        """`values` with zeros, along that axis of time, where x goes on after all sequences' ends."""
-        steps = call.batch.T if call.listed else call.x.shape[1 if self.batch_first else 0]
-        missing = [(0, steps - call.batch.T if at == axis % values.ndim else 0) for at in range(values.ndim)]
-        return values if steps == call.batch.T else np.pad(values, missing)
+    def _steps_of(self, call: Call) -> int:
+        """Those of x, which may go on after all sequences' ends."""
+        return int(call.batch.T if call.listed else call.x.shape[1 if self.batch_first else 0])
 
     def _with_zero_ends(self, values: FloatArray, call: Call) -> FloatArray:
         """`values`, of the input's steps, zero where sequences have ended."""
@@ -255,10 +255,8 @@ class Recurrent(RecurrentWeights):
             dh_n = batch.in_rows(checked_states(self, "dh_n", dh_n, *call.h_0.shape[1:]))
         self._training = None
 
-        dh_0, D, S = np.empty_like(call.h_0), self.num_directions, self._states
-        of_steps = len(training.tapes), batch.T, batch.B
-        norms = np.zeros(of_steps) if self.measure_flow else None
-        report = np.zeros((3, S, *of_steps)) if min(training.bounds) < np.inf else None
+        dh_0, D = np.empty_like(call.h_0), self.num_directions
+        flows: list[Any] = [None] * len(training.tapes)
         for layer in reversed(range(self.num_layers)):
             mask = training.masks.get(f"dropout_l{layer}")
             above = below if mask is None else below * mask
@@ -268,13 +266,13 @@ class Recurrent(RecurrentWeights):
                 tape = training.tapes[at]
                 wants_dx = layer > 0 or (need_dx and not call.tokens)
                 part = self._new_steps(tape.x.shape, call) if wants_dx else None
-                flow = FlowWanted(
-                    *training.bounds, *(None if of is None else of[..., at, :, :] for of in (norms, report))
-                )
+                direction, has_extras = self._directions[at], not tape.extras.are_none
+                flow = flow_of(direction, training.bounds, batch, measured=self.measure_flow, has_extras=has_extras)
                 dh_0[:, at] = _pass.backward(
-                    self._directions[at], tape, training.parameters, self.gradients,
+                    direction, tape, training.parameters, self.gradients,
                     above, None if dh_n is None else dh_n[:, at], part, flow,
                 )  # fmt: skip
+                flows[at] = direction, flow, batch
                 if reverse and part is not None:
                     part += dx
                 dx = part
@@ -282,12 +280,12 @@ class Recurrent(RecurrentWeights):
         if self.learn_h_0 and not call.given_h_0:
             for name, gradient in zip(self._first_states, dh_0, strict=True):
                 self.gradients[name] += gradient.sum(axis=1, keepdims=True)
-        if norms is not None:
-            self._gradient_flow = self._with_all_steps(norms, call, 1)
-        if report is not None:
-            flowed, excess, counts = self._with_all_steps(report[:, 0] if S == 1 else report, call, -2)
-            parts = S * len(training.tapes) * self.hidden_size * int(batch.lengths.sum())
-            self._flow_report = FlowReport(flowed, 1 / np.maximum(excess, 1), counts.astype(np.int64), parts)
+        if self.measure_flow:
+            self._gradient_flow = with_zeros(
+                np.stack([measured_norms(*flow) for flow in flows]), 1, self._steps_of(call)
+            )
+        if min(training.bounds) < np.inf:
+            self._bounded_flows = flows, self._steps_of(call)
         return None if dx is None else apart(dx, call), self._as_given(dh_0, batch)
 
     def step(self, x_t: ArrayLike, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
@@ -406,9 +404,13 @@ class Recurrent(RecurrentWeights):
         ValueError
             If there was no such `backward`.
         """
-        if self._flow_report is None:
+        if self._bounded_flows is None:
             raise ValueError("flow_report: expected a backward with clip_flow_value or clip_flow_norm before, got none")
-        return self._flow_report
+        flows, steps = self._bounded_flows
+        met = with_zeros(np.stack([met_by_bounds(*flow) for flow in flows], axis=2), 3, steps)  # (3, S, L D, T, B)
+        norms, excess, counts = met[:, 0] if self._states == 1 else met
+        parts = self._states * self.hidden_size * sum(int(batch.lengths.sum()) for _, _, batch in flows)
+        return FlowReport(norms, 1 / np.maximum(excess, 1), counts.astype(np.int64), parts)
 
     @property
     def gates(self) -> dict[str, FloatArray]:
@@ -426,8 +428,9 @@ class Recurrent(RecurrentWeights):
             return {f"{name}_l0": values for name, values in _pass.gate_values(self._directions[0], training).items()}
         if every := training.tapes[0].every:
             raise ValueError(f"gates: expected checkpoint_every=None, which keeps them, got {every}")
+        steps = self._steps_of(training.call)
         return {
-            f"{name}_{direction.suffix}": self._with_all_steps(values, training.call, 0)
+            f"{name}_{direction.suffix}": with_zeros(values, 0, steps)
             for direction, tape in zip(self._directions, training.tapes, strict=True)
             for name, values in _pass.gate_values(direction, tape).items()
         }
