@@ -1,4 +1,4 @@
-"""What a look at the gradients costs, and bounds of their flow: `python -m bench.flow`, on one thread, two minutes.
+"""What a look at the gradients costs, and bounds of their flow: `python -m bench.flow`, on one thread, four minutes.
 
 How much longer a training pass takes with `measure_flow`, and with bounds that make their report, in one layer that
 takes turns, and how long a call of `GradientMonitor` takes.
