@@ -129,7 +129,7 @@ def serve(connection: Connection, name: str, threads: int) -> None:
         while True:
             method, *arguments = connection.recv()
             connection.send(getattr(local, method)(*arguments))
-    except EOFError:
+    except (EOFError, BrokenPipeError):  # it hung up while this side waited, or computed
         pass
     except Exception:
         connection.send(traceback.format_exc())

@@ -244,6 +244,15 @@ def test_interrupted_run_keeps_what_was_measured(tmp_path, monkeypatch):
         main([*options, str(LARGE)])
 
 
+def test_process_whose_other_side_has_hung_up_ends(capfd):
+    remote = Remote("numgru", 1)
+    remote.prepare(SMALL)
+    remote.connection.send(("burst", SMALL, "inference", 1, 0.2))
+    remote.close()
+    assert remote.process.exitcode == 0
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_peer_that_cannot_be_loaded_is_left_out(tmp_path, monkeypatch, capsys):
     class Loaded(Remote):
         def __init__(self, name, threads):
