@@ -1,7 +1,7 @@
 """What a look at the gradients costs, and bounds of their flow: `python -m bench.flow`, on one thread, four minutes.
 
-How much longer a training pass takes with `measure_flow`, and with bounds that make their report, in one layer that
-takes turns, and how long a call of `GradientMonitor` takes.
+How much longer a training pass takes with `measure_flow`, and with bounds, which keep what their report is made of, in
+one layer that takes turns, and how long a call of `GradientMonitor` takes.
 """
 
 from __future__ import annotations

@@ -61,9 +61,8 @@ def flow_from(direction: Direction, flow: Flow, first: int, batch: Batch) -> Flo
 def measured_norms(direction: Direction, flow: Flow, batch: Batch) -> FloatArray:
     """Of the whole gradients of the states, (T, B), by time and sequence."""
     assert flow.norms is not None
-    norms: FloatArray = batch.in_time(
-        norms_of(flow.norms, direction.blocks).reshape(batch.T, batch.B), direction.reverse
-    )
+    by_row = norms_of(flow.norms, direction.blocks).reshape(batch.T, batch.B)
+    norms: FloatArray = batch.in_time(by_row, direction.reverse)
     return norms
 
 

@@ -259,7 +259,8 @@ class Recurrent(RecurrentWeights):
         flows: list[Any] = [None] * len(training.tapes)
         for layer in reversed(range(self.num_layers)):
             mask = training.masks.get(f"dropout_l{layer}")
-            above = below if mask is None else below * mask
+            if mask is not None:
+                below *= mask  # the dx of the layer above, which nobody else has
             dx: FloatArray | None = None
             for reverse in range(D):
                 at = layer * D + reverse
@@ -270,7 +271,7 @@ class Recurrent(RecurrentWeights):
                 flow = flow_of(direction, training.bounds, batch, measured=self.measure_flow, has_extras=has_extras)
                 dh_0[:, at] = _pass.backward(
                     direction, tape, training.parameters, self.gradients,
-                    above, None if dh_n is None else dh_n[:, at], part, flow,
+                    below, None if dh_n is None else dh_n[:, at], part, flow,
                 )  # fmt: skip
                 flows[at] = direction, flow, batch
                 if reverse and part is not None:

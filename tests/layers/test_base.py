@@ -122,5 +122,5 @@ def test_what_decides_over_parameters_stays(layer: numgru.Layer, name: str, valu
 
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
 def test_copy_has_the_dtype_of_arrays(again: Any) -> None:
-    """The very object: a step looks no further, as comparing takes a part of its time."""
+    """The very object, so that a step in a loop needn't compare more than that."""
     assert again(numgru.GRU(3, 4)).dtype is np.zeros(1, np.float32).dtype
