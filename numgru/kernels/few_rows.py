@@ -63,11 +63,13 @@ def _width(weights, run, rows):
     """Blocks, as a stage counts them, of a tile of so many rows: the fewer, the more, so that there are enough sums.
 
     Of one row half as many just give enough. If a first-level cache holds half of the weights, it keeps these then for
-    the next step, which begins with them. And a cell of one gate, which counts in pairs, reads fewer places at once.
+    the next step, which begins with them. And fewer places are read at once by a cell of one gate, which counts in
+    pairs, and far from the processor by one of four, which has two panels.
     """
-    registers, is_single = _registers(weights, run), _is_single(weights)
-    halves = registers <= 2 * L1_REGISTERS and gate_count(weights) > 2
-    return 2 if rows > QUARTER or (rows == 1 and registers > L1_REGISTERS and (is_single or halves)) else WIDE
+    registers, gates = _registers(weights, run), gate_count(weights)
+    halves = gates > 2 and registers <= 2 * L1_REGISTERS
+    fewer_places = gates == 1 or (gates > 3 and registers > FAR)
+    return 2 if rows > QUARTER or (rows == 1 and registers > L1_REGISTERS and (halves or fewer_places)) else WIDE
 
 
 @borrower
