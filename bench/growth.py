@@ -19,7 +19,7 @@ import numgru
 
 from .command import add_picture, parser, write
 from .load import Load, said
-from .pictures import finish, label_plainly, mark
+from .pictures import COLOURS, finish, label_plainly, mark
 from .tables import count, head, row
 from .workload import JOBS, Shape, Workload, median_seconds
 
@@ -28,7 +28,6 @@ STARTS = {"T": 4, "B": 1, "I": 16, "H": 16}
 DOUBLINGS = 6
 FITTED = 4  # points, at the largest sizes
 BURST = 0.01  # seconds, but at least five calls
-COLOURS = dict(zip(JOBS, ("#0072B2", "#E69F00"), strict=True))  # that all eyes tell apart
 MARKS = dict(zip(JOBS, "oD", strict=True))
 NAMES = {"T": "time steps T", "B": "batch B", "I": "input size I", "H": "hidden size H"}
 
@@ -99,7 +98,7 @@ def draw(curves: Sequence[Curve], threads: int, path: Path) -> None:
     figure = Figure(figsize=(9, 7), layout="constrained")
     panels = dict(zip(axes, figure.subplots(2, 2, sharey=True).flat, strict=True))
     for curve in curves:
-        panel, colour = panels[curve.axis], COLOURS[curve.job]
+        panel, colour = panels[curve.axis], COLOURS[JOBS.index(curve.job)]
         ideal = np.array(curve.operations) * (curve.seconds[-1] / curve.operations[-1])
         panel.plot(curve.sizes, ideal * 1e3, color="0.6", linewidth=1, linestyle="--", zorder=1)
         milliseconds = np.array(curve.seconds) * 1e3

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
 
-def finish(panel: Axes) -> None:
+# Of Okabe and Ito: told apart by all eyes.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+
+
+def finish(panel: Axes, axis: Literal["both", "x"] = "both") -> None:
     """Grid and spines."""
-    panel.grid(color="0.92")
+    panel.grid(axis=axis, color="0.92")
     panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)
 

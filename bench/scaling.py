@@ -19,7 +19,7 @@ from numgru.kernels.threads import available_cpus
 
 from .command import add_picture, parser, write
 from .load import Load, said
-from .pictures import finish, mark
+from .pictures import COLOURS, finish, mark
 from .tables import head, row
 from .workload import JOBS, Shape, Workload, median_seconds
 
@@ -31,7 +31,6 @@ SHAPES = [
     Shape(256, 20, 8, 32),
     Shape(512, 50, 64, 128),
 ]
-COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"]  # that all eyes tell apart
 BURST = 0.02  # seconds, but at least five calls
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..pictures import COLOURS, finish, label_plainly
 from ..tables import count
 from ..workload import Shape
 from .report import Cell
 
-# Blue and orange of Okabe and Ito, told apart by all eyes, and by their shape.
-MARKS = [("#0072B2", "o"), ("#E69F00", "D"), ("#009E73", "s"), ("#CC79A7", "^")]
+MARKS = "oDs^"
 
 
 def draw(cells: Sequence[Cell], path: Path) -> None:
     """Time of the best peer / numgru's: a row a shape, a panel a job, a colour a number of threads."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     cells = [cell for cell in cells if cell.ratio is not None] or cells
     shapes = list(dict.fromkeys(cell.shape for cell in cells))
@@ -26,7 +26,7 @@ def draw(cells: Sequence[Cell], path: Path) -> None:
     panels = figure.subplots(1, len(jobs), sharex=True, sharey=True, squeeze=False)[0]
     for panel, job in zip(panels, jobs, strict=True):
         for i, n in enumerate(threads):
-            colour, mark = MARKS[i % len(MARKS)]
+            colour, mark = COLOURS[i % len(MARKS)], MARKS[i % len(MARKS)]
             points = [
                 (cell.ratio, shapes.index(cell.shape) + 0.4 * (i - (len(threads) - 1) / 2), cell.best_peer)
                 for cell in cells
@@ -50,7 +50,7 @@ def draw(cells: Sequence[Cell], path: Path) -> None:
         panel.set_xscale("log")
         panel.set_title(job, loc="left", fontweight="bold")
         panel.set_xlabel("time of the best peer / time of numgru")
-        panel.grid(axis="x", color="0.9")
+        finish(panel, "x")
         panel.hlines(
             [i + 0.5 for i in range(len(shapes) - 1)],
             0,
@@ -59,10 +59,8 @@ def draw(cells: Sequence[Cell], path: Path) -> None:
             linewidth=0.7,
             transform=panel.get_yaxis_transform(),
         )
-        panel.set_axisbelow(True)
-        panel.spines[["top", "right"]].set_visible(False)
         panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        label_plainly(panel.xaxis)
         panel.xaxis.set_minor_formatter(NullFormatter())
     ratios = [cell.ratio for cell in cells if cell.ratio is not None]
     low, high = min([0.8, *ratios]), max([2, *ratios])

@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from .. import set_num_threads
 from ..data import DataError, read_csv, tasks
-from ..experiments.flow import flow_figure, norms_csv, reach
 from ..experiments.folder import prepare, write
 from ..experiments.gradients import NextValue, Study
+from ..experiments.gradients_report import flow_figure, norms_csv, reach
 from .common import POSITIVE, Interrupted, column_without_csv, compilation_announced, csv_argument, quiet_option
 
 

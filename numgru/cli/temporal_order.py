@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from .. import get_num_threads
 from ..experiments.folder import prepare, write
-from ..experiments.success import success_figure, table, trials_csv
 from ..experiments.temporal_order import QUICK, Plan, Results, run_trials
+from ..experiments.temporal_order_report import success_figure, table, trials_csv
 from ..runs import drop
 from .common import POSITIVE, Interrupted, quiet_option, say_that_it_compiles
 

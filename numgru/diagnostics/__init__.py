@@ -1,8 +1,8 @@
 """Looking into a model and its training."""
 
-from .flow import Growth, jacobian_growth
+from .figures import gates_figure, gradient_flow_figure, growth_figure
 from .gates import GateStatistics, LayerStatistics, gate_statistics
-from .inside import gates_figure, gradient_flow_figure, growth_figure
+from .jacobian import Growth, jacobian_growth
 from .monitor import GradientMonitor
 
 __all__ = [

@@ -12,32 +12,57 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
 from .._types import Float64Array
+from ..kernels.cell import Cell
 from ..layers.recurrent import Recurrent
 
 BINS = 20
-_KEEPING = "zf"  # the gates that say which share of a state a step keeps
 
 
 @dataclass(frozen=True)
 class GateStatistics:
-    """Of one gate of one layer, over all steps and sequences."""
+    """Of one gate of one layer, over all steps and sequences.
 
-    name: str  # as r_l0
-    mean: Float64Array  # (H,)
-    histogram: NDArray[np.int64]  # (BINS,), over `range`
-    range: tuple[float, float]  # of the gate: 0 to 1, or of a candidate -1 to 1
-    saturated_low: float  # the share within `margin` of the range's lower end
-    saturated_high: float  # of its upper end
-    frozen: NDArray[np.intp]  # units that stand at one end at every step
-    memory: Float64Array | None  # (H,), in steps: how long a gate that keeps the state remembers; None: another gate
+    Attributes
+    ----------
+    name : str
+        As r_l0.
+    mean : ndarray, shape (H,)
+    histogram : ndarray of int, shape (20,)
+        Over `range`, in bins of one width.
+    range : tuple of two floats
+        0 to 1, or of a candidate -1 to 1.
+    saturated_low, saturated_high : float
+        The share within `margin` of the range's lower end, and of its upper end.
+    frozen : ndarray of int
+        Units that stand at one end at every step.
+    memory : ndarray, shape (H,), or None
+        In steps: how long a gate that keeps the state remembers. None of another gate.
+    """
+
+    name: str
+    mean: Float64Array
+    histogram: NDArray[np.int64]
+    range: tuple[float, float]
+    saturated_low: float
+    saturated_high: float
+    frozen: NDArray[np.intp]
+    memory: Float64Array | None
 
 
 @dataclass(frozen=True)
 class LayerStatistics:
-    """Of all gates of a layer."""
+    """Of all gates of a layer.
 
-    gates: dict[str, GateStatistics]  # by name and layer, as r_l0
-    dead: dict[str, NDArray[np.intp]]  # of the last layer, by direction, as l0: units whose output never changes
+    Attributes
+    ----------
+    gates : dict of str to GateStatistics
+        By name and layer, as r_l0.
+    dead : dict of str to ndarray of int
+        Of the last layer, by direction, as l0: the units whose output never changes.
+    """
+
+    gates: dict[str, GateStatistics]
+    dead: dict[str, NDArray[np.intp]]
 
 
 def gate_statistics(layer: Recurrent, x: ArrayLike, *, margin: float = 0.05) -> LayerStatistics:
@@ -82,20 +107,20 @@ def gate_statistics(layer: Recurrent, x: ArrayLike, *, margin: float = 0.05) -> 
     H, last = layer.hidden_size, f"l{layer.num_layers - 1}"
     outputs = {last: y[..., :H]} | ({f"{last}_reverse": y[..., H:]} if layer.bidirectional else {})
     return LayerStatistics(
-        {name: _of_gate(name, values, margin) for name, values in gates.items()},
+        {name: _of_gate(layer._kind.cell, name, values, margin) for name, values in gates.items()},
         {place: np.flatnonzero(np.ptp(output.reshape(-1, H), axis=0) == 0) for place, output in outputs.items()},
     )
 
 
-def _of_gate(name: str, values: NDArray[np.floating], margin: float) -> GateStatistics:
+def _of_gate(cell: type[Cell], name: str, values: NDArray[np.floating], margin: float) -> GateStatistics:
     gate = name[0]
-    low, high = (-1.0, 1.0) if gate in "ng" else (0.0, 1.0)
+    low, high = (-1.0, 1.0) if gate in cell.candidates else (0.0, 1.0)
     flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
     near = margin * (high - low)
     at_low, at_high = flat <= low + near, flat >= high - near
     mean = flat.mean(axis=0)
     with np.errstate(divide="ignore"):
-        memory = 1 / (1 - mean) if gate in _KEEPING else None
+        memory = 1 / (1 - mean) if gate in cell.keeping else None
     return GateStatistics(
         name=name,
         mean=mean,

@@ -110,12 +110,14 @@ def state_gradient_norms(model: Sequential, task: Task, x: NDArray[Any], y: NDAr
         Targets.
     """
     recurrent: Any = model.layers[0]
-    recurrent.measure_flow = True
-    prediction = model.forward(x)
-    d_prediction, last = np.zeros_like(prediction), -1 if task.every_step else slice(None)
-    d_prediction[last] = task.loss(prediction[last], y[last])[1]
-    model.backward(d_prediction, need_dx=False)
-    recurrent.measure_flow = False
+    before, recurrent.measure_flow = recurrent.measure_flow, True
+    try:
+        prediction = model.forward(x)
+        d_prediction, last = np.zeros_like(prediction), -1 if task.every_step else slice(None)
+        d_prediction[last] = task.loss(prediction[last], y[last])[1]
+        model.backward(d_prediction, need_dx=False)
+    finally:
+        recurrent.measure_flow = before
     model.zero_grad()
     norms: NDArray[np.float64] = np.linalg.norm(recurrent.gradient_flow[0], axis=1)
     return norms

@@ -49,6 +49,8 @@ class Cell:
 
     slots: ClassVar[int]
     gates: ClassVar[str] = ""  # the names, in the equations, of what is in the first slots, a letter each
+    candidates: ClassVar[str] = ""  # of these, those between -1 and 1; the others are between 0 and 1
+    keeping: ClassVar[str] = ""  # and those that say which share of a state a step keeps
     states: ClassVar[int] = 1
     input_slots: ClassVar[tuple[int, ...]]  # of the sum to which each gate's input weights lead
     state_slots: ClassVar[tuple[int, ...]]  # the same for its other weights

@@ -79,13 +79,13 @@ def _size(value: Vec) -> Vec:
 
 
 @intrinsic
-def _gather(typing_context, x, blocks, order, ahead, lanes):
+def _gather(typingctx, x, blocks, order, ahead, lanes):
     """Of `blocks` times SUMS values, add |x|^order to `lanes` (SUMS,), or keep the largest |x| there."""
     bits = x.dtype.bitwidth
     number = ir.FloatType() if bits == 32 else ir.DoubleType()
 
-    def codegen(context, b, signature, args):
-        data, kept = (pointer(context, b, signature.args[at], args[at]) for at in (0, 4))
+    def codegen(context, b, sig, args):
+        data, kept = (pointer(context, b, sig.args[at], args[at]) for at in (0, 4))
         _, blocks, order, ahead, _ = args
         sums = Grid(b, _DOUBLES, kept, I64(0), I64(0), I64(_DOUBLES.lanes))
         for number_of, gathered in ((2, _plus_square), (1, _plus_size), (LARGEST, _larger)):
@@ -184,38 +184,38 @@ def measure(x, order, limit, norms, beyond, parts):
 
 
 @intrinsic
-def _multiply(typing_context, x, first, last, factor, ahead):
+def _multiply(typingctx, x, first, last, factor, ahead):
     """x *= factor from index `first` on, up to `last`."""
     kind = kind_of(x.dtype)
 
-    def codegen(context, b, signature, args):
+    def codegen(context, b, sig, args):
         factor = splat(b, kind, args[3])
-        _change(context, b, signature, args, kind, lambda value: value * factor)
+        _change(context, b, sig, args, kind, lambda value: value * factor)
         return context.get_dummy_value()
 
     return types.void(x, first, last, factor, ahead), codegen
 
 
 @intrinsic
-def _clamp(typing_context, x, first, last, limit, ahead):
+def _clamp(typingctx, x, first, last, limit, ahead):
     """x = min(max(x, -limit), limit), in the same way."""
     kind = kind_of(x.dtype)
 
-    def codegen(context, b, signature, args):
+    def codegen(context, b, sig, args):
         above = splat(b, kind, args[3])
         below = -above
-        _change(context, b, signature, args, kind, lambda value: value.at_least(below).at_most(above))
+        _change(context, b, sig, args, kind, lambda value: value.at_least(below).at_most(above))
         return context.get_dummy_value()
 
     return types.void(x, first, last, limit, ahead), codegen
 
 
 def _change(
-    context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[Any], kind: Kind, change: Callable[[Vec], Vec]
+    context: Any, b: ir.IRBuilder, sig: Any, args: Sequence[Any], kind: Kind, change: Callable[[Vec], Vec]
 ) -> None:
     """What `_multiply` and `_clamp` have in common."""
     array, first, last, _, ahead = args
-    x = b.gep(pointer(context, b, signature.args[0], array), [first], source_etype=kind.scalar)
+    x = b.gep(pointer(context, b, sig.args[0], array), [first], source_etype=kind.scalar)
     values = Grid(b, kind, x, I64(0), I64(SUMS), I64(kind.lanes))
     count = b.sub(last, first)
     blocks = b.sdiv(count, I64(SUMS))

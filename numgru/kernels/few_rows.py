@@ -16,7 +16,7 @@ from .cell import gate_count, stage_count, stage_widths
 from .flow import flow_stages, set_factors
 from .products import ask_for_weights, input_gradient_tile, project_tile
 from .sequences import active_rows, steps_of, with_sums
-from .step import step_backward_tile, step_tile
+from .step_tile import step_backward_tile, step_tile
 from .target import L1_REGISTERS
 from .team import blocks_of_share, claim, finish, give_up, join, nth_part, parts_of, wait
 from .threads import share

@@ -17,7 +17,7 @@ class GRUCell(Cell):
     """The reset gate is applied after the recurrent product, as in cuDNN and PyTorch."""
 
     slots = 4
-    gates = "rzn"
+    gates, candidates, keeping = "rzn", "n", "z"
     input_slots = (R, Z, N)  # W_ir x, W_iz x, W_in x
     state_slots = (R, Z, Q)  # W_hr h, W_hz h, and q, which the reset gate multiplies before it joins n
 
@@ -50,7 +50,7 @@ class ResetBeforeCell(Cell):
     """
 
     slots = 4
-    gates = "rzn"
+    gates, candidates, keeping = "rzn", "n", "z"
     input_slots = state_slots = (R, Z, N)
 
     @staticmethod

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from ._jit import borrower, kernel, shared_kernel
 from .blocks import blocks_in, lanes_of
+from .cell import Cell
 from .packing import pack_backward, pack_forward
 from .threads import share
 from .tiles import ROWS, WIDE, View, affine_tile
 
 
-class LinearSlots:
+class LinearSlots(Cell):
     """What a unit's outputs keep: their gradient alone."""
 
     slots = 1

@@ -17,7 +17,7 @@ class LSTMCell(Cell):
     """Its second state, c, is what the gates write, keep and show; no weight multiplies it."""
 
     slots = 4
-    gates = "ifgo"
+    gates, candidates, keeping = "ifgo", "g", "f"
     states = 2
     input_slots = state_slots = (I, F, G, O)
 

@@ -18,7 +18,7 @@ from .flow import flow_stages, set_factors
 from .packing import pack_layer, pack_layer_backward
 from .products import Ahead, input_gradient_tile
 from .sequences import Gradients, active_rows, sequences, steps_of, with_sums
-from .step import settle_gates, step_backward_tile, step_tile
+from .step_tile import settle_gates, step_backward_tile, step_tile
 from .team import Team, memory, parts_of, words_of
 from .threads import share
 from .tiles import ABREAST, ROWS, WIDE, memory_of

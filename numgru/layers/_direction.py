@@ -25,7 +25,8 @@ from ..kernels.tiles import ROWS
 from ..kernels.tokens import pack_weights_for_tokens
 from ..kernels.weight_gradients import workspace_size
 
-PACKING = 12  # packing a layer's weights takes as long as so many examples
+_PACKING = 12  # packing a layer's weights takes as long as so many examples
+_WORTH_MOVING = 192  # numbers, x and h, with which a gate's gradient is multiplied: fewer, and moving it takes longer
 
 
 class Direction:
@@ -58,7 +59,7 @@ class Direction:
 
     @property
     def packing_parts(self) -> int:
-        return threads.parts_for_layer(PACKING * self.work(1), self.blocks)
+        return threads.parts_for_layer(_PACKING * self.work(1), self.blocks)
 
     def pack_for_training(self, parameters: Mapping[str, FloatArray], tokens: FloatArray | None = None) -> Weights:
         """Pack them for a forward pass, in memory that the backward pass's weights take over."""
@@ -117,6 +118,21 @@ class Direction:
         """Shares of the rows, or where they are too few for all threads, of each tile's blocks of units for a team."""
         shares = shares_of(B, self.blocks) if same_length or B <= ROWS else -(-B // ROWS)
         return threads.parts_for(self.work(examples), shares, kernel) if shares > 1 else 1
+
+    def training_parts(self, examples: int, B: int, kernel: SharedKernel) -> tuple[int, int]:
+        """Shares of all that isn't the way through time, where weights are packed and gradients summed, and of that.
+
+        Where a single thread goes through time, the gates are in its cache, and stay there unless much is to be summed.
+        There are as many threads as shares, so the former are no fewer than the latter.
+        """
+        work = self.work(examples + _PACKING)
+        if threads.are_not_worth(work):
+            return 1, 1
+        loop_parts = self.parts(examples, B, kernel)
+        if loop_parts == 1 and self.input_size + self.hidden_size < _WORTH_MOVING:
+            return 1, 1
+        shares = 2 * self.blocks * self.parcels(examples // B, B)
+        return max(loop_parts, threads.parts_for(work, shares, kernel)), loop_parts
 
     def work(self, examples: int) -> int:
         """Operations of a forward pass, in lanes that are switched off as well."""

@@ -61,7 +61,7 @@ def _options(
     if is_whole and not all_of_it and extras.are_none and not batch.is_ragged and not are_tokens(x):
         return NO_OPTIONS
     segment = batch.segment(direction.reverse, x.shape[2], direction.width, direction.hidden_size, first, last)
-    segment = _with_tokens(direction, segment, x)
+    segment = _with_tokens(segment, x)
     if extras.are_none and not all_of_it:
         return segment
     if extras.resets is None:
@@ -83,7 +83,7 @@ def _options(
     )
 
 
-def _with_tokens(direction: Direction, options: Options, x: FloatArray) -> Options:
+def _with_tokens(options: Options, x: FloatArray) -> Options:
     if are_tokens(x):
         return options._replace(has_tokens=1, tokens=x.reshape(-1))
     return options._replace(tokens=_NO_TOKENS)
@@ -183,7 +183,7 @@ def _compute_again(direction: Direction, tape: Tape, first: int, last: int, gate
         lengths=np.ones(examples, np.int64),
         active=np.array([examples, 0]),
     )
-    options = _with_tokens(direction, options, tape.x)
+    options = _with_tokens(options, tape.x)
     y, c = np.empty((examples, 1, H), direction.dtype), direction.room_for_cells(1, examples)
     _run_forward(direction, tape.weights, examples, tape.x, states, y, c, gates, options)
 

@@ -12,16 +12,13 @@ import numpy as np
 from .. import _check
 from .._types import FloatArray
 from ..kernels import threads
-from ..kernels._jit import SharedKernel
 from ._calls import checked_states, checked_x
-from ._direction import PACKING, Direction
+from ._direction import Direction
 from ._flow import norms_of
 from ._tape import PlainTape
 
 if TYPE_CHECKING:
     from .recurrent import Recurrent
-
-_WORTH_MOVING = 192  # numbers, x and h, with which a gate's gradient is multiplied: fewer, and moving it takes longer
 
 
 def is_plain(layer: Recurrent, x: Any, lengths: Any, reset: Any) -> bool:
@@ -34,13 +31,6 @@ def is_plain(layer: Recurrent, x: Any, lengths: Any, reset: Any) -> bool:
         and layer.num_layers == 1
         and not (layer.bidirectional or layer.zoneout or layer.learn_h_0)
     )
-
-
-def _checked_x(layer: Recurrent, x: Any) -> FloatArray:
-    """`x`, checked: first whether there is nothing to do, as short calls have no time for more."""
-    dtype = layer.dtype
-    fits = type(x) is np.ndarray and (x.dtype is dtype or x.dtype == dtype) and x.shape[2] == layer.input_size
-    return x if fits and x.size and x.flags.carray else checked_x(layer, x)
 
 
 def _states_before(layer: Recurrent, h_0: Any, x: FloatArray) -> FloatArray:
@@ -56,7 +46,7 @@ def _states_before(layer: Recurrent, h_0: Any, x: FloatArray) -> FloatArray:
 
 def infer(layer: Recurrent, x: Any, h_0: Any, out: FloatArray | None) -> tuple[FloatArray, FloatArray]:
     """A plain call."""
-    x = _checked_x(layer, x)
+    x = checked_x(layer, x)
     before = _states_before(layer, h_0, x)
     shape = (*x.shape[:2], layer.hidden_size)
     if out is None:
@@ -80,7 +70,7 @@ def trains_plainly(layer: Recurrent) -> bool:
 
 def forward(layer: Recurrent, x: Any, h_0: Any) -> tuple[FloatArray, FloatArray]:
     """A plain call's `forward`."""
-    x = _checked_x(layer, x)
+    x = checked_x(layer, x)
     before = _states_before(layer, h_0, x)
     if h_0 is not None:
         before = before.copy()  # users go on with their states in place
@@ -127,7 +117,7 @@ def _train(direction: Direction, parameters: FloatArray, x: FloatArray, h_0: Flo
     """The states into y, from a plain batch and the layer's flat parameters, for `_train_backward`."""
     examples, B, kernel = y.shape[0] * y.shape[1], h_0.shape[1], direction.plain.train
     gates, c = direction.room_for_gates(examples), direction.room_for_cells(examples // B, B)
-    parts, loop_parts = training_parts(direction, examples, B, kernel)
+    parts, loop_parts = direction.training_parts(examples, B, kernel)
     threads.run(
         kernel, parts, direction.packed_room, parameters, x, h_0, y, c, gates, direction.batch_first, loop_parts
     )  # fmt: skip
@@ -143,7 +133,7 @@ def _train_backward(
     And the norms (T, B) of what flows from step to step, where they are wanted.
     """
     examples, B, kernel = dy.shape[0] * dy.shape[1], dh.shape[1], direction.plain.train_backward
-    parts, loop_parts = training_parts(direction, examples, B, kernel)
+    parts, loop_parts = direction.training_parts(examples, B, kernel)
     squares = None if norms is None else np.empty(norms.size * direction.blocks)
     parcels = direction.parcels(examples // B, B)
     if parcels == 1:
@@ -157,19 +147,3 @@ def _train_backward(
     )  # fmt: skip
     if norms is not None and squares is not None:
         norms.reshape(-1)[...] = norms_of(squares, direction.blocks)
-
-
-def training_parts(direction: Direction, examples: int, B: int, kernel: SharedKernel) -> tuple[int, int]:
-    """Shares of all that isn't the way through time, where weights are packed and gradients summed, and of that.
-
-    Where a single thread goes through time, the gates are in its cache, and stay there unless much is to be summed.
-    There are as many threads as shares, so the former are no fewer than the latter.
-    """
-    work = direction.work(examples + PACKING)
-    if threads.are_not_worth(work):
-        return 1, 1
-    loop_parts = direction.parts(examples, B, kernel)
-    if loop_parts == 1 and direction.input_size + direction.hidden_size < _WORTH_MOVING:
-        return 1, 1
-    shares = 2 * direction.blocks * direction.parcels(examples // B, B)
-    return max(loop_parts, threads.parts_for(work, shares, kernel)), loop_parts

@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 
 from .. import _check
 from .._types import FloatArray
-from ..kernels import one_step, threads
+from ..kernels import single_step, threads
 from ..kernels.cell import Weights
 from ..kernels.packing import same_bits
 from ..kernels.target import TARGET
@@ -225,7 +225,7 @@ class RecurrentWeights(Layer):
     def _pack(self, tokens: bool) -> tuple[FloatArray, list[Weights]]:
         parameters, D = self._parameters(), self.num_directions
         widths = [direction.input_size for direction in self._directions]
-        block, parts = one_step.new_block(self._kind, widths, self.hidden_size, self.dtype, self.zoneout)
+        block, parts = single_step.new_block(self._kind, widths, self.hidden_size, self.dtype, self.zoneout)
         for at, (direction, weights) in enumerate(zip(self._directions, parts, strict=True)):
             direction.pack(weights, parameters, np.arange(self.input_size) if tokens and at < D else None)
         return block, parts

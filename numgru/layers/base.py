@@ -64,7 +64,7 @@ class _Fixed:
 
     def __set__(self, layer: Layer, value: Any) -> None:
         held = layer.__dict__.setdefault(self._name, value)
-        if held != value:
+        if isinstance(value, np.ndarray) or held != value:
             kind = type(layer).__name__
             raise AttributeError(f"{self._name}: expected to stay {held!r}, got {value!r}; make a new {kind} with it")
 

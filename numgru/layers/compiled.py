@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..kernels.one_step import StepWeights
+from ..kernels.single_step import StepWeights
 
 
 class Compiled(NamedTuple):

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from .. import _check
 from .._types import FloatArray
-from ..kernels import one_step
+from ..kernels import single_step
 from ..kernels.cell import Weights
 from ..kernels.sequences import Flow
 from . import _pass, _plain
@@ -25,7 +25,7 @@ from ._calls import Call, apart, checked, checked_dy, checked_states, unnested
 from ._direction import Direction
 from ._flow import flow_of, measured_norms, met_by_bounds
 from ._noise import draw, extras_of
-from ._step import checked_step, step_of_tokens
+from ._single_step import checked_step, step_of_tokens
 from ._tape import PlainTape, Tape
 from ._weights import RecurrentWeights
 from .base import Parameters
@@ -55,9 +55,9 @@ class Recurrent(RecurrentWeights):
     def _forget(self) -> None:
         super()._forget()
         self._zeros = np.zeros((self._states, 1, self.hidden_size), self.dtype)  # the usual h_0, never written to
-        self._training: Any = None  # what `backward` needs of the last `forward`
+        self._training: PlainTape | _Training | None = None  # what `backward` needs of the last `forward`
         self._gradient_flow: FloatArray | None = None
-        self._bounded_flows: tuple[list[tuple[Direction, Flow, Batch]], int] | None = None  # and the steps of x
+        self._bounded_flows: tuple[list[Flow], Batch, int] | None = None  # and the steps of x
 
     def _begin_training(self) -> None:
         self._training = None  # of the forward pass before, whose gates are overwritten now
@@ -248,7 +248,7 @@ class Recurrent(RecurrentWeights):
         """
         if isinstance(self._training, PlainTape):
             return _plain.backward(self, self._training, dy, dh_n, need_dx)
-        training: _Training = _check.kept(self._training)
+        training = _check.kept(self._training)
         call, batch = training.call, training.call.batch
         below: Any = checked_dy(self, dy, call)
         if dh_n is not None:
@@ -256,7 +256,10 @@ class Recurrent(RecurrentWeights):
         self._training = None
 
         dh_0, D = np.empty_like(call.h_0), self.num_directions
-        flows: list[Any] = [None] * len(training.tapes)
+        flows = [
+            flow_of(direction, training.bounds, batch, measured=self.measure_flow, has_extras=not tape.extras.are_none)
+            for direction, tape in zip(self._directions, training.tapes, strict=True)
+        ]
         for layer in reversed(range(self.num_layers)):
             mask = training.masks.get(f"dropout_l{layer}")
             if mask is not None:
@@ -267,13 +270,10 @@ class Recurrent(RecurrentWeights):
                 tape = training.tapes[at]
                 wants_dx = layer > 0 or (need_dx and not call.tokens)
                 part = self._new_steps(tape.x.shape, call) if wants_dx else None
-                direction, has_extras = self._directions[at], not tape.extras.are_none
-                flow = flow_of(direction, training.bounds, batch, measured=self.measure_flow, has_extras=has_extras)
                 dh_0[:, at] = _pass.backward(
-                    direction, tape, training.parameters, self.gradients,
-                    below, None if dh_n is None else dh_n[:, at], part, flow,
+                    self._directions[at], tape, training.parameters, self.gradients,
+                    below, None if dh_n is None else dh_n[:, at], part, flows[at],
                 )  # fmt: skip
-                flows[at] = direction, flow, batch
                 if reverse and part is not None:
                     part += dx
                 dx = part
@@ -282,11 +282,10 @@ class Recurrent(RecurrentWeights):
             for name, gradient in zip(self._first_states, dh_0, strict=True):
                 self.gradients[name] += gradient.sum(axis=1, keepdims=True)
         if self.measure_flow:
-            self._gradient_flow = with_zeros(
-                np.stack([measured_norms(*flow) for flow in flows]), 1, self._steps_of(call)
-            )
+            norms = [measured_norms(*pair, batch) for pair in zip(self._directions, flows, strict=True)]
+            self._gradient_flow = with_zeros(np.stack(norms), 1, self._steps_of(call))
         if min(training.bounds) < np.inf:
-            self._bounded_flows = flows, self._steps_of(call)
+            self._bounded_flows = flows, batch, self._steps_of(call)
         return None if dx is None else apart(dx, call), self._as_given(dh_0, batch)
 
     def step(self, x_t: ArrayLike, h: ArrayLike, out: FloatArray | None = None) -> FloatArray:
@@ -322,7 +321,7 @@ class Recurrent(RecurrentWeights):
             after = np.empty(before.shape, dtype) if out is None else out
             if type(after) is np.ndarray and after.dtype is dtype:  # the kernel looks at the rest, which takes it less
                 states = before.copy() if out is before else before
-                if one_step.call_step(function, self._weights()[0], given, states, after):
+                if single_step.call_step(function, self._weights()[0], given, states, after):
                     return after
         given = x_t if isinstance(x_t, np.ndarray) else _check.real("x_t", x_t)
         if given.dtype.kind in "iu" and np.ndim(h) == given.ndim + 1 + self._states:
@@ -369,12 +368,12 @@ class Recurrent(RecurrentWeights):
         """
         self._require_one_direction()
         block, _ = self._weights()
-        return Compiled(one_step.step, one_step.StepWeights(block, self._step_function).copy())
+        return Compiled(single_step.step, single_step.StepWeights(block, self._step_function).copy())
 
     @cached_property
     def _step_function(self) -> int:
         self._require_one_direction()
-        return one_step.function_for(self._kind, self.dtype)
+        return single_step.function_for(self._kind, self.dtype)
 
     @property
     def gradient_flow(self) -> FloatArray:
@@ -407,10 +406,11 @@ class Recurrent(RecurrentWeights):
         """
         if self._bounded_flows is None:
             raise ValueError("flow_report: expected a backward with clip_flow_value or clip_flow_norm before, got none")
-        flows, steps = self._bounded_flows
-        met = with_zeros(np.stack([met_by_bounds(*flow) for flow in flows], axis=2), 3, steps)  # (3, S, L D, T, B)
+        flows, batch, steps = self._bounded_flows
+        by_direction = [met_by_bounds(*pair, batch) for pair in zip(self._directions, flows, strict=True)]
+        met = with_zeros(np.stack(by_direction, axis=2), 3, steps)  # (3, S, L D, T, B)
         norms, excess, counts = met[:, 0] if self._states == 1 else met
-        parts = self._states * self.hidden_size * sum(int(batch.lengths.sum()) for _, _, batch in flows)
+        parts = self._states * self.hidden_size * len(flows) * int(batch.lengths.sum())
         return FlowReport(norms, 1 / np.maximum(excess, 1), counts.astype(np.int64), parts)
 
     @property
@@ -424,9 +424,10 @@ class Recurrent(RecurrentWeights):
         ValueError
             Without a `forward` before, if `backward` has used them up, or with `checkpoint_every`, which keeps none.
         """
+        if isinstance(self._training, PlainTape):
+            values = _pass.gate_values(self._directions[0], self._training)
+            return {f"{name}_l0": of_gate for name, of_gate in values.items()}
         training = _check.kept(self._training, "gates")
-        if isinstance(training, PlainTape):
-            return {f"{name}_l0": values for name, values in _pass.gate_values(self._directions[0], training).items()}
         if every := training.tapes[0].every:
             raise ValueError(f"gates: expected checkpoint_every=None, which keeps them, got {every}")
         steps = self._steps_of(training.call)

@@ -6,8 +6,8 @@ import pytest
 import numgru
 from numgru.data import Adding, DataError, Memorization, Series, TemporalOrder, tasks
 from numgru.experiments import gradients
-from numgru.experiments.flow import flow_figure, norms_csv, reach
 from numgru.experiments.gradients import STAGES, STUDIED, Measurement, NextValue, state_gradient_norms
+from numgru.experiments.gradients_report import flow_figure, norms_csv, reach
 from numgru.experiments.networks import smart_tanh, vectors
 from numgru.runs import RunError
 

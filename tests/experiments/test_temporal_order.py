@@ -18,8 +18,8 @@ import numgru
 from numgru.data import SOLVED_BELOW, TemporalOrder
 from numgru.experiments import temporal_order
 from numgru.experiments.networks import NETWORKS, UNITS, gru, lstm, train_step
-from numgru.experiments.success import rates, success_figure, table, trials_csv
 from numgru.experiments.temporal_order import Plan, Result, Results, Trial, run_trials
+from numgru.experiments.temporal_order_report import rates, success_figure, table, trials_csv
 from numgru.runs import RunError
 
 SMALL = Plan(lengths=(10, 12), seeds=1, updates=2)

@@ -12,7 +12,6 @@ from numgru.kernels.cell import Weights
 from numgru.kernels.gru import GRUWeights, ResetBeforeWeights
 from numgru.kernels.lstm import LSTMWeights
 from numgru.layers._direction import Direction
-from numgru.layers._plain import training_parts
 from tests.cases import count_compiled, run_elsewhere
 
 PARTS = 3
@@ -52,7 +51,7 @@ def compiled_later() -> None:
     numgru.set_num_threads(2)
     layer = numgru.GRU(64, 448, seed=0)
     (direction,) = layer._directions
-    assert training_parts(direction, 1, 1, direction.plain.train) == (2, 1), "too small for two threads"
+    assert direction.training_parts(1, 1, direction.plain.train) == (2, 1), "too small for two threads"
     numgru.warmup(layer, training=True, need_dx=False)
     before = count_compiled()
     for count in (1, 2):

@@ -12,7 +12,7 @@ from numgru.kernels.gru import GRUCell, ResetBeforeCell
 from numgru.kernels.lstm import LSTMCell
 from numgru.kernels.rnn import ReluCell, TanhCell
 from numgru.kernels.sequences import Fields, Options, Sequences
-from numgru.kernels.step import emit_step
+from numgru.kernels.step_tile import emit_step
 from numgru.kernels.vectors import I64, Kind
 
 llvm.initialize_all_targets()

@@ -107,6 +107,7 @@ def test_bad_options(options: Any, error: Any, message: str) -> None:
         (numgru.Linear(3, 4), "in_features", 9),
         (numgru.Linear(3, 4), "out_features", 9),
         (numgru.LastStep(), "batch_first", True),
+        (numgru.GRU(3, 4), "hidden_size", np.array([4, 4])),
         (numgru.Sequential(numgru.LastStep()), "layers", ()),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -17,7 +17,7 @@ from numba.core.runtime import rtsys
 from numba.core.runtime._nrt_python import memsys_disable_stats, memsys_enable_stats
 
 import numgru
-from numgru.kernels import one_step
+from numgru.kernels import single_step
 from tests import reference
 from tests.cases import Arrays, assert_same_bits, infer, layer_of, problem_of, states
 
@@ -27,7 +27,7 @@ KINDS = [(np.float32, 0.0, GRU), (np.float64, 0.0, GRU), (np.float32, 0.25, GRU)
 each_kind = pytest.mark.parametrize(
     ("dtype", "zoneout", "cell"), KINDS, ids=["float32", "float64", "zoneout", "LSTM, zoneout"]
 )
-step = one_step.step
+step = single_step.step
 
 
 @numba.njit(nogil=True)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .flow import Growth
 from .gates import LayerStatistics
+from .jacobian import Growth
 from .plots import BLUE, GREY, ORANGE, finish, new_figure, style_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import numgru
-from numgru.diagnostics import flow, jacobian_growth
+from numgru.diagnostics import jacobian_growth
 
 T, B, I, H = 6, 2, 3, 8
 
@@ -77,7 +77,7 @@ def test_bounds_are_left_out(bound: dict[str, float]) -> None:
 
 def test_the_error_is_that_of_the_mean_of_squares_through_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     norms = np.random.default_rng(0).random((T, 2 * B)) + 1
-    monkeypatch.setattr(flow, "_flow_from", lambda *_: (norms, 2))
+    monkeypatch.setattr(jacobian, "_flow_from", lambda *_: (norms, 2))
     found = jacobian_growth(numgru.GRU(I, H), np.ones((T, B, I)), draws=2)
     squares = norms[::-1] ** 2 / (2 * H)
     np.testing.assert_allclose(found.growth[0] ** 2, squares.mean(1))
@@ -88,9 +88,9 @@ def test_the_error_is_that_of_the_mean_of_squares_through_the_root(monkeypatch: 
 @pytest.mark.parametrize("exponent", [-500, -300, 300, 500])
 def test_growth_and_error_of_which_squares_are_no_numbers(monkeypatch: pytest.MonkeyPatch, exponent: int) -> None:
     norms = np.random.default_rng(0).random((T, 2 * B)) + 1
-    monkeypatch.setattr(flow, "_flow_from", lambda *_: (norms, 2))
+    monkeypatch.setattr(jacobian, "_flow_from", lambda *_: (norms, 2))
     expected = jacobian_growth(numgru.GRU(I, H), np.ones((T, B, I)), draws=2)
-    monkeypatch.setattr(flow, "_flow_from", lambda *_: (np.ldexp(norms, exponent), 2))
+    monkeypatch.setattr(jacobian, "_flow_from", lambda *_: (np.ldexp(norms, exponent), 2))
     found = jacobian_growth(numgru.GRU(I, H), np.ones((T, B, I)), draws=2)
     np.testing.assert_array_equal(found.growth, np.ldexp(expected.growth, exponent))
     np.testing.assert_array_equal(found.error, np.ldexp(expected.error, exponent))

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from .. import _check
 from .._types import FloatArray
-from ..kernels import one_step
+from ..kernels import single_step
 
 if TYPE_CHECKING:
     from .recurrent import Recurrent
@@ -29,7 +29,7 @@ def checked_step(layer: Recurrent, x_t: FloatArray, h: ArrayLike, out: FloatArra
         _check.output("out", out, before.shape, layer.dtype, below)
         if np.may_share_memory(out, before):
             before = before.copy()
-    one_step.call_step(layer._step_function, layer._weights()[0], below, before, out)
+    single_step.call_step(layer._step_function, layer._weights()[0], below, before, out)
     return out
 
 

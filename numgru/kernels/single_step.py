@@ -30,7 +30,7 @@ from .cell import Weights, cell_slots, stage_count, state_count
 from .few_rows import HALF, columns_of
 from .kinds import KINDS
 from .sequences import Options, Sequences
-from .step import step_tile
+from .step_tile import step_tile
 from .target import TARGET
 from .tiles import ROWS, WIDE, pointer
 from .vectors import I64

@@ -17,10 +17,18 @@ from ..layers.recurrent import Recurrent
 
 
 class Growth(NamedTuple):
-    """How the state's Jacobian grows over a lag of 0 .. T - 1 steps."""
+    """How the state's Jacobian grows over a lag of 0 .. T - 1 steps.
 
-    growth: Float64Array  # (L D, T): the root of the mean square of J's singular values
-    error: Float64Array  # (L D, T): its standard error
+    Attributes
+    ----------
+    growth : ndarray, shape (L D, T)
+        By lag: the root of the mean square of J's singular values.
+    error : ndarray, shape (L D, T)
+        Its standard error.
+    """
+
+    growth: Float64Array
+    error: Float64Array
 
 
 def jacobian_growth(layer: Recurrent, x: ArrayLike, *, draws: int = 16, seed: int = 0) -> Growth:
