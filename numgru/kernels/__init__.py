@@ -1,1 +1,1 @@
-"""What runs: arithmetic and nothing else. Nothing here knows what a layer, a file or a user is."""
+"""What runs: arithmetic, how it's compiled (_jit.py), and on how many threads (threads.py). No layers."""

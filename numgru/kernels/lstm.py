@@ -1,6 +1,6 @@
 """The LSTM's cell: its equations, and right below them its derivatives.
 
-Gates in the order i, f, g, o. Deep Learning Book, chapter 52; Hochreiter and Schmidhuber 1997, Gers et al. 2000.
+Gates in the order i, f, g, o. Hochreiter and Schmidhuber 1997, Gers et al. 2000.
 Shapes: everything here is one register of hidden units.
 """
 

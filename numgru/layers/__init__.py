@@ -1,1 +1,1 @@
-"""What a user holds: parameters, state, checks, and the forward/backward contract. No arithmetic."""
+"""What a user holds: parameters, state, checks, and the forward/backward contract. Little arithmetic."""

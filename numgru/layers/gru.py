@@ -56,9 +56,8 @@ class GRU(Recurrent):
         Hold the gradient that flows back from step t + 1 into the state of step t within bounds: every number within
         +-clip_flow_value (Graves 2013), which may turn it, or each row's norm at most clip_flow_norm, which keeps its
         direction; of both, the norm comes first. What comes through y_t and h_n is added as it is. `flow_report` says
-        what they did. Norms are what `gradient_flow` says of them: an
-        infinite one makes its row NaN. A float32 flow 1e38 times as long as clip_flow_norm is only brought
-        near that, one 1e45 times as long to zero.
+        what they did. A norm that overflows, as `gradient_flow` says when, makes its row NaN. A float32 flow 1e38
+        times as long as clip_flow_norm is only brought near that, one 1e45 times as long to zero.
     dtype : dtype_like
         float32 or float64.
     seed : int, optional
@@ -90,7 +89,8 @@ class GRU(Recurrent):
 
     Notes
     -----
-    Equations: Deep Learning Book, chapter 53, as cuDNN and PyTorch compute them (the reset gate after the product).
+    Equations: Cho et al. 2014, with the reset gate after the product as in cuDNN and PyTorch, and in chapter 53 of the
+    Deep Learning Book.
     A result has the same bits for any batch size, place in the batch, number of threads, for sequences of different
     lengths in one batch or alone, and for calls of one step instead of many. `forward` is a training pass, with
     dropout and zoneout; a call is inference, without.

@@ -49,8 +49,9 @@ class LSTM(Recurrent):
 
     Notes
     -----
-    Equations: Deep Learning Book, chapter 52, as cuDNN and PyTorch compute them. All else is as for a `GRU`: results
-    have the same bits for any batch and number of threads, `forward` is a training pass, a call is inference.
+    Equations: Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000, as cuDNN and PyTorch compute
+    them. All else is as for a `GRU`: results have the same bits for any batch and number of threads, `forward` is a
+    training pass, a call is inference.
 
     States are given as a pair (h_0, c_0), or as one array (2, L D, B, H), which saves a copy. They're returned, and
     their gradients as well, as one such array, which unpacks into h and c.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import numgru
-from numgru.diagnostics import jacobian_growth
+from numgru.diagnostics import jacobian, jacobian_growth
 
 T, B, I, H = 6, 2, 3, 8
 
