@@ -41,7 +41,7 @@ class Rates:
 
     def setup_cache(self) -> dict[tuple[str, ...], tuple[float, float]]:
         """By case: GFLOP/s, and their share of the peak."""
-        figures = {}
+        figures: dict[tuple[str, ...], tuple[float, float]] = {}
         for name, threads in THREADS.items():
             numgru.set_num_threads(threads)
             peaks, rates = [], {}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,9 +59,14 @@ def sizes_of(axis: str) -> list[int]:
     return [STARTS[axis] * 2**n for n in range(DOUBLINGS + 1)]
 
 
+def _with(axis: str, size: int) -> Shape:
+    sizes: dict[str, Any] = {axis: size}
+    return BASE._replace(**sizes)
+
+
 def measure(rounds: int) -> list[Curve]:
     """Every shape takes its turn in each round; a figure is the least of its bursts' medians."""
-    shapes = {axis: [BASE._replace(**{axis: size}) for size in sizes_of(axis)] for axis in STARTS}
+    shapes = {axis: [_with(axis, size) for size in sizes_of(axis)] for axis in STARTS}
     workloads = {shape: Workload(shape) for along in shapes.values() for shape in along}
     least = {(shape, job): np.inf for shape in workloads for job in JOBS}
     for _ in range(rounds):

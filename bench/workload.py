@@ -41,7 +41,8 @@ class Shape(NamedTuple):
         for word in words[4:]:
             name, _, value = word.partition("=")
             options[name] = value if name == "cell" else int(value) if value else True
-        shape = cls(*map(int, words[:4]), **options)
+        B, T, I, H = map(int, words[:4])
+        shape = cls(B, T, I, H, **options)
         if min(shape[:5]) < 1:
             raise ValueError(f"expected positive sizes, got {text!r}")
         if shape.cell not in GATES:

@@ -19,14 +19,12 @@ from ..layers.gru import GRU
 from ..layers.heads import LastStep
 from ..layers.linear import Linear
 from ..layers.sequential import Sequential
-from ..runs import Learner
-from ..runs import Settings as CommonSettings
-from ..runs.learner import Examples
+from ..runs import Examples, Learner, RunSettings
 from ..training import MSELoss
 
 
 @dataclass(frozen=True)
-class Settings(CommonSettings):
+class Settings(RunSettings):
     """All that decides what a run computes, but the thread count, which changes no bit of it.
 
     Attributes

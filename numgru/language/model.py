@@ -16,9 +16,7 @@ from ..layers.embedding import Embedding
 from ..layers.gru import GRU
 from ..layers.linear import Linear
 from ..layers.sequential import Sequential
-from ..runs import Learner
-from ..runs import Settings as CommonSettings
-from ..runs.learner import Examples
+from ..runs import Examples, Learner, RunSettings
 from ..training import CrossEntropyLoss
 
 _EMBEDDING = 32  # numbers a character
@@ -27,7 +25,7 @@ _CHUNK = 1024  # steps that are evaluated at once
 
 
 @dataclass(frozen=True)
-class Settings(CommonSettings):
+class Settings(RunSettings):
     """All that decides what a run computes, but the thread count, which changes no bit of it.
 
     Attributes

@@ -37,7 +37,7 @@ class Data(Protocol):
 
 
 @dataclass(frozen=True)
-class Settings(ABC):
+class RunSettings(ABC):
     """All that decides what a run computes, but the thread count, which changes no bit of it.
 
     Attributes
@@ -68,7 +68,7 @@ class Settings(ABC):
         return self
 
 
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound=RunSettings)
 D = TypeVar("D", bound=Data)
 
 

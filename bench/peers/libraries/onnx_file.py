@@ -5,8 +5,11 @@ Shapes: B batch, T time, I input, H hidden, L layers, D directions.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from ..problem import Array, Problem, Weights
@@ -23,7 +26,7 @@ def onnx_file(problem: Problem) -> bytes:
     shape = problem.shape
     B, T, I, H = shape[:4]
     L, D = shape.layers, shape.directions
-    constants = {"lengths": shape.lengths.astype(np.int32)} if shape.ragged else {}
+    constants: dict[str, NDArray[Any]] = {"lengths": shape.lengths.astype(np.int32)} if shape.ragged else {}
     nodes, below, kinds = [], "x", "hc" if shape.cell == "LSTM" else "h"
     firsts, lasts = ({kind: [f"{kind}_{end}"] for kind in kinds} for end in "0n")
     if L > 1:

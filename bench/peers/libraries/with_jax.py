@@ -42,7 +42,7 @@ class Layer(Peer):
 
 
 def run(shape: Shape, weights: list[Weights], x: Any, h_0: Any) -> tuple[Any, Any]:
-    D, last = shape.directions, []
+    D, last = shape.directions, list[Any]()
     for layer in range(shape.layers):
         places = range(layer * D, (layer + 1) * D)
         firsts = (h_0[..., at, :, :] for at in places)
