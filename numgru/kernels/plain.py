@@ -1,4 +1,4 @@
-"""A single layer of one direction without any options: kernels that take plain arrays.
+"""One direction of a layer in calls without options: kernels that take plain arrays.
 
 What they do is elsewhere. Here it's put together, as every tuple among the arguments of a call from Python costs half a
 microsecond.
@@ -79,33 +79,33 @@ def plain_kernels(kind: Any) -> Plain:
     """
 
     @shared_kernel
-    def infer(packed, x, h_0, y, c, batch_first, parts):
-        """The states into y, and the last second state, if there is one, into c; weights are at the end of `packed`."""
+    def infer(packed, x, h_0, y, c, batch_first, direction, parts):
+        """The states into y, and the second ones, or the last, into c; weights are at the end of `packed`."""
         I, H = x.shape[2], h_0.shape[2]
-        run = sequences(x, h_0, y, c, None, batch_first, 0, NO_OPTIONS)
+        run = sequences(x, h_0, y, c, None, batch_first, direction, NO_OPTIONS)
         words, sums = shared_memory(_weights_in(kind, packed, I, H, H), run, parts, in_threads())
         for part in prange(parts):
-            run = sequences(x, h_0, y, c, None, batch_first, 0, NO_OPTIONS)
+            run = sequences(x, h_0, y, c, None, batch_first, direction, NO_OPTIONS)
             forward_part(_weights_in(kind, packed, I, H, H), run, words, sums, part, parts)
 
     @shared_kernel
-    def train(packed, parameters, x, h_0, y, c, gates, batch_first, loop_parts, parts):
+    def train(packed, parameters, x, h_0, y, c, gates, batch_first, direction, loop_parts, parts):
         """Pack the weights, then the states into y and c, and what the backward pass needs into `gates`."""
         I, H = x.shape[2], h_0.shape[2]
         for part in prange(parts):
             weights = _weights_in(kind, packed, I, H, H)
             w_ih, w_hh, b_ih, b_hh = _matrices(weights, parameters, I, H)
             pack_layer(weights, w_ih, w_hh, b_ih, b_hh, part, parts)
-        run = sequences(x, h_0, y, c, gates, batch_first, 0, NO_OPTIONS)
+        run = sequences(x, h_0, y, c, gates, batch_first, direction, NO_OPTIONS)
         words, sums = shared_memory(_weights_in(kind, packed, I, H, H), run, loop_parts, in_threads())
         for part in prange(loop_parts):
-            run = sequences(x, h_0, y, c, gates, batch_first, 0, NO_OPTIONS)
+            run = sequences(x, h_0, y, c, gates, batch_first, direction, NO_OPTIONS)
             forward_part(_weights_in(kind, packed, I, H, H), run, words, sums, part, loop_parts)
 
     @shared_kernel
     def train_backward(
-        packed, parameters, gradients, x, h_0, y, c, gates, dy, dx, dh, carry, batch_first, memory,
-        squares, parcels, loop_parts, parts,
+        packed, parameters, gradients, x, h_0, y, c, gates, dy, dx, dh, carry, batch_first, direction,
+        memory, squares, parcels, loop_parts, parts,
     ):  # fmt: skip
         """Pack the weights again, then dx (None: not wanted), dh_0 in place of dh_n, and the parameters' gradients.
 
@@ -117,10 +117,10 @@ def plain_kernels(kind: Any) -> Plain:
             w_ih, w_hh, _, _ = _matrices(weights, parameters, I, H)
             pack_layer_backward(weights, w_ih, w_hh, dx is not None, part, parts)
         _begin_carry(carry, dh)
-        run = sequences(x, h_0, y, c, gates, batch_first, 0, NO_OPTIONS)
+        run = sequences(x, h_0, y, c, gates, batch_first, direction, NO_OPTIONS)
         words, _ = shared_memory(_weights_in(kind, packed, H, I, H), run, loop_parts, in_threads())
         for part in prange(loop_parts):
-            run = sequences(x, h_0, y, c, gates, batch_first, 0, NO_OPTIONS)
+            run = sequences(x, h_0, y, c, gates, batch_first, direction, NO_OPTIONS)
             flow = Flow(
                 has_norms=1, norms=squares, limit=np.inf, max_norm=np.inf,
                 factors=None, squares=None, beyond=None, largest=None,
@@ -129,13 +129,13 @@ def plain_kernels(kind: Any) -> Plain:
             backward_part(_weights_in(kind, packed, H, I, H), run, d, words, part, loop_parts)
         for part in prange(parts):
             weights = _weights_in(kind, packed, H, I, H)
-            run = sequences(x, h_0, y, c, gates, batch_first, 0, NO_OPTIONS)
+            run = sequences(x, h_0, y, c, gates, batch_first, direction, NO_OPTIONS)
             summands, totals = Summands(None, parcels, True, True), Totals(*_matrices(weights, gradients, I, H))
             add_part(weights, run, made_slot(weights), summands, totals, memory, part, parts)
         if parcels > 1:
             for part in prange(parts):
                 weights = _weights_in(kind, packed, H, I, H)
-                run = sequences(x, h_0, y, c, gates, batch_first, 0, NO_OPTIONS)
+                run = sequences(x, h_0, y, c, gates, batch_first, direction, NO_OPTIONS)
                 totals = Totals(*_matrices(weights, gradients, I, H))
                 close_part(weights, run, parcels, totals, memory, part, parts)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,19 +62,18 @@ def _restored(block: NDArray[Any]) -> StepWeights:
 
 def new_block(
     kind: type[Weights], input_sizes: Sequence[int], H: int, dtype: np.dtype[Any], zoneout: float
-) -> tuple[NDArray[Any], list[Weights]]:
-    """A block, and where in it each layer's weights are to go."""
+) -> tuple[NDArray[Any], list[NDArray[Any]]]:
+    """A block, and its parts, where each layer's weights are to go."""
     gates, slots = len(kind.cell.input_slots), kind.cell.slots
     padded = blocks_of(H, dtype) * TARGET.lanes(dtype)
-    sizes = [n * padded for K in input_sizes for n in (gates * K, gates * H, slots)]
+    sizes = [(gates * (K + H) + slots) * padded for K in input_sizes]
     first, shares = _HEADER // dtype.itemsize, 2 * padded  # for both states
     starts = list(accumulate(sizes, initial=first + shares))
     block = aligned_empty(starts[-1], dtype)
     facts = input_sizes[0], H, len(input_sizes), block.size, zoneout > 0, KINDS.index(kind), kind.cell.states
     block[:first].view(np.int64)[: len(facts)] = facts
     block[first : first + shares] = zoneout
-    parts = [block[start : start + size] for start, size in zip(starts[:-1], sizes, strict=True)]
-    return block, [kind(*parts[at : at + 3]) for at in range(0, len(parts), 3)]
+    return block, [block[start:end] for start, end in pairwise(starts)]
 
 
 def _header(block: NDArray[Any]) -> NDArray[np.int64]:

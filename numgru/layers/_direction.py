@@ -1,12 +1,11 @@
 """One direction of one layer of a recurrent network: its packed weights, its memory, and into how many shares it's cut.
 
-What goes through it is in _plain.py, where a call has no options, and in _pass.py.
+What goes through it is in _pass.py.
 Shapes: T steps, B batch, I input, H hidden, S states; as in kernels/sequences.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -33,15 +32,14 @@ class Direction:
     """Weights, memory and shares of one direction (0: from the first step on, 1: from the last) of one layer."""
 
     def __init__(
-        self, kind: type[Weights], suffix: str, input_size: int, hidden_size: int, width: int, reverse: int,
-        batch_first: bool, dtype: Any,
+        self, kind: type[Weights], suffix: str, span: slice, input_size: int, hidden_size: int, width: int,
+        reverse: int, batch_first: bool, dtype: Any,
     ) -> None:  # fmt: skip
         self.kind, self.cell = kind, kind.cell
         self.gates = len(self.cell.input_slots)
         self.input_size, self.hidden_size = input_size, hidden_size
         self.width, self.reverse, self.batch_first, self.dtype = width, reverse, batch_first, np.dtype(dtype)
-        self.suffix = suffix
-        self.names = {short: f"{short}_{suffix}" for short in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+        self.suffix, self.span = suffix, span  # of its parameters among the layer's
         self.blocks, self.input_blocks = blocks_of(hidden_size, self.dtype), blocks_of(input_size, self.dtype)
         self.padded = self.blocks * TARGET.lanes(self.dtype)
         self._operations = 2 * self.gates * self.padded * (input_size + hidden_size)  # of an example
@@ -50,27 +48,31 @@ class Direction:
         self._rooms: dict[str, FloatArray] = {}  # memory of training calls, kept for the next one
         self.plain = PLAIN[kind]
 
-    def pack(self, weights: Weights, parameters: Mapping[str, FloatArray], tokens: FloatArray | None = None) -> None:
+    def pack(self, weights: Weights, parameters: FloatArray, tokens: FloatArray | None = None) -> None:
         """Fill the weights for forward passes; where the input is tokens, for these `tokens` only."""
         if tokens is None:
-            threads.run(recurrent.pack_weights, self.packing_parts, weights, *self.own(parameters))
+            threads.run(recurrent.pack_weights, self.packing_parts, weights, *self.matrices(parameters))
         else:
-            pack_weights_for_tokens(weights, *self.own(parameters), tokens.reshape(-1))
+            pack_weights_for_tokens(weights, *self.matrices(parameters), tokens.reshape(-1))
 
     @property
     def packing_parts(self) -> int:
         return threads.parts_for_layer(_PACKING * self.work(1), self.blocks)
 
-    def pack_for_training(self, parameters: Mapping[str, FloatArray], tokens: FloatArray | None = None) -> Weights:
+    def pack_for_training(self, parameters: FloatArray, tokens: FloatArray | None = None) -> Weights:
         """Pack them for a forward pass, in memory that the backward pass's weights take over."""
         self.pack(self.training_weights, parameters, tokens)
         return self.training_weights
 
     @cached_property
     def training_weights(self) -> Weights:
-        state = self.gates * self.hidden_size * self.padded
-        inputs = self.packed_room.size - state - self.padded * self.cell.slots
-        return self.kind(*np.split(self.packed_room, (inputs, inputs + state)))
+        return self.weights_in(self.packed_room)
+
+    def weights_in(self, packed: FloatArray) -> Weights:
+        """Packed weights as parts of one array, the input's at first."""
+        biases = packed.size - self.padded * self.cell.slots
+        state = biases - self.gates * self.hidden_size * self.padded
+        return self.kind(packed[:state], packed[state:biases], packed[biases:])
 
     @cached_property
     def packed_room(self) -> FloatArray:
@@ -79,8 +81,12 @@ class Direction:
         inputs = max(self.padded * self.gates * self.input_size, self.input_blocks * rows)
         return aligned_empty(inputs + self.blocks * rows + self.padded * self.cell.slots, self.dtype)
 
-    def own(self, arrays: Mapping[str, FloatArray]) -> list[FloatArray]:
-        return [arrays.get(name, self.none) for name in self.names.values()]
+    def matrices(self, flat: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """w_ih, w_hh, b_ih and b_hh, or their gradients, in the order in memory; biases may be missing, and empty."""
+        I, H = self.input_size, self.hidden_size
+        units = self.gates * H
+        w_ih, w_hh, biases = flat[: units * I], flat[units * I : units * (I + H)], flat[units * (I + H) :]
+        return w_ih.reshape(units, I), w_hh.reshape(units, H), biases[:units], biases[units:]
 
     def parcels(self, T: int, B: int) -> int:
         """Into how many the batch is cut for the gradients of weights."""

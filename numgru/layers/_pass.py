@@ -1,18 +1,16 @@
-"""A pass through one direction of one layer, and back, with all options: which kernels run, and what they're told.
+"""A pass through one direction of one layer, and back: which kernels run, and what they're told.
 
 Shapes: T steps, B batch, I input, H hidden, D directions of the layer, S states; as in kernels/sequences.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from .._types import FloatArray
 from ..kernels import recurrent, threads
 from ..kernels.cell import Weights
-from ..kernels.sequences import NO_OPTIONS, Flow, Options
+from ..kernels.sequences import Flow, Options
 from ..kernels.target import TARGET
 from ..kernels.tokens import token_gradients
 from ..kernels.weight_gradients import tiles_of, weight_gradients
@@ -25,31 +23,71 @@ from ._tape import Extras, PlainTape, Tape, are_tokens
 _NO_TOKENS = np.empty(0, np.int64)
 
 
-def forward(
-    direction: Direction,
-    weights: Weights,
-    batch: Batch,
-    x: FloatArray,
-    h_0: FloatArray,
-    y: FloatArray,
+def infer(
+    direction: Direction, packed: FloatArray, batch: Batch, x: FloatArray, h_0: FloatArray, y: FloatArray,
     extras: Extras,
-    *,
-    keep: bool,
-    every: int = 0,
-) -> Tape:
-    """The states into y's columns of this direction; `keep` says whether for `backward`, too.
+) -> FloatArray | None:  # fmt: skip
+    """The states into y's columns of this direction; returns the last second state (1, B, H), if there is one."""
+    c = direction.room_for_cells(1, batch.B)
+    if _has_options(batch, x, extras):
+        options = _options(direction, batch, x, extras, None, 0, batch.T)
+        _run_forward(direction, direction.weights_in(packed), batch.T * batch.B, x, h_0, y, c, None, options)
+    else:
+        infer_plainly(direction, packed, x, h_0, y, c)
+    return c
+
+
+def infer_plainly(
+    direction: Direction, packed: FloatArray, x: FloatArray, h_0: FloatArray, y: FloatArray, c: FloatArray | None
+) -> None:
+    """The same without options, and the second states, or the last, into c. The weights are at the end of `packed`."""
+    examples, B, kernel = y.shape[0] * y.shape[1], h_0.shape[1], direction.plain.infer
+    parts = direction.parts(examples, B, kernel)
+    threads.run(kernel, parts, packed, x, h_0, y, c, direction.batch_first, direction.reverse)
+
+
+def train(
+    direction: Direction, parameters: FloatArray, batch: Batch, x: FloatArray, h_0: FloatArray, y: FloatArray,
+    extras: Extras, every: int,
+) -> Tape:  # fmt: skip
+    """The same with the direction's flat parameters, and what `backward` needs.
 
     With `every`, gates aren't kept but computed again, so many steps at once.
     """
+    has_options = _has_options(batch, x, extras)
+    if not (has_options or every):
+        return Tape(batch, extras, *train_plainly(direction, parameters, x, h_0, y), None, 0)
+    weights = direction.pack_for_training(parameters, x if are_tokens(x) else None)
+    c = direction.room_for_cells(batch.T, batch.B)
+    if not has_options:
+        infer_plainly(direction, direction.packed_room, x, h_0, y, c)
+        return Tape(batch, extras, x, h_0, y, c, None, None, every)
     dropped = None
     if extras.mask is not None:
         dropped = np.empty((batch.T + 1, *h_0.shape[1:]), direction.dtype)
         dropped[0] = h_0[0] * extras.mask
-    gates = direction.room_for_gates(batch.T * batch.B) if keep and not every else None
-    c = direction.room_for_cells(batch.T if keep else 1, batch.B)
+    gates = None if every else direction.room_for_gates(batch.T * batch.B)
     options = _options(direction, batch, x, extras, dropped, 0, batch.T)
     _run_forward(direction, weights, batch.T * batch.B, x, h_0, y, c, gates, options)
-    return Tape(batch, extras, x, h_0, y, c, gates, dropped, weights, every)
+    return Tape(batch, extras, x, h_0, y, c, gates, dropped, every)
+
+
+def train_plainly(
+    direction: Direction, parameters: FloatArray, x: FloatArray, h_0: FloatArray, y: FloatArray
+) -> PlainTape:
+    """The same without options, and what `backward_plainly` needs."""
+    examples, B, kernel = y.shape[0] * y.shape[1], h_0.shape[1], direction.plain.train
+    gates, c = direction.room_for_gates(examples), direction.room_for_cells(examples // B, B)
+    parts, loop_parts = direction.training_parts(examples, B, kernel)
+    threads.run(
+        kernel, parts, direction.packed_room, parameters, x, h_0, y, c, gates, direction.batch_first,
+        direction.reverse, loop_parts,
+    )  # fmt: skip
+    return PlainTape(x, h_0, y, c, gates)
+
+
+def _has_options(batch: Batch, x: FloatArray, extras: Extras) -> bool:
+    return batch.is_ragged or not extras.are_none or are_tokens(x)
 
 
 def _options(
@@ -57,9 +95,6 @@ def _options(
     last: int, *, all_of_it: bool = False,
 ) -> Options:  # fmt: skip
     """Those of steps first .. last - 1 alone; `dropped` is the state times the mask."""
-    is_whole = last - first == batch.T
-    if is_whole and not all_of_it and extras.are_none and not batch.is_ragged and not are_tokens(x):
-        return NO_OPTIONS
     segment = batch.segment(direction.reverse, x.shape[2], direction.width, direction.hidden_size, first, last)
     segment = _with_tokens(segment, x)
     if extras.are_none and not all_of_it:
@@ -105,29 +140,29 @@ def _run_forward(
 
 
 def backward(
-    direction: Direction,
-    tape: Tape,
-    parameters: Mapping[str, FloatArray],
-    gradients: Mapping[str, FloatArray],
-    dy: FloatArray,
-    dh_n: FloatArray | None,
-    dx: FloatArray | None,
-    flow: Flow,
-) -> FloatArray:
-    """dx (where it's wanted) and the parameters' gradients; from dh_n to dh_0, both (S, B, H)."""
+    direction: Direction, tape: Tape, parameters: FloatArray, gradients: FloatArray, dy: FloatArray,
+    dh_n: FloatArray | None, dx: FloatArray | None, flow: Flow,
+) -> FloatArray:  # fmt: skip
+    """dx (where it's wanted) and the direction's flat gradients; from dh_n to dh_0, both (S, B, H)."""
     batch, lanes, H = tape.batch, TARGET.lanes(direction.dtype), direction.hidden_size
+    gates = tape.gates
+    if gates is not None and not (_has_options(batch, tape.x, tape.extras) or is_bounded(flow)):
+        dh = np.zeros(tape.h_0.shape, direction.dtype) if dh_n is None else dh_n.copy()
+        plain = PlainTape(tape.x, tape.h_0, tape.y, tape.c, gates)
+        backward_plainly(direction, plain, parameters, gradients, dy, dx, dh, flow.norms)
+        return dh
     carry = direction.room_for_carry(batch.B).reshape(-1, batch.B, direction.padded)
     carry[...] = 0
     if dh_n is not None:
         carry[..., :H] = dh_n
     dh_0 = np.zeros(tape.h_0.shape, direction.dtype)
-    w_ih, w_hh, _, _ = direction.own(parameters)
-    weights = tape.weights
+    w_ih, w_hh, _, _ = direction.matrices(parameters)
+    weights = direction.training_weights
     if tape.gates is None:  # the forward pass's are needed again
-        weights = direction.kind(*(np.empty_like(part) for part in weights))
+        weights = direction.weights_in(np.empty_like(direction.packed_room))
     threads.run(recurrent.pack_weights_backward, direction.packing_parts, weights, w_ih, w_hh, dx is not None)
     flat_dx = None if dx is None else dx.reshape(-1)
-    gates, step = tape.gates, batch.B * direction.blocks * direction.cell.slots * lanes
+    step = batch.B * direction.blocks * direction.cell.slots * lanes
     every = tape.every or batch.T
     if gates is None:
         gates = direction.room_for_gates((min(every, batch.T) + 1) * batch.B)
@@ -143,6 +178,29 @@ def backward(
         _run_backward(direction, weights, tape, c, gates, dy, flat_dx, dh_0, carry, part, options, last - first)
         _add_weight_gradients(direction, weights, tape, gradients, first, last, gates)
     return dh_0
+
+
+def backward_plainly(
+    direction: Direction, tape: PlainTape, parameters: FloatArray, gradients: FloatArray, dy: FloatArray,
+    dx: FloatArray | None, dh: FloatArray, squares: FloatArray | None,
+) -> None:  # fmt: skip
+    """The same without options, with dh_0 in place of dh_n.
+
+    `squares`, (T, B, block) in the order of the steps, gets those of what flows from step to step, where it's given.
+    """
+    examples, B, kernel = dy.shape[0] * dy.shape[1], dh.shape[1], direction.plain.train_backward
+    parts, loop_parts = direction.training_parts(examples, B, kernel)
+    parcels = direction.parcels(examples // B, B)
+    if parcels == 1:
+        size = parts * direction.size_of_part
+    else:
+        size = direction.size_of_sums(direction.input_size, parts, parcels)
+    threads.run(
+        kernel, parts,
+        direction.packed_room, parameters, gradients, *tape, dy, None if dx is None else dx.reshape(-1), dh,
+        direction.room_for_carry(B), direction.batch_first, direction.reverse, direction.room("sums", size), squares,
+        parcels, loop_parts,
+    )  # fmt: skip
 
 
 def _run_backward(
@@ -185,18 +243,17 @@ def _compute_again(direction: Direction, tape: Tape, first: int, last: int, gate
     )
     options = _with_tokens(options, tape.x)
     y, c = np.empty((examples, 1, H), direction.dtype), direction.room_for_cells(1, examples)
-    _run_forward(direction, tape.weights, examples, tape.x, states, y, c, gates, options)
+    _run_forward(direction, direction.training_weights, examples, tape.x, states, y, c, gates, options)
 
 
 def _add_weight_gradients(
-    direction: Direction, weights: Weights, tape: Tape, gradients: Mapping[str, FloatArray], first: int, last: int,
-    gates: FloatArray,
-) -> None:  # fmt: skip
+    direction: Direction, weights: Weights, tape: Tape, gradients: FloatArray, first: int, last: int, gates: FloatArray
+) -> None:
     """The share of steps first .. last - 1, after that of all steps behind them."""
     batch, H = tape.batch, direction.hidden_size
     opens, closes = last == batch.T, first == 0
     whole, parcels = opens and closes, direction.parcels(batch.T, batch.B)
-    w_ih, *others = direction.own(gradients)
+    w_ih, *others = direction.matrices(gradients)
     x, y, examples = tape.x, tape.y, None
     in_order = whole and not batch.is_ragged and tape.extras.resets is None and tape.dropped is None
     if not in_order or (are_tokens(x) and parcels > 1):

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .._types import Array, BoolArray, FloatArray
-from ..kernels.cell import Weights
 from ._batch import Batch
 
 
@@ -40,10 +39,9 @@ class Tape:
     x: FloatArray
     h_0: FloatArray  # (S, B, H)
     y: FloatArray
-    c: FloatArray | None  # (T, B, H), in inference (1, B, H): the second state after every step, or the last one
-    gates: FloatArray | None  # None: to be computed again, or of inference
+    c: FloatArray | None  # (T, B, H): the second state after every step
+    gates: FloatArray | None  # None: to be computed again
     dropped: FloatArray | None  # (T + 1, B, H): the state as it enters products, where that is another
-    weights: Weights
     every: int  # steps of which gates are computed again at once; 0: they are kept
 
 

@@ -27,7 +27,7 @@ from .summary import Row, Shape, products
 class _PackedOnce(NamedTuple):
     """Packed weights, never changed, and what they were packed from."""
 
-    weights: tuple[FloatArray, list[Weights]]  # one block, and its parts by layer and direction
+    weights: tuple[FloatArray, list[FloatArray]]  # one block, and its parts by layer and direction
     tokens: bool  # whether the first layer's are for tokens
     parameters: FloatArray | None  # a copy; None as long as nobody could have changed them
     exposures: int  # of the parameters; the same number again: nobody can have changed them
@@ -150,11 +150,14 @@ class RecurrentWeights(Layer):
     _transient: ClassVar = Layer._transient | {"_directions", "_packed"}
 
     def _forget(self) -> None:
-        H = self.hidden_size
-        self._directions = [
-            Direction(self._kind, suffix, width, H, self._width, reverse, self.batch_first, self.dtype)
-            for suffix, width, reverse in self._places()
-        ]
+        H, gates, start = self.hidden_size, len(self._kind.cell.input_slots), 0
+        self._directions = []
+        for suffix, width, reverse in self._places():
+            span = slice(start, start + gates * H * (width + H + 2 * self.bias))
+            self._directions.append(
+                Direction(self._kind, suffix, span, width, H, self._width, reverse, self.batch_first, self.dtype)
+            )
+            start = span.stop
         self._packed = None
 
     def _state_shape(self, *shape: int) -> tuple[int, ...]:
@@ -188,7 +191,7 @@ class RecurrentWeights(Layer):
         if self.bidirectional:
             raise ValueError("bidirectional: expected a layer of one direction, got both; call it on whole sequences")
 
-    def _weights(self, tokens: bool = False) -> tuple[FloatArray, list[Weights]]:
+    def _weights(self, tokens: bool = False) -> tuple[FloatArray, list[FloatArray]]:
         """The packed weights of all directions, packed again if a parameter has changed since."""
         packed = self._packed
         if packed is not None and packed.exposures == self._exposures and packed.tokens == tokens:
@@ -222,10 +225,10 @@ class RecurrentWeights(Layer):
         words = np.dtype(f"i{self.dtype.itemsize}")
         return bool(same_bits(self._flat_parameters.view(words), packed.parameters.view(words)))
 
-    def _pack(self, tokens: bool) -> tuple[FloatArray, list[Weights]]:
-        parameters, D = self._parameters(), self.num_directions
+    def _pack(self, tokens: bool) -> tuple[FloatArray, list[FloatArray]]:
         widths = [direction.input_size for direction in self._directions]
         block, parts = single_step.new_block(self._kind, widths, self.hidden_size, self.dtype, self.zoneout)
-        for at, (direction, weights) in enumerate(zip(self._directions, parts, strict=True)):
-            direction.pack(weights, parameters, np.arange(self.input_size) if tokens and at < D else None)
+        for at, (direction, packed) in enumerate(zip(self._directions, parts, strict=True)):
+            table = np.arange(self.input_size) if tokens and at < self.num_directions else None
+            direction.pack(direction.weights_in(packed), self._flat_parameters[direction.span], table)
         return block, parts

@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike
 from .. import _check
 from .._types import FloatArray
 from ..kernels import single_step
-from ..kernels.cell import Weights
 from ..kernels.sequences import Flow
 from . import _pass, _plain
 from ._batch import Batch, with_zeros
@@ -28,7 +27,6 @@ from ._noise import draw, extras_of
 from ._single_step import checked_step, step_of_tokens
 from ._tape import PlainTape, Tape
 from ._weights import RecurrentWeights
-from .base import Parameters
 from .compiled import Compiled
 from .flow_report import FlowReport
 from .stream import Stream
@@ -41,7 +39,6 @@ class _Training:
     call: Call
     tapes: list[Tape]  # by layer and direction
     masks: dict[str, FloatArray]
-    parameters: Parameters
     bounds: tuple[float, float]  # of what flows from step to step
 
 
@@ -112,7 +109,7 @@ class Recurrent(RecurrentWeights):
             if call.listed:
                 raise ValueError("out: expected none with a list of sequences, got one")
             _check.output("out", out, (*call.x.shape[:2], self._width), self.dtype, call.x, call.h_0)
-        y, h_n, _ = self._through_layers(call, self._weights(call.tokens)[1], None, out)
+        y, h_n, _ = self._through_layers(call, self._weights(call.tokens)[1], {}, out)
         return apart(y, call), self._as_given(h_n, call.batch)
 
     def forward(
@@ -134,26 +131,24 @@ class Recurrent(RecurrentWeights):
         if call.given_h_0:
             call.h_0 = call.h_0.copy()  # users go on with their states in place
         self._begin_training()
-        masks, parameters, D = draw(self, call), self._parameters(), self.num_directions
-        weights = [
-            direction.pack_for_training(parameters, call.x if call.tokens and at < D else None)
-            for at, direction in enumerate(self._directions)
-        ]
-        y, h_n, tapes = self._through_layers(call, weights, masks)
-        self._training = _Training(call, tapes, masks, parameters, self._bounds)
+        masks = draw(self, call)
+        y, h_n, tapes = self._through_layers(call, None, masks)
+        self._training = _Training(call, tapes, masks, self._bounds)
         return apart(y, call), self._as_given(h_n, call.batch)
 
-    def _take_last(self, states: FloatArray, call: Call, direction: Direction, tape: Tape) -> None:
+    def _take_last(
+        self, states: FloatArray, call: Call, direction: Direction, y: FloatArray, c: FloatArray | None
+    ) -> None:
         """A direction's states after each sequence's last step into `states` (S, B, H)."""
         batch, H = call.batch, self.hidden_size
         columns = slice(direction.reverse * H, (direction.reverse + 1) * H)
         if batch.is_ragged:
-            states[0] = tape.y.reshape(-1, self._width)[batch.last_places(direction.reverse), columns]
+            states[0] = y.reshape(-1, self._width)[batch.last_places(direction.reverse), columns]
         else:
             at = 0 if direction.reverse else -1
-            states[0] = tape.y[:, at, columns] if self.batch_first else tape.y[at, :, columns]
-        if tape.c is not None:
-            states[1] = tape.c[np.minimum(batch.lengths, len(tape.c)) - 1, np.arange(batch.B)]
+            states[0] = y[:, at, columns] if self.batch_first else y[at, :, columns]
+        if c is not None:
+            states[1] = c[np.minimum(batch.lengths, len(c)) - 1, np.arange(batch.B)]
 
     def _as_given(self, states: FloatArray, batch: Batch) -> FloatArray:
         """(S, L D, B, H), for the user."""
@@ -184,16 +179,15 @@ class Recurrent(RecurrentWeights):
     def _through_layers(
         self,
         call: Call,
-        weights: Sequence[Weights],
-        masks: dict[str, FloatArray] | None,
+        packed: Sequence[FloatArray] | None,
+        masks: dict[str, FloatArray],
         out: FloatArray | None = None,
     ) -> tuple[FloatArray, FloatArray, list[Tape]]:
-        """The last layer's y, the last states (S, L D, B, H), and for training, with `masks`, what `backward` needs.
+        """The last layer's y, the last states (S, L D, B, H), and for training what `backward` needs.
 
-        In inference layers write into two arrays in turn, of which the last layer's is y.
+        In inference, with `packed` weights, layers write into two arrays in turn, of which the last layer's is y.
         """
-        x, keep, L = call.x, masks is not None, self.num_layers
-        masks = masks or {}
+        x, keep, L = call.x, packed is None, self.num_layers
         h_n, tapes = np.empty_like(call.h_0), list[Tape]()
         shape = (*x.shape[:2], self._width)
         rooms = [self._new_steps(shape, call) if out is None else self._with_zero_ends(out, call)]
@@ -202,13 +196,16 @@ class Recurrent(RecurrentWeights):
             y = rooms[(L - 1 - layer) % len(rooms)]
             for direction in self._directions_of(layer):
                 at = layer * self.num_directions + direction.reverse
+                steps = call.batch, x, np.ascontiguousarray(call.h_0[:, at]), y
                 extras = extras_of(self, call, direction, masks, keep)
-                every = self.checkpoint_every or 0
-                h_0 = np.ascontiguousarray(call.h_0[:, at])
-                tape = _pass.forward(direction, weights[at], call.batch, x, h_0, y, extras, keep=keep, every=every)
-                self._take_last(h_n[:, at], call, direction, tape)
-                if keep:
+                if packed is not None:
+                    c = _pass.infer(direction, packed[at], *steps, extras)
+                else:
+                    parameters, every = self._flat_parameters[direction.span], self.checkpoint_every or 0
+                    tape = _pass.train(direction, parameters, *steps, extras, every)
+                    c = tape.c
                     tapes.append(tape)
+                self._take_last(h_n[:, at], call, direction, y, c)
             mask = masks.get(f"dropout_l{layer}")
             x = y if mask is None else y * mask
         return y, h_n, tapes
@@ -270,8 +267,9 @@ class Recurrent(RecurrentWeights):
                 tape = training.tapes[at]
                 wants_dx = layer > 0 or (need_dx and not call.tokens)
                 part = self._new_steps(tape.x.shape, call) if wants_dx else None
+                direction = self._directions[at]
                 dh_0[:, at] = _pass.backward(
-                    self._directions[at], tape, training.parameters, self.gradients,
+                    direction, tape, self._flat_parameters[direction.span], self._flat_gradients[direction.span],
                     below, None if dh_n is None else dh_n[:, at], part, flows[at],
                 )  # fmt: skip
                 if reverse and part is not None:
