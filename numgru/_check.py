@@ -150,6 +150,12 @@ def array(name: str, value: ArrayLike, dtype: np.dtype[Any], shape: tuple[int | 
     return contiguous(given, dtype)
 
 
+def not_listed(name: str, value: Any) -> None:
+    """`value` is no list of arrays, which a layer would take as sequences of any lengths."""
+    if isinstance(value, list) and any(isinstance(one, np.ndarray) for one in value):
+        raise TypeError(f"{name}: expected one array of sequences of one length, got a list of arrays")
+
+
 def contiguous(values: Array, dtype: DTypeLike | None = None) -> Array:
     """`values` as kernels take them, copied only if they aren't so already.
 

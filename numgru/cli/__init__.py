@@ -54,6 +54,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
 @click.version_option(__version__)
 @click.pass_context
 def commands(context: click.Context) -> None:
-    """GRU networks on CPUs: train a forecaster or a model of a text, forecast or write with it."""
+    """Recurrent networks on CPUs: a forecaster or a model of a text, and experiments on gradients."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

@@ -189,6 +189,7 @@ class TemporalOrder(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _check.integer("symbols", self.symbols, 2)
         _check.one_of("symbols", self.symbols, _TENTHS)
 
     @property
@@ -239,7 +240,8 @@ class Memorization(Task):
     -----
     Pascanu et al. 2013 after Martens and Sutskever 2011: noiseless, since nothing but blanks lies between. They give
     the length of the blanks instead of that of the whole. Five symbols of two values are their pattern of 5 bits, ten
-    of five values the one of over 20; ten of eight values are the copying of Arjovsky et al. 2016.
+    of five values the one of over 20; ten of eight values are much like the copying of Arjovsky et al. 2016, where the
+    signal comes a step before the first symbol is to be written.
     """
 
     pattern: int = 5

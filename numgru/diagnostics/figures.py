@@ -6,7 +6,7 @@ Shapes: T steps, B batch, L layers, D directions, H hidden.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ def gradient_flow_figure(flows: Mapping[str, NDArray[np.float64]]) -> Figure:
         seen = np.where(norms > 0, norms, np.nan) if log else norms
         steps = np.flatnonzero(np.isfinite(seen).any(axis=1))
         style = style_of(at)
-        axes.plot(steps, np.nanmedian(seen[steps], axis=1), label=label, **style)
+        axes.plot(steps, np.nanmedian(seen[steps], axis=1), label=label, marker=_mark(steps), **style)
         low, high = np.nanmin(seen[steps], axis=1), np.nanmax(seen[steps], axis=1)
         axes.fill_between(steps, low, high, color=style["color"], alpha=0.12, linewidth=0)
     _finish(axes, "time step t", "norm of dL/dh at step t", "Gradients on their way back through time", log=log)
@@ -68,7 +68,7 @@ def growth_figure(growths: Mapping[str, Growth]) -> Figure:
     lines = _rows({name: np.stack(growth, axis=1) for name, growth in growths.items()})
     for at, (label, (mean, error)) in enumerate(lines):
         lags, style = np.arange(mean.size), style_of(at)
-        axes.plot(lags, np.where(mean > 0, mean, np.nan), label=label, **style)
+        axes.plot(lags, np.where(mean > 0, mean, np.nan), label=label, marker=_mark(lags), **style)
         low = np.maximum(mean - 2 * error, mean / 10)
         axes.fill_between(lags, low, mean + 2 * error, color=style["color"], alpha=0.2, linewidth=0)
     axes.axhline(1, color=GREY, linewidth=0.8)
@@ -77,8 +77,15 @@ def growth_figure(growths: Mapping[str, Growth]) -> Figure:
     return figure
 
 
+def _mark(places: NDArray[Any]) -> str | None:
+    """Of a line that would be none."""
+    return "o" if places.size == 1 else None
+
+
 def _rows(arrays: Mapping[str, NDArray[np.float64]]) -> list[tuple[str, NDArray[np.float64]]]:
     """Each row of each array, and what it is; that of a single layer and direction needs no more than its name."""
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"expected arrays by name, as {{'GRU': ...}}, got {type(arrays).__name__}")
     return [
         (name if len(array) == 1 else f"{name}, layer and direction {place}", row)
         for name, array in arrays.items()
@@ -91,11 +98,20 @@ def _finish(axes: Axes, x: str, y: str, title: str, *, log: bool = True) -> None
     axes.set_xlabel(x)
     axes.set_ylabel(f"{y} (log scale)" if log else y)
     axes.set_title(title, loc="left", fontweight="bold")
+    _finish_lines(axes)
+
+
+def _finish_lines(axes: Axes) -> None:
+    """Grid, spines and legend; there may be no place for a long one beside the lines."""
     finish(axes)
     legend = axes.get_legend()
-    if legend is not None and len(legend.get_texts()) > 4:  # there may be no place for so many beside the lines
+    if legend is not None and (count := len(legend.get_texts())) > 4:
+        handles = axes.get_legend_handles_labels()
         legend.remove()
-        axes.figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+        if count <= 12:
+            axes.figure.legend(*handles, loc="outside right upper", frameon=False, fontsize=9)
+        else:
+            axes.figure.legend(*handles, loc="outside lower center", frameon=False, fontsize=8, ncols=4)
 
 
 def gates_figure(statistics: LayerStatistics) -> Figure:
@@ -125,15 +141,17 @@ def gates_figure(statistics: LayerStatistics) -> Figure:
         own = [gate for name, gate in gates.items() if name[2:] == place]
         for axes, gate in zip(figure.add_subfigure(rows[row]).subplots(1, len(own)), own, strict=True):
             edges = np.linspace(*gate.range, gate.histogram.size + 1)
-            share = 100 * gate.histogram / gate.histogram.sum()
+            share = 100 * gate.histogram / max(1, gate.histogram.sum())
             axes.bar(edges[:-1], share, np.diff(edges), align="edge", color=BLUE, edgecolor="white", linewidth=0.4)
-            ends = f"saturated {gate.saturated_low:.0%}, {gate.saturated_high:.0%}"
+            ends = f"saturated low {gate.saturated_low:.0%}, high {gate.saturated_high:.0%}"
             axes.set_title(f"{gate.name}: {ends}", loc="left", fontsize=8)
             axes.set_ylabel("% of values" if gate is own[0] else "")
             finish(axes)
     axes = figure.add_subfigure(rows[len(memories)]).subplots()
     for at, (name, memory) in enumerate(memories.items()):
-        axes.plot(np.sort(memory)[::-1], label=f"by {name}", **style_of(at))
+        endless = np.isinf(memory).sum()
+        label = f"by {name}" + (f", of {endless} units without end" if endless else "")
+        axes.plot(np.sort(memory)[::-1], label=label, marker=_mark(memory), **style_of(at))
     axes.set_yscale("log")
     axes.set_xlabel("units, those with the longest memory first")
     axes.set_ylabel("steps (log scale)")
@@ -141,5 +159,5 @@ def gates_figure(statistics: LayerStatistics) -> Figure:
     dead = sum(units.size for units in statistics.dead.values())
     title = f"Memory length; {stuck} gates never move from an end, {dead} outputs never change"
     axes.set_title(title, loc="left", fontsize=9, color=ORANGE if stuck or dead else "black")
-    finish(axes)
+    _finish_lines(axes)
     return figure

@@ -73,7 +73,8 @@ def gate_statistics(layer: Recurrent, x: ArrayLike, *, margin: float = 0.05) -> 
     Parameters
     ----------
     layer : GRU, LSTM or RNN
-        It runs `forward`, so a backward pass that is due must come before; noise goes on as if it hadn't.
+        It runs `forward`, so a backward pass that is due must come before. Dropout and zoneout are drawn as in
+        training, and go on as if they hadn't been; set them to zero before to look at the gates without.
     x : array_like
         Sequences of one length, as for a call.
     margin : float
@@ -96,14 +97,15 @@ def gate_statistics(layer: Recurrent, x: ArrayLike, *, margin: float = 0.05) -> 
     if not isinstance(layer, Recurrent):
         raise TypeError(f"layer: expected a GRU, LSTM or RNN, got {type(layer).__name__}")
     _check.number("margin", margin, "a number above 0 and below 0.5", lambda m: 0 < m < 0.5)
-    if isinstance(x, list) and any(isinstance(one, np.ndarray) for one in x):
-        raise TypeError("x: expected one array of sequences of one length, got a list of arrays")
-    random_state = layer.random_state
+    _check.not_listed("x", x)
+    before = layer.random_state, layer.checkpoint_every
+    layer.checkpoint_every = None  # which keeps no gates
     try:
         y, _ = layer.forward(x)
         gates = layer.gates
     finally:
-        layer.random_state = random_state
+        layer.random_state, layer.checkpoint_every = before
+        layer._training = None  # no backward pass is to follow
     H, last = layer.hidden_size, f"l{layer.num_layers - 1}"
     outputs = {last: y[..., :H]} | ({f"{last}_reverse": y[..., H:]} if layer.bidirectional else {})
     return LayerStatistics(

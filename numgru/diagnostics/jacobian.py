@@ -48,7 +48,8 @@ def jacobian_growth(layer: Recurrent, x: ArrayLike, *, draws: int = 16, seed: in
     ----------
     layer : GRU, LSTM or RNN
         It runs `forward`, so a backward pass that is due must come before; gradients are left as they are. An LSTM's
-        state is h and c together. Bounds of the gradient's flow are left out: J has none.
+        state is h and c together. Bounds of the gradient's flow are left out: J has none. Dropout of the state and
+        zoneout are drawn as in training; set them to zero before to measure without.
     x : array_like, shape (T, B, I), or (B, T, I) with `batch_first`
         Sequences along which the Jacobians are taken.
     draws : int
@@ -61,6 +62,7 @@ def jacobian_growth(layer: Recurrent, x: ArrayLike, *, draws: int = 16, seed: in
     Growth
         1 at a lag of 0; below it, gradients vanish, above, they explode. The estimate is the root of a mean over
         sequences and draws, the error that of the mean, carried through the root; NaN where the growth is no number.
+        It's the error of the draws, for these sequences: other sequences may have another growth by more than that.
         What `gradient_flow` can't measure, as below 1e-154, is zero or infinite here, too.
 
     Raises
@@ -68,11 +70,12 @@ def jacobian_growth(layer: Recurrent, x: ArrayLike, *, draws: int = 16, seed: in
     ValueError
         For fewer than 2 draws, or what a call of the layer raises.
     TypeError
-        For something else than a recurrent layer.
+        For something else than a recurrent layer, or a list of arrays.
     """
     if not isinstance(layer, Recurrent):
         raise TypeError(f"layer: expected a GRU, LSTM or RNN, got {type(layer).__name__}")
     _check.integer("draws", draws, 2)
+    _check.not_listed("x", x)
     axis, given = 0 if layer.batch_first else 1, _check.real("x", x)
     checked(layer, given, None, None, None)  # here, as errors speak of the shape that was given
     repeated = np.repeat(given, draws, axis=axis)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#6E6E6E"
 _COLOURS = BLUE, ORANGE, GREEN, PURPLE, "#56B4E9", "#E69F00", "black"
+_NAMED = 16  # arrays in a legend, those with the largest norms
 _DASHES: list[dict[str, Any]] = [
     {"linestyle": "-", "linewidth": 2.0, "zorder": 4},
     {"linestyle": "--", "linewidth": 1.3},
@@ -133,13 +134,18 @@ def gradient_figure(
     usable = np.where(np.isfinite(norm) & ((norm > 0) | (scale == "linear")), norm, np.nan)  # what it can show
 
     names = sorted(norms, key=lambda name: -float(np.median(norms[name])))
+    mark = "o" if len(norm) == 1 else None
     for at, name in enumerate(names):
         shade = {"color": _hue(at / max(1, len(names) - 1)), "linewidth": 1.0}
-        above.plot(steps, _over(spans, norms[name], np.nanmedian), label=str(name), **shade)
+        label = str(name) if at < _NAMED or len(names) == _NAMED + 1 else f"{len(names) - _NAMED} smaller ones"
+        if at <= _NAMED:
+            shade["label"] = label
+        above.plot(steps, _over(spans, norms[name], np.nanmedian), marker=mark, **shade)
     if len(spans) < len(norm):
         low, high = (_over(spans, usable, over) for over in (np.nanmin, np.nanmax))
         above.fill_between(steps, low, high, color="black", alpha=0.15, linewidth=0)
-    above.plot(steps, _over(spans, usable, np.nanmedian), color="black", linewidth=1.6, label="all together", zorder=4)
+    middle = _over(spans, usable, np.nanmedian)
+    above.plot(steps, middle, color="black", linewidth=1.6, marker=mark, label="all together", zorder=4)
     if skipped.any():
         left_out = np.flatnonzero(skipped) + 1
         above.plot(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -50,13 +51,13 @@ def flow_figure(measurements: Sequence[Measurement], title: str) -> Figure:
         for each in measurements:
             if each.stage == stage:
                 norms = np.where(each.norms > 0, each.norms, np.nan)  # a logarithm has no place for zero
-                axes.plot(norms, label=f"{each.network}: loss {each.loss:.3g}", **_STYLES[each.network])
+                axes.plot(norms, label=f"{each.network}: {_end(each)}", **_STYLES[each.network])
         axes.set_title(stage, loc="left", fontweight="bold")
         axes.set_yscale("log")
         axes.set_xlabel("lag: steps before the last")
         finish(axes)
     panels[0].set_ylabel("norm of dL/dh (log scale)")
-    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    figure.suptitle(textwrap.fill(title, 150), fontsize=10, x=0.01, ha="left")
     return figure
 
 
@@ -67,9 +68,20 @@ def reach(measurements: Sequence[Measurement]) -> str:
     of = {(each.network, each.stage): each for each in measurements}
     for network in dict.fromkeys(each.network for each in measurements):
         shown = (of[network, stage] for stage in STAGES)
-        cells = (f"{_ratio(each.norms):.2g}, {each.loss:.3g}" for each in shown)
+        cells = (f"{_ratio(each.norms):.2g}, {each.loss:.3g}" if _is_finite(each) else _end(each) for each in shown)
         lines.append(f"{network:8}" + "".join(f"{cell:>26}" for cell in cells))
     return "\n".join(lines)
+
+
+def _is_finite(measurement: Measurement) -> bool:
+    return bool(np.isfinite(measurement.norms).all())
+
+
+def _end(measurement: Measurement) -> str:
+    """The loss that a training came to, or that it came to none."""
+    if _is_finite(measurement):
+        return f"loss {measurement.loss:.3g}"
+    return f"exploded, {measurement.updates} updates"
 
 
 def _ratio(norms: NDArray[np.float64]) -> float:

@@ -61,11 +61,18 @@ class Direction:
 
     def pack_for_training(self, parameters: FloatArray, tokens: FloatArray | None = None) -> Weights:
         """Pack them for a forward pass, in memory that the backward pass's weights take over."""
-        self.pack(self.training_weights, parameters, tokens)
-        return self.training_weights
+        self.pack(self.forward_weights, parameters, tokens)
+        return self.forward_weights
 
     @cached_property
-    def training_weights(self) -> Weights:
+    def forward_weights(self) -> Weights:
+        """Those of a training pass's way forward, at the end of that room."""
+        size = self.padded * (self.gates * (self.input_size + self.hidden_size) + self.cell.slots)
+        return self.weights_in(self.packed_room[-size:])
+
+    @cached_property
+    def backward_weights(self) -> Weights:
+        """Those of its way back, in all of it."""
         return self.weights_in(self.packed_room)
 
     def weights_in(self, packed: FloatArray) -> Weights:

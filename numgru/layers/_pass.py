@@ -157,7 +157,7 @@ def backward(
         carry[..., :H] = dh_n
     dh_0 = np.zeros(tape.h_0.shape, direction.dtype)
     w_ih, w_hh, _, _ = direction.matrices(parameters)
-    weights = direction.training_weights
+    weights = direction.backward_weights
     if tape.gates is None:  # the forward pass's are needed again
         weights = direction.weights_in(np.empty_like(direction.packed_room))
     threads.run(recurrent.pack_weights_backward, direction.packing_parts, weights, w_ih, w_hh, dx is not None)
@@ -243,7 +243,7 @@ def _compute_again(direction: Direction, tape: Tape, first: int, last: int, gate
     )
     options = _with_tokens(options, tape.x)
     y, c = np.empty((examples, 1, H), direction.dtype), direction.room_for_cells(1, examples)
-    _run_forward(direction, direction.training_weights, examples, tape.x, states, y, c, gates, options)
+    _run_forward(direction, direction.forward_weights, examples, tape.x, states, y, c, gates, options)
 
 
 def _add_weight_gradients(

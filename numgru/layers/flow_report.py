@@ -49,5 +49,5 @@ class FlowReport:
 
     @property
     def share(self) -> float:
-        """Changed numbers over all that flowed, 0 to 1."""
+        """Numbers that a bound changed, or whose row's norm it did, over all that flowed, 0 to 1."""
         return float(self.counts.sum() / self.parts)

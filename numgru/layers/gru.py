@@ -54,10 +54,11 @@ class GRU(Recurrent):
         Keep no gates from forward to backward but compute them again, so many steps at once: memory for time.
     clip_flow_value, clip_flow_norm : float, optional
         Hold the gradient that flows back from step t + 1 into the state of step t within bounds: every number within
-        +-clip_flow_value (Graves 2013), which may turn it, or each row's norm at most clip_flow_norm, which keeps its
-        direction; of both, the norm comes first. What comes through y_t and h_n is added as it is. `flow_report` says
-        what they did. A norm that overflows, as `gradient_flow` says when, makes its row NaN. A float32 flow 1e38
-        times as long as clip_flow_norm is only brought near that, one 1e45 times as long to zero.
+        +-clip_flow_value (after Graves 2013, who so bounds the gradients of the gates' sums), which may turn it, or
+        each row's norm at most clip_flow_norm, which keeps its direction, of an LSTM that of h's and that of c's
+        gradient, each by itself; of both, the norm comes first. What comes through y_t and h_n is added as it is.
+        `flow_report` says what they did. A norm that overflows, as `gradient_flow` says when, makes its row NaN. A
+        float32 flow 1e38 times as long as clip_flow_norm is only brought near that, one 1e45 times as long to zero.
     dtype : dtype_like
         float32 or float64.
     seed : int, optional

@@ -63,9 +63,9 @@ class Optimizer:
         Parameters
         ----------
         clip : ClipReport, optional
-            Of the model's `gradients` or `flat_gradients`. If they were only measured (``in_place=False``), they are
-            multiplied on the way: one pass over memory, and the same bits as two. If the report says that they were
-            skipped, because they aren't finite, there is no step.
+            Of the model's `gradients` or `flat_gradients`, or of some of the `gradients` that were clipped in place. If
+            they were only measured (``in_place=False``), they are multiplied on the way: one pass over memory, and the
+            same bits as two. If the report says that they were skipped, because they aren't finite, there is no step.
 
         Raises
         ------
@@ -93,7 +93,8 @@ class Optimizer:
         if not isinstance(clip, ClipReport):
             raise TypeError(f"clip: expected a ClipReport or None, got {type(clip).__name__}")
         shapes = self.model.parameter_shapes
-        if list(clip.factors) not in (list(shapes), [BARE]):
+        some = clip.in_place and set(clip.factors) <= set(shapes)  # those are clipped, and the others stay as they are
+        if not some and list(clip.factors) not in (list(shapes), [BARE]):
             raise ValueError(
                 f"clip: expected a report of the model's gradients, {list(shapes)}, got one of {list(clip.factors)}"
             )

@@ -146,6 +146,7 @@ def test_a_gru_learns_a_short_one():
         (lambda: TemporalOrder(9), ValueError, "length: expected an integer of at least 10, got 9"),
         (lambda: tasks.make("copy", 19), ValueError, "length: expected an integer of at least 20, got 19"),
         (lambda: Adding(50.0), TypeError, "length: expected an integer of at least 10, got float"),
+        (lambda: TemporalOrder(50, 2.0), TypeError, "symbols: expected an integer of at least 2, got float"),
         (lambda: TemporalOrder(50, 4), ValueError, r"symbols: expected one of 2, 3, got 4"),
         (lambda: Memorization(50, 0), ValueError, "pattern: expected an integer of at least 1, got 0"),
         (lambda: Memorization(50, 5, 1), ValueError, "values: expected an integer of at least 2, got 1"),

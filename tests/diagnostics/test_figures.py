@@ -45,6 +45,17 @@ def test_no_two_of_many_lines_look_alike() -> None:
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 12
 
 
+def test_a_long_legend_lies_below() -> None:
+    figure = gradient_flow_figure({name: np.ones((8, T, B)) for name in ("RNN", "LSTM", "GRU")})
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.y0 >= 0 and box.y1 <= figure.axes[0].get_window_extent().y0
+
+
+def test_a_single_step_is_a_dot() -> None:
+    assert gradient_flow_figure({"GRU": np.ones((1, 1, B))}).axes[0].lines[0].get_marker() == "o"
+
+
 def test_growth_figure() -> None:
     growth = Growth(np.array([[1.0, 0.5, 0.0]]), np.array([[0.1, 0.1, 0.0]]))
     axes = growth_figure({"RNN": growth, "LSTM": growth}).axes[0]

@@ -106,6 +106,22 @@ def test_noise_goes_on_as_if_nobody_had_looked() -> None:
     assert gru.random_state == state
 
 
+def test_no_backward_pass_follows() -> None:
+    gru, x = numgru.GRU(I, H, seed=0), np.ones((T, B, I))
+    y, _ = gru.forward(x)
+    gate_statistics(gru, np.zeros((T, B, I)))
+    with pytest.raises(ValueError, match="backward: expected a forward pass before it, got none"):
+        gru.backward(np.ones_like(y))
+
+
+def test_gates_of_a_layer_that_keeps_none() -> None:
+    gru, x = numgru.GRU(I, H, seed=0), np.random.default_rng(0).standard_normal((T, B, I))
+    expected = gate_statistics(gru, x).gates["z_l0"]
+    gru.checkpoint_every = 2
+    np.testing.assert_array_equal(gate_statistics(gru, x).gates["z_l0"].mean, expected.mean)
+    assert gru.checkpoint_every == 2
+
+
 def test_bad_input() -> None:
     with pytest.raises(TypeError, match="x: expected one array of sequences of one length, got a list of arrays"):
         gate_statistics(numgru.GRU(I, H), [np.ones((T, I))] * 2)
@@ -114,6 +130,3 @@ def test_bad_input() -> None:
             gate_statistics(numgru.GRU(I, H), np.ones((T, B, I)), margin=margin)
     with pytest.raises(TypeError, match="layer: expected a GRU, LSTM or RNN, got Linear"):
         gate_statistics(numgru.Linear(I, H), np.ones((T, B, I)))  # type: ignore[arg-type]
-    gru = numgru.GRU(I, H, checkpoint_every=2)
-    with pytest.raises(ValueError, match="checkpoint_every"):
-        gate_statistics(gru, np.ones((T, B, I)))

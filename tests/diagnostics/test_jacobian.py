@@ -129,6 +129,8 @@ def test_bad_input() -> None:
         jacobian_growth(numgru.GRU(I, H), np.ones((T, B, I)), draws=1)
     with pytest.raises(TypeError, match="layer: expected a GRU, LSTM or RNN, got Linear"):
         jacobian_growth(numgru.Linear(I, H), np.ones((T, B, I)))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="x: expected one array of sequences of one length, got a list of arrays"):
+        jacobian_growth(numgru.GRU(I, H), [np.ones((T, I))] * 2)
     for shape, message in (
         ((3,), r"x: expected 3 dimensions \(T, B, 3\), got 1: shape \(3,\)"),
         ((3, 2), r"x: expected 3 dimensions \(T, B, 3\), got 2: shape \(3, 2\)"),

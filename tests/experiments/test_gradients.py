@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,6 +106,14 @@ def test_figure():
     rnn, lstm, gru = figure.axes[1].lines
     assert np.array_equal(rnn.get_ydata(), [4, 2, np.nan], equal_nan=True)
     assert gru.get_ydata().tolist() == [4, 2, 1] and lstm.get_label() == "LSTM: loss 0.5"
+
+
+def test_a_training_that_exploded_is_named():
+    norms = np.array([np.nan, np.inf, 1.0])
+    exploded = [each if each.network != "RNN" else replace(each, norms=norms) for each in measurements()]
+    assert "exploded, 3 updates" in reach(exploded).splitlines()[2]
+    figure = flow_figure(exploded, "title")
+    assert {axes.lines[0].get_label() for axes in figure.axes} == {"RNN: exploded, 3 updates"}
 
 
 def test_training_stops_where_a_gradient_is_not_finite(monkeypatch, tmp_path):

@@ -30,7 +30,7 @@ def test_several_threads_pack_the_same(kind: type[Weights], I: int, H: int, dtyp
         (recurrent.pack_weights, (w_ih, w_hh, *biases)),
         (recurrent.pack_weights_backward, (w_ih, w_hh, True)),
     ):
-        one, more = (Direction(kind, "l0", slice(0), I, H, H, 0, False, dtype).training_weights for _ in range(2))
+        one, more = (Direction(kind, "l0", slice(0), I, H, H, 0, False, dtype).backward_weights for _ in range(2))
         for part in (*one, *more):
             part[...] = np.nan
         threads.run(kernel, 1, one, *arguments)

@@ -262,6 +262,21 @@ def test_a_layer_without_parameters_has_nothing_to_clip():
     assert clip_grad_norm_(LastStep().gradients, 1.0).norm == 0.0
 
 
+def test_an_optimizer_takes_the_report_of_some_arrays_that_are_clipped(make_model):
+    model = make_model()
+    model.flat_gradients[...] = 1
+    some = {name: model.gradients[name] for name in ("W", "b")}
+    before = model.flat_parameters.copy()
+    SGD(model, lr=1.0).step(clip_grad_norm_(some, 1e-3))
+    assert np.array_equal(model.flat_parameters, before - model.flat_gradients)
+    with pytest.raises(ValueError, match="clip: expected a report of the model's gradients"):
+        SGD(model).step(clip_grad_norm_(some, 1e-3, in_place=False))
+    some["W"][0] = np.nan
+    before = model.flat_parameters.copy()
+    SGD(model, lr=1.0).step(clip_grad_norm_(some, 1e-3, nonfinite="skip"))
+    assert np.array_equal(before, model.flat_parameters)
+
+
 def test_an_optimizer_takes_the_report_of_its_own_model(make_model):
     model, other = make_model(), Sequential(Linear(3, 2, seed=0))
     report = clip_grad_norm_(other.gradients, 1.0, in_place=False)
