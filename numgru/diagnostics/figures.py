@@ -144,7 +144,7 @@ def gates_figure(statistics: LayerStatistics) -> Figure:
             share = 100 * gate.histogram / max(1, gate.histogram.sum())
             axes.bar(edges[:-1], share, np.diff(edges), align="edge", color=BLUE, edgecolor="white", linewidth=0.4)
             ends = f"saturated low {gate.saturated_low:.0%}, high {gate.saturated_high:.0%}"
-            axes.set_title(f"{gate.name}: {ends}", loc="left", fontsize=8)
+            axes.set_title(f"{gate.name}: {ends}", loc="left", fontsize=7)
             axes.set_ylabel("% of values" if gate is own[0] else "")
             finish(axes)
     axes = figure.add_subfigure(rows[len(memories)]).subplots()

@@ -57,7 +57,7 @@ def flow_figure(measurements: Sequence[Measurement], title: str) -> Figure:
         axes.set_xlabel("lag: steps before the last")
         finish(axes)
     panels[0].set_ylabel("norm of dL/dh (log scale)")
-    figure.suptitle(textwrap.fill(title, 150), fontsize=10, x=0.01, ha="left")
+    figure.suptitle(textwrap.fill(title, 168), fontsize=10, x=0.01, ha="left")
     return figure
 
 
