@@ -18,7 +18,9 @@ from .command import parser, write
 from .tables import head, row
 from .workload import GATES, Shape, Workload
 
-SIZES = [(1, 100, 128, 256), (32, 100, 64, 64), (32, 100, 128, 256), (64, 50, 512, 512)]
+SIZES = [
+    (32, 20, 1, 32), (20, 50, 6, 50), (1, 100, 128, 256), (32, 100, 64, 64), (32, 100, 128, 256), (64, 50, 512, 512),
+]  # fmt: skip
 ROUNDS = 15
 # One bound is never met, the other by most numbers of these gradients.
 WAYS: dict[str, dict[str, Any]] = {
