@@ -99,6 +99,11 @@ def test_parcels() -> None:
     assert_same_bits(gradients(3, lengths=np.full(B, T)), whole)
     assert_same_bits(gradients(3, checkpoint_every=5), whole)
     assert_same_bits(gradients(3, lengths=lengths, checkpoint_every=5), ragged)
+    tokens = rng.integers(I, size=(T, B))
+    for own in (None, lengths):
+        whole = gradients(1, tokens, lengths=own)
+        assert_same_bits(gradients(3, tokens, lengths=own), whole)
+        assert_same_bits(gradients(3, tokens, lengths=own, checkpoint_every=5), whole)
 
 
 @pytest.mark.parametrize("cell", CELLS)

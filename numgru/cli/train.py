@@ -99,7 +99,12 @@ def train(
     if resume and source is None:
         place = run_in(folder)
     chosen, data = _resumed(place, given) if resume else _new(place, given, overwrite)
-    learner = place.learner_type.untrained(chosen, data)
+    try:
+        learner = place.learner_type.untrained(chosen, data)
+    except (ValueError, TypeError) as error:
+        if resume:  # as nobody has checked what is in the folder
+            raise RunError(f"{place.settings}: expected the settings of a run, got {error}") from error
+        raise
     replaced = run_in(folder).files if place.begun() else []
     if not resume:
         place.begin(chosen, data)

@@ -192,9 +192,16 @@ def beyond(series: Series, forecaster: Forecaster) -> Float64Array:
     Raises
     ------
     DataError
-        If the series is shorter than the forecaster's window.
+        If the series is shorter than the forecaster's window, or changes in it by more than float32 holds.
     """
     window = forecaster.settings.window
     if len(series) < window:
         raise DataError(f"{series.name}: expected at least {window} values, the model's window, got {len(series)}")
+    with np.errstate(all="ignore"):
+        largest = np.abs(series.values[-window:] - series.values[-1]).max() / forecaster.scaler.scale
+    if not largest <= np.finfo(np.float32).max:
+        raise DataError(
+            f"{series.name}: expected changes like those of the training within the last {window} values, "
+            f"got one of {largest:.3g} times their size"
+        )
     return forecaster.forecast(series.values, np.array([len(series) - 1])).reshape(-1)

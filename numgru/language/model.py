@@ -108,7 +108,7 @@ class CharacterModel(Learner[Settings, Text]):
     def _examples(self, data: Text) -> tuple[Examples, Examples]:
         """Streams (S, B); for validation fewer, so that each is a window long, if there are enough characters."""
         B = self.settings.batch_size
-        few = max(1, min(B, len(data.validation) // self.settings.window))
+        few = max(1, min(B, (len(data.validation) - 1) // self.settings.window))
         return streams(data.fit, B), streams(data.validation, few)
 
     def _fit_options(self) -> dict[str, Any]:

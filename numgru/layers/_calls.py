@@ -105,7 +105,8 @@ def checked_h_0(layer: RecurrentWeights, h_0: Any, B: int) -> FloatArray:
     if not layer.learn_h_0:
         return np.zeros((layer._states, *shape), layer.dtype)
     parameters = layer._parameters()
-    return np.stack([np.broadcast_to(parameters[name], shape) for name in layer._first_states])
+    stacked = np.stack([np.broadcast_to(parameters[name], shape) for name in layer._first_states])
+    return np.ascontiguousarray(stacked)  # it takes over their strides, of zero, in order
 
 
 def _checked_reset(layer: RecurrentWeights, reset: Any, batch: Batch, x: FloatArray, listed: bool) -> BoolArray:

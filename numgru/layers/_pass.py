@@ -256,14 +256,17 @@ def _add_weight_gradients(
     w_ih, *others = direction.matrices(gradients)
     x, y, examples = tape.x, tape.y, None
     in_order = whole and not batch.is_ragged and tape.extras.resets is None and tape.dropped is None
-    if not in_order or (are_tokens(x) and parcels > 1):
-        y, examples = examples_of(direction, tape, first, last)
+    if not in_order:
+        y, examples = examples_of(direction, tape, first, last, parcels)
     if are_tokens(x):
+        by_step = examples  # a token's sum is one chain over all rows
+        if not in_order and parcels > 1:
+            _, by_step = examples_of(direction, tape, first, last, 1)
         size = direction.input_size * direction.gates * direction.padded
         parts = threads.parts_for(10 * batch.T * batch.B * direction.gates * H, direction.input_size)
         threads.run(
             token_gradients, parts,
-            weights, x, tape.h_0, y, gates, examples, direction.room("token sums", size), direction.seen, w_ih,
+            weights, x, tape.h_0, y, gates, by_step, direction.room("token sums", size), direction.seen, w_ih,
             direction.batch_first, direction.reverse, opens, closes,
         )  # fmt: skip
         x, w_ih = _features(direction, x), w_ih[:, :0]

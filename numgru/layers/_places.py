@@ -17,8 +17,8 @@ from ._direction import Direction
 from ._tape import Tape
 
 
-def examples_of(direction: Direction, tape: Tape, first: int, last: int) -> tuple[FloatArray, Examples]:
-    """All that is computed in steps first .. last - 1, and the array with its states."""
+def examples_of(direction: Direction, tape: Tape, first: int, last: int, parcels: int) -> tuple[FloatArray, Examples]:
+    """All that is computed in steps first .. last - 1, in so many parcels of rows, and the array with its states."""
     batch = tape.batch
     steps = np.arange(last - 1, first - 1, -1)[:, None]
     y, states = states_in_products(direction, tape, steps)
@@ -26,13 +26,12 @@ def examples_of(direction: Direction, tape: Tape, first: int, last: int) -> tupl
     row = direction.padded * direction.cell.slots
     gates = ((steps - first) * batch.B + np.arange(batch.B)) * row
     computed = steps < batch.lengths
-    bounds = batch.rows_of_parcels(direction.parcels(batch.T, batch.B))
-    parcels = [slice(*rows) for rows in itertools.pairwise(bounds)]
+    cuts = [slice(*rows) for rows in itertools.pairwise(batch.rows_of_parcels(parcels))]
 
     def in_order(places: Any) -> Any:
-        return np.concatenate([places[:, rows][computed[:, rows]] for rows in parcels])
+        return np.concatenate([places[:, rows][computed[:, rows]] for rows in cuts])
 
-    ends = np.cumsum([np.count_nonzero(computed[:, rows]) for rows in parcels])
+    ends = np.cumsum([np.count_nonzero(computed[:, rows]) for rows in cuts])
     return y, Examples(in_order(inputs), in_order(states), in_order(gates), ends)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from .._files import atomic_write, make_folder, remove_temporaries
 from ..diagnostics import plots
 from ..training import History
-from ..training.checkpoint import read_checkpoint
+from ..training.checkpoint import CheckpointError, read_checkpoint
 from .learner import D, Learner, S
 
 if TYPE_CHECKING:
@@ -120,6 +120,11 @@ class Run(ABC, Generic[S, D, L]):
         Returns
         -------
         History
+
+        Raises
+        ------
+        RunError
+            If the checkpoint to go on from is that of a run with other settings.
         """
 
         def kept(history: History) -> None:
@@ -128,7 +133,10 @@ class Run(ABC, Generic[S, D, L]):
             if on_epoch is not None:
                 on_epoch(history)
 
-        return learner.train(data, checkpoint=self.checkpoint, resume=resume, on_epoch=kept)
+        try:
+            return learner.train(data, checkpoint=self.checkpoint, resume=resume, on_epoch=kept)
+        except CheckpointError as error:
+            raise RunError(f"{error}; or start anew with --overwrite") from error
 
     def _take_over(self, settings: S, data: D, replaced: Iterable[Path]) -> None:
         """Keep the settings, and drop what the run before has left."""

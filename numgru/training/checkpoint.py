@@ -55,6 +55,10 @@ def save_checkpoint(
     save_arrays(path, arrays, metadata)
 
 
+class CheckpointError(ValueError):
+    """A checkpoint of a run with other settings."""
+
+
 def load_checkpoint(
     path: str | os.PathLike[str],
     settings: Mapping[str, Any],
@@ -75,7 +79,7 @@ def load_checkpoint(
     for key, here in json.loads(json.dumps(settings)).items():
         there = metadata["settings"].get(key)
         if there != here:
-            raise ValueError(
+            raise CheckpointError(
                 f"{os.fspath(path)}: expected a checkpoint of this run, got one with another {key}: "
                 f"{there} in the file, {here} here; make {key} as it was or choose another file"
             )

@@ -21,6 +21,15 @@ def test_forecasts_are_numbered_by_the_row_of_the_file(capsys):
     assert all(0 < abs(float(value) - 1.5e9) < 2 for _, value in rows)
 
 
+def test_a_series_that_leaps_out_of_float32(capsys):
+    values = np.random.default_rng(0).standard_normal(60)
+    np.savetxt("calm.csv", values, header="v", comments="")
+    np.savetxt("leaping.csv", [*values[:-1], 1e40], header="v", comments="")
+    assert run(["train", "calm.csv", *SMALL, "--quiet", "--output", "run"]) == 0
+    assert run(["predict", "run", "leaping.csv"]) == 2
+    assert one_line(capsys, "v: expected changes like those of the training")
+
+
 def test_predict_through_a_link(trained):
     Path("target.csv").write_text("old")
     Path("link.csv").symlink_to("target.csv")

@@ -48,6 +48,23 @@ def test_a_checkpoint_of_something_else_is_one_line(sales, capsys):
     assert one_line(capsys, "run/checkpoint.npz", "--overwrite")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("epochs", 9, ("checkpoint.npz", "another schedule", "--overwrite")),
+        ("hidden_size", 5, ("checkpoint.npz", "another model", "--overwrite")),
+        ("hidden_size", "many", ("settings.json", "hidden_size: expected an integer")),
+    ],
+)
+def test_settings_that_were_edited_are_one_line(name, value, words, trained, capsys):
+    path = Path("run/settings.json")
+    kept = json.loads(path.read_text())
+    kept["settings"][name] = value
+    path.write_text(json.dumps(kept))
+    assert run(["train", "--resume", "--output", "run", "--quiet"]) == 2
+    assert one_line(capsys, *words)
+
+
 def contents(path):
     return {each.name: each.read_bytes() for each in Path(path).iterdir()}
 

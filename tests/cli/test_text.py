@@ -50,6 +50,11 @@ def test_train_and_sample(capsys):
     assert len(capsys.readouterr().out) == 6
 
 
+def test_a_window_of_one_character(capsys):
+    Path("short.txt").write_text("hello numgru\n" * 20)
+    assert run(["train", "--text", "short.txt", "--window", "1", "--epochs", "1", "--quiet"]) == 0
+
+
 def test_info_of_a_run_shows_its_layers(capsys):
     assert run(TRAIN) == 0
     assert run(["info", "runs/pets"]) == 0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 import numgru
-from tests.cases import assert_exact, layer_of, learned, problem_of, run
+from tests.cases import assert_exact, assert_same_bits, layer_of, learned, problem_of, run
 from tests.combinations import COMBINATIONS, EVERYTHING, PLAIN, UNITS, Case, case, cases, name_of
 
 SHAPE = (7, 5, 3, 17)
@@ -70,6 +70,17 @@ def test_a_state_that_is_given_comes_before_the_learned_one() -> None:
     _, dh_0 = gru.backward(problem["dy"], problem["dh_n"])
     assert_exact({"y": y, "h_n": h_n, "dh_0": dh_0}, problem)
     assert not gru.gradients["h_0"].any()
+
+
+@pytest.mark.parametrize("cell", [numgru.GRU, numgru.LSTM])
+def test_states_of_a_layer_that_learns_the_first_ones_go_into_a_step(cell: Any) -> None:
+    x = np.ones((4, 3, 5), np.float32)
+    layer = cell(5, 6, learn_h_0=True, seed=0)
+    y, h_n = layer.forward(x)
+    _, dh_0 = layer.backward(np.ones_like(y))
+    assert h_n.flags.c_contiguous and dh_0.flags.c_contiguous and layer.stream(3).state.flags.c_contiguous
+    after = layer.step(x[0], h_n)
+    assert_same_bits({"h": layer.step(x[0], h_n, out=h_n)}, {"h": after})
 
 
 def test_gradients_of_every_direction_accumulate() -> None:
