@@ -22,7 +22,7 @@ def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert run(["gradients", "--updates", "1", "--quiet"]) == 0
     run_python(PAGE)
     drawn = {path.name for path in tmp_path.glob("*.png")}
-    assert drawn == {"jacobian.png", "gates.png", "jacobian-trained.png"}
+    assert drawn == {"jacobian.png", "gates.png", "jacobian-trained.png", "monitor.png"}
     assert all(f"(images/{name})" in TEXT for name in drawn)
     assert capsys.readouterr().out == "".join(block.code for block in blocks_of(PAGE) if block.language == "text")
 
