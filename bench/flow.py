@@ -1,4 +1,4 @@
-"""What a look at the gradients costs, and bounds of their flow: `python -m bench.flow`, on one thread, four minutes.
+"""What a look at the gradients costs, and bounds of their flow: `python -m bench.flow`, on one thread, five minutes.
 
 How much longer a training pass takes with `measure_flow`, and with bounds, which keep what their report is made of, in
 one layer that takes turns, and how long a call of `GradientMonitor` takes.

@@ -35,6 +35,7 @@ def gradient_flow_figure(flows: Mapping[str, NDArray[np.float64]]) -> Figure:
     -------
     matplotlib.figure.Figure
     """
+    _require_names("flows", flows)
     figure = new_figure(9, 4.5)
     axes = figure.subplots()
     lines = _rows(flows)
@@ -63,6 +64,7 @@ def growth_figure(growths: Mapping[str, Growth]) -> Figure:
     -------
     matplotlib.figure.Figure
     """
+    _require_names("growths", growths)
     figure = new_figure(9, 4.5)
     axes = figure.subplots()
     lines = _rows({name: np.stack(growth, axis=1) for name, growth in growths.items()})
@@ -77,15 +79,18 @@ def growth_figure(growths: Mapping[str, Growth]) -> Figure:
     return figure
 
 
+def _require_names(name: str, given: Any) -> None:
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{name}: expected a mapping by name, as {{'GRU': ...}}, got {type(given).__name__}")
+
+
 def _mark(places: NDArray[Any]) -> str | None:
-    """Of a line that would be none."""
+    """A dot for a single place, where a line can't be seen."""
     return "o" if places.size == 1 else None
 
 
 def _rows(arrays: Mapping[str, NDArray[np.float64]]) -> list[tuple[str, NDArray[np.float64]]]:
     """Each row of each array, and what it is; that of a single layer and direction needs no more than its name."""
-    if not isinstance(arrays, Mapping):
-        raise TypeError(f"expected arrays by name, as {{'GRU': ...}}, got {type(arrays).__name__}")
     return [
         (name if len(array) == 1 else f"{name}, layer and direction {place}", row)
         for name, array in arrays.items()

@@ -135,12 +135,13 @@ def gradient_figure(
 
     names = sorted(norms, key=lambda name: -float(np.median(norms[name])))
     mark = "o" if len(norm) == 1 else None
+    labels = [str(name) for name in names]
+    if len(labels) > _NAMED + 1:
+        labels[_NAMED:] = [f"{len(labels) - _NAMED} smaller ones"]
     for at, name in enumerate(names):
-        shade = {"color": _hue(at / max(1, len(names) - 1)), "linewidth": 1.0}
-        label = str(name) if at < _NAMED or len(names) == _NAMED + 1 else f"{len(names) - _NAMED} smaller ones"
-        if at <= _NAMED:
-            shade["label"] = label
-        above.plot(steps, _over(spans, norms[name], np.nanmedian), marker=mark, **shade)
+        style: dict[str, Any] = {"marker": mark, "color": _hue(at / max(1, len(names) - 1)), "linewidth": 1.0}
+        label = labels[at] if at < len(labels) else None
+        above.plot(steps, _over(spans, norms[name], np.nanmedian), label=label, **style)
     if len(spans) < len(norm):
         low, high = (_over(spans, usable, over) for over in (np.nanmin, np.nanmax))
         above.fill_between(steps, low, high, color="black", alpha=0.15, linewidth=0)

@@ -52,6 +52,13 @@ def test_a_long_legend_lies_below() -> None:
     assert box.y0 >= 0 and box.y1 <= figure.axes[0].get_window_extent().y0
 
 
+def test_arrays_without_names() -> None:
+    with pytest.raises(TypeError, match=r"flows: expected a mapping by name, .* got ndarray"):
+        gradient_flow_figure(np.ones((1, T, B)))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"growths: expected a mapping by name, .* got Growth"):
+        growth_figure(Growth(np.ones((1, T)), np.ones((1, T))))  # type: ignore[arg-type]
+
+
 def test_a_single_step_is_a_dot() -> None:
     assert gradient_flow_figure({"GRU": np.ones((1, 1, B))}).axes[0].lines[0].get_marker() == "o"
 

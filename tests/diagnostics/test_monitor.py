@@ -83,6 +83,16 @@ def test_a_picture_of_nothing_but_zeros(norms):
     assert above.get_yscale() == "linear" and sum(bar.get_width() for bar in beside.patches) == norms.count(0.0)
 
 
+@pytest.mark.parametrize(("arrays", "last"), [(17, "w16"), (20, "4 smaller ones")])
+def test_a_legend_names_the_largest_of_many_arrays(arrays, last):
+    monitor = GradientMonitor()
+    monitor(clip_grad_norm_({f"w{at}": np.full(1, 100.0 - at) for at in range(arrays)}, 1.0))
+    figure = monitor.plot()
+    shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert shown[:16] == [f"w{at}" for at in range(16)] and shown[16:18] == [last, "all together"]
+    assert len(figure.axes[0].lines) == arrays + 2
+
+
 @pytest.mark.parametrize(("threshold", "error"), [(0, ValueError), (math.nan, ValueError), ("x", TypeError)])
 def test_a_threshold_that_no_norm_could_have(threshold, error):
     with pytest.raises(error, match="threshold: expected a finite number above 0"):
